@@ -1,0 +1,113 @@
+"""MiniGrid: rooms with keys, doors and goals, as symbolic grids.
+
+Every view is MiniGrid's own encoding, uint8 `[W, H, 3]` indexed `[x, y, channel]`: object 0..10,
+colour 0..5, state 0..3 (door: open, closed, locked; agent: direction right, down, left, up).
+Source: Chevalier-Boisvert et al., "Minigrid & Miniworld", 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from thick.envs.registry import Family, MissingPackageError, Spec, UnknownEnvironmentError, require
+
+gymnasium = require("gymnasium")
+_minigrid = require("minigrid")
+from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX  # noqa: E402
+from minigrid.core.world_object import Door  # noqa: E402
+
+OBJECTS, COLOURS, STATES = 11, 6, 4
+"""Numbers of categories of the three channels."""
+
+ACTIONS = ("left", "right", "forward", "pickup", "drop", "toggle", "done")
+REDUCED_ACTIONS = ("left", "right", "forward", "pickup", "toggle")
+_AGENT = (OBJECT_TO_IDX["agent"], COLOR_TO_IDX["red"])
+
+VIEWS = {
+    "map": "whole grid as drawn at the reset plus the live agent; inventory and opened doors are hidden; 5 actions",
+    "full": "whole live grid with the agent; what the agent carries is hidden; 5 actions",
+    "egocentric": "what the agent sees, 7x7, its own cell shows what it carries (the default); 7 actions",
+}
+
+
+class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type: ignore[misc, name-defined]
+    """One MiniGrid task seen through one view, with events in `info`.
+
+    `info["events"]`: what this step did, of "pickup", "drop", "door_opened", "door_closed", "goal".
+    `info["success"]`: whether the episode has ended with a reward.
+    """
+
+    def __init__(self, env: Any, *, view: str = "egocentric") -> None:
+        gymnasium.utils.RecordConstructorArgs.__init__(self, view=view)
+        gymnasium.Wrapper.__init__(self, env)
+        if view not in VIEWS:
+            raise UnknownEnvironmentError(f"unknown MiniGrid view {view!r}; known: {', '.join(VIEWS)}")
+        base = env.unwrapped
+        self.view = view
+        self.action_names: tuple[str, ...] = ACTIONS if view == "egocentric" else REDUCED_ACTIONS
+        """The name of each action number of this environment."""
+        self._native = [ACTIONS.index(name) for name in self.action_names]
+        self._drawn: np.ndarray[Any, Any] | None = None
+        size = base.observation_space["image"].shape[:2] if view == "egocentric" else (base.width, base.height)
+        high = np.empty((*size, 3), np.uint8)
+        high[...] = (OBJECTS - 1, COLOURS - 1, STATES - 1)
+        self.observation_space = gymnasium.spaces.Box(np.zeros_like(high), high, dtype=np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
+        if view != "egocentric":
+            # Ray-casting the agent's own view is most of a step's time and would be thrown away.
+            base.gen_obs = dict
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As gymnasium's; the observation is uint8 `[W, H, 3]`."""
+        raw, info = self.env.reset(seed=seed, options=options)
+        self._drawn = self.unwrapped.grid.encode() if self.view == "map" else None
+        return self._observe(raw), {**info, "events": [], "success": False}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """As gymnasium's; `action` is an index into `action_names`."""
+        if not 0 <= int(action) < len(self._native):
+            raise ValueError(f"action: expected 0 to {len(self._native) - 1} ({', '.join(self.action_names)}), got {action}")
+        base = self.unwrapped
+        carried = base.carrying
+        front = base.grid.get(*base.front_pos)
+        was_open = front.is_open if isinstance(front, Door) else None
+        raw, reward, terminated, truncated, info = self.env.step(self._native[int(action)])
+        events: list[str] = []
+        if base.carrying is not carried:
+            events.append("pickup" if base.carrying is not None else "drop")
+        if was_open is not None and front.is_open != was_open:
+            events.append("door_opened" if front.is_open else "door_closed")
+        success = bool(terminated and reward > 0)
+        if success:
+            events.append("goal")
+        info = {**info, "events": events, "success": success}
+        return self._observe(raw), float(reward), bool(terminated), bool(truncated), info
+
+    def _observe(self, raw: dict[str, Any]) -> np.ndarray[Any, Any]:
+        if self.view == "egocentric":
+            return np.asarray(raw["image"], np.uint8)
+        base = self.unwrapped
+        image = base.grid.encode() if self._drawn is None else self._drawn.copy()  # [W, H, 3]
+        image[base.agent_pos[0], base.agent_pos[1]] = (*_AGENT, base.agent_dir)
+        return image
+
+
+@cache
+def _tasks() -> Sequence[str]:
+    return tuple(sorted(name for name in gymnasium.registry if name.startswith(("MiniGrid-", "BabyAI-"))))
+
+
+def _build(spec: Spec, *, render_mode: str | None = None, **options: Any) -> Any:
+    views = spec.views or ("egocentric",)
+    if len(views) > 1:
+        raise UnknownEnvironmentError(f"{spec}: MiniGrid shows one view at a time, got {', '.join(views)}")
+    env = gymnasium.make(spec.task, render_mode=render_mode, disable_env_checker=True, **options)
+    return MiniGridView(env, view=views[0])
+
+
+FAMILY = Family("minigrid", "rooms with keys, doors and goals; symbolic grids", VIEWS, _tasks, _build)
+__all__ = ["ACTIONS", "FAMILY", "REDUCED_ACTIONS", "VIEWS", "MiniGridView", "MissingPackageError"]
