@@ -1,0 +1,187 @@
+"""The `thick` program: finds its subcommands, lists them, and hands over.
+
+A subcommand is an entry point of the group ``thick.commands`` (see pyproject.toml), ``NAME = "MODULE:command"``,
+where ``command`` is a :class:`Command` and MODULE is quick to import. Nothing heavy is imported here: listing the
+subcommands takes no torch, and the thin client's install can run `thick drive` without it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+
+GROUP = "thick.commands"
+
+OWN_PACKAGES = ("thick", "service", "clients")
+
+# The list reads from what a newcomer tries first to what makes a model; commands of other packages follow.
+ORDER = ("demo", "serve", "models", "drive", "imagine", "collect", "train", "evaluate", "export")
+
+# The extra of pyproject.toml that brings a module; a module named nowhere here belongs to the base install.
+EXTRA_OF_MODULE = {
+    "dm_control": "envs",
+    "gymnasium": "envs",
+    "minigrid": "envs",
+    "mujoco": "envs",
+    "matplotlib": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "torch": "train",
+    "tyro": "train",
+    "yaml": "train",
+    "google": "grpc",
+    "grpc": "grpc",
+    "fastapi": "service",
+    "grpc_health": "service",
+    "grpc_reflection": "service",
+    "prometheus_client": "service",
+    "pydantic": "service",
+    "pydantic_settings": "service",
+    "redis": "service",
+    "structlog": "service",
+    "uvicorn": "service",
+    "websockets": "service",
+    "opentelemetry": "tracing",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand.
+
+    Attributes:
+        name: what one types after ``thick``.
+        summary: one line for the list, for a reader who has not seen the project.
+        run: takes the arguments after the name, without it, and returns the exit code (0 is success). It parses
+            ``--help`` itself and imports what is heavy only once it runs.
+    """
+
+    name: str
+    summary: str
+    run: Callable[[list[str]], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``thick ARGV`` and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        print("thick: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`thick models | head`). Point stdout elsewhere, or the exit flush fails again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    known = discover()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage(known))
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name in ("-V", "--version"):
+        print(f"thick {installed_version()}")
+        return 0
+    if name == "help":
+        if not rest:
+            print(usage(known))
+            return 0
+        name, rest = rest[0], ["--help"]
+    if name not in known:
+        print(unknown_command(name, known), file=sys.stderr)
+        return 2
+    try:
+        return int(load(known[name]).run(rest) or 0)
+    except ModuleNotFoundError as error:
+        if not _is_third_party(error):
+            raise
+        print(f"thick {name}: {missing_module(error)}", file=sys.stderr)
+        return 1
+
+
+def discover() -> dict[str, EntryPoint]:
+    """The subcommands that are installed, by name, in the order of the list."""
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    rank = {name: place for place, name in enumerate(ORDER)}
+    return {name: points[name] for name in sorted(points, key=lambda name: (rank.get(name, len(rank)), name))}
+
+
+def load(point: EntryPoint) -> Command:
+    """Import the subcommand behind an entry point.
+
+    Raises:
+        TypeError: the entry point names something that is no :class:`Command`.
+        ImportError: its module cannot be imported.
+    """
+    command = point.load()
+    if not isinstance(command, Command):
+        raise TypeError(
+            f"entry point {point.name} = {point.value!r} of {GROUP}: "
+            f"expected a thick.cli.Command, got {type(command).__name__}"
+        )
+    return command
+
+
+def usage(known: dict[str, EntryPoint]) -> str:
+    """The text of ``thick --help``: what it is, then one line for each subcommand."""
+    width = max((len(name) for name in known), default=0)
+    lines = [
+        "Hierarchical world models (THICK): train them, serve them, act and imagine through them.",
+        "",
+        "usage: thick COMMAND [OPTIONS]      thick COMMAND --help      thick --version",
+        "",
+    ]
+    if not known:
+        lines.append("No commands are installed: run `pip install -e .` in the repository, or `make`.")
+    else:
+        lines.append("commands:")
+    for name, point in known.items():
+        lines.append(f"  {name:<{width}}  {_summary(point)}")
+    return "\n".join(lines)
+
+
+def _summary(point: EntryPoint) -> str:
+    try:
+        return load(point).summary
+    except ModuleNotFoundError as error:
+        # One command that lacks a package must not hide the others.
+        return f"(not available: {missing_module(error)})"
+
+
+def unknown_command(name: str, known: dict[str, EntryPoint]) -> str:
+    """What to say to ``thick NAME`` where there is no such command: the nearest name, and where to look."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean `thick {near[0]}`?" if near else ""
+    return f"thick: no command {name!r}.{hint} `thick --help` lists them: {', '.join(known) or 'none'}."
+
+
+def missing_module(error: ModuleNotFoundError) -> str:
+    """What to install for the module that ``error`` misses."""
+    module = (error.name or "").partition(".")[0]
+    if module in OWN_PACKAGES:
+        return f"{error}. The installed package and this checkout differ; in the repository: pip install -e ."
+    extra = EXTRA_OF_MODULE.get(module)
+    target = f".[{extra}]" if extra else "."
+    return f"the Python module {module!r} is not installed; in the repository: pip install -e '{target}'"
+
+
+def _is_third_party(error: ModuleNotFoundError) -> bool:
+    return bool(error.name) and str(error.name).partition(".")[0] not in OWN_PACKAGES
+
+
+def installed_version() -> str:
+    """The version of the installed distribution, or ``unknown`` where the source tree is not installed."""
+    try:
+        return version("thick")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
