@@ -1,0 +1,51 @@
+"""C-RSSM: an RSSM with a context that changes only when something important happens (THICK, section 2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thick.models.beliefs import State
+from thick.models.gatel0rd import GateL0RD
+from thick.models.layers import MLP, Dense
+from thick.models.rssm import RSSM
+
+
+class CRSSM(RSSM):
+    """RSSM whose GRU and fine prior also read a GateL0RD context, with a coarse prior beside it.
+
+    The coarse prior reads ``[z, a, c']`` and never h, so a roll-out of z and c alone is possible: that is what
+    the high level jumps with.
+    """
+
+    def __init__(self, *, context: int, **sizes: object) -> None:
+        self.context = context
+        super().__init__(**sizes)  # type: ignore[arg-type]
+        flat = self.stoch * self.classes
+        self.gatel0rd = GateL0RD(self.hidden, context)
+        self.ctxt_head = MLP(flat + self.action + context, self.hidden, 3, self.deter)
+        self.ctxt_img_out = Dense(flat + self.deter, self.hidden)
+        self.ctxt_img_logit = Dense(self.hidden, flat)
+
+    def coarse_prior(self, stoch: Tensor, action: Tensor, context: Tensor) -> Tensor:
+        """Coarse prior logits ``[..., S, K]`` of z and a before, and the context after, the step."""
+        z = stoch.flatten(-2)
+        summary = self.ctxt_head(torch.cat([z, action, context], -1))
+        return self._groups(self.ctxt_img_logit(F.elu(self.ctxt_img_out(torch.cat([z, summary], -1)))))
+
+    def coarse_features(self, stoch: Tensor, context: Tensor) -> Tensor:
+        """Coarse feature ``[z, c]``, ``[..., S·K + C]``."""
+        return torch.cat([stoch.flatten(-2), context], -1)
+
+    def context_step(self, state: State, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Context, gates and coarse logits after ``action`` from z and c alone (h plays no part)."""
+        x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        context, gates = self.gatel0rd(x, state.context)
+        return context, gates, self.coarse_prior(state.stoch, action, context)
+
+    def _transition(
+        self, x: Tensor, deter: Tensor, context: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        context, gates = self.gatel0rd(x, context, noise)
+        return self._gru(torch.cat([x, context, deter], -1), deter), context, gates

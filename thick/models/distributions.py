@@ -1,0 +1,77 @@
+"""The few distributions of the model, as functions over batches: no objects, no validation cost."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_LOG_2PI = math.log(2 * math.pi)
+_SQRT_2 = math.sqrt(2)
+
+
+def one_hot_mode(logits: Tensor) -> Tensor:
+    """Arg-max one-hot of ``[..., K]`` logits, without gradient."""
+    return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+
+
+def one_hot_sample(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """A sample of a categorical as one-hot ``[..., K]`` with straight-through gradient.
+
+    One uniform number a categorical and the inverse of its distribution function, which is several times
+    cheaper than Gumbel noise for every class.
+    """
+    probabilities = logits.softmax(-1)
+    uniform = torch.rand(
+        (*logits.shape[:-1], 1), dtype=logits.dtype, device=logits.device, generator=generator
+    )
+    with torch.no_grad():
+        below = probabilities.cumsum(-1) <= uniform
+        index = below.sum(-1).clamp_(max=logits.shape[-1] - 1)
+        sample = F.one_hot(index, logits.shape[-1]).to(logits.dtype)
+    return sample + probabilities - probabilities.detach()
+
+
+def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """KL(p ‖ q) of categoricals in nats, ``[..., S, K] -> [..., S]``."""
+    log_p, log_q = logits_p.log_softmax(-1), logits_q.log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def balanced_kl(posterior: Tensor, prior: Tensor, balance: float) -> tuple[Tensor, Tensor]:
+    """KL balancing of DreamerV2: ``balance·KL(sg(q) ‖ p) + (1-balance)·KL(q ‖ sg(p))``.
+
+    Args:
+        posterior, prior: logits ``[..., S, K]``.
+        balance: weight of the term that trains the prior, 0.8 in the paper.
+
+    Returns:
+        The loss and the plain value of the KL without gradient, both ``[...]``, summed over groups.
+    """
+    train_prior = categorical_kl(posterior.detach(), prior).sum(-1)
+    train_posterior = categorical_kl(posterior, prior.detach()).sum(-1)
+    return balance * train_prior + (1 - balance) * train_posterior, train_prior.detach()
+
+
+def normal_log_prob(value: Tensor, mean: Tensor, std: Tensor | float = 1.0) -> Tensor:
+    """Log density of N(mean, std²), element by element."""
+    log_std = torch.log(std) if isinstance(std, Tensor) else math.log(std)
+    return -0.5 * (((value - mean) / std) ** 2 + _LOG_2PI) - log_std
+
+
+def truncated_normal_log_prob(value: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log density of a normal truncated to [-1, 1], element by element."""
+    mass = _normal_cdf((1 - mean) / std) - _normal_cdf((-1 - mean) / std)
+    inside = value.clamp(-1 + 1e-6, 1 - 1e-6)
+    return normal_log_prob(inside, mean, std) - torch.log(mass.clamp_min(1e-8))
+
+
+def _normal_cdf(x: Tensor) -> Tensor:
+    return 0.5 * (1 + torch.erf(x / _SQRT_2))
+
+
+def bernoulli_log_prob(logits: Tensor, target: Tensor) -> Tensor:
+    """Log probability of a soft ``target`` in [0, 1] under a Bernoulli with ``logits``."""
+    return -F.binary_cross_entropy_with_logits(logits, target, reduction="none")

@@ -1,0 +1,45 @@
+"""GateL0RD: a recurrent cell that changes its state only through gates that are usually shut.
+
+Source: Gumbsch, Butz, Martius, "Sparsely Changing Latent States for Prediction and Planning in Partially
+Observable Domains", NeurIPS 2021; used as the context of the C-RSSM in the THICK paper.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from thick.models.layers import Dense
+
+
+def straight_through_ceil(gate: Tensor) -> Tensor:
+    """ceil(gate) forward, identity backward: counts open gates with a gradient that can close them."""
+    return gate + (torch.ceil(gate) - gate).detach()
+
+
+class GateL0RD(nn.Module):
+    """``g = ReLU(tanh(gate[x, c] + noise)); c' = g·tanh(candidate[x, c]) + (1 - g)·c``."""
+
+    def __init__(self, inputs: int, context: int) -> None:
+        super().__init__()
+        self.gate = Dense(inputs + context, context)
+        self.candidate = Dense(inputs + context, context)
+
+    def forward(self, x: Tensor, context: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step.
+
+        Args:
+            x: input ``[..., hidden]``.
+            context: ``[..., C]``.
+            noise: added to the gates' pre-activation, ``[..., C]``; N(0, 0.1²) in training, None otherwise.
+
+        Returns:
+            The next context and the gates (1 where a gate opened), both ``[..., C]``.
+        """
+        joint = torch.cat([x, context], -1)
+        pre_activation = self.gate(joint)
+        if noise is not None:
+            pre_activation = pre_activation + noise
+        gate = torch.relu(torch.tanh(pre_activation))
+        updated = gate * torch.tanh(self.candidate(joint)) + (1 - gate) * context
+        return updated, straight_through_ceil(gate)

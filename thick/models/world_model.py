@@ -1,0 +1,223 @@
+"""A world model: encoder, dynamics, heads and, for THICK, the high level; and its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import gymnasium
+import torch
+from torch import Tensor, nn
+
+from thick.models.beliefs import Trajectory
+from thick.models.config import ModelConfig
+from thick.models.crssm import CRSSM
+from thick.models.distributions import balanced_kl, bernoulli_log_prob, normal_log_prob
+from thick.models.encoders import Decoder, Encoder
+from thick.models.high_level import HighLevel, SegmentBatch
+from thick.models.layers import MLP
+from thick.models.rssm import RSSM
+from thick.models.segments import at_segment_end, segment_ends, segment_targets
+
+
+class Batch(NamedTuple):
+    """A batch of sequences; all ``[B, T, ...]``."""
+
+    observation: dict[str, Tensor]
+    """arrays by entry (a lone array is called "observation")"""
+    action: Tensor
+    """[B, T, A] the action that led to each observation (one-hot if discrete), zero where is_first"""
+    reward: Tensor
+    """[B, T] the reward received with each observation"""
+    is_first: Tensor
+    """[B, T] the observation is the first of its episode"""
+    is_terminal: Tensor
+    """[B, T] the episode ended for good with this observation (not by a time limit)"""
+
+
+class Heads(nn.Module):
+    """Decoder, reward and discount on one feature; the C-RSSM has a fine and a coarse set."""
+
+    def __init__(self, inputs: int, space: gymnasium.Space, config: ModelConfig) -> None:
+        super().__init__()
+        self.decoder = Decoder(
+            inputs, space, cnn_depth=config.cnn_depth, units=config.mlp_units, layers=config.mlp_layers
+        )
+        self.reward = MLP(inputs, config.head_units, config.head_layers, 1)
+        self.discount = (
+            MLP(inputs, config.head_units, config.head_layers, 1) if config.discount_head else None
+        )
+
+
+class WorldModel(nn.Module):
+    """Everything that is learned of an environment.
+
+    Args:
+        config: sizes and losses.
+        observation_space: Box, or Dict of Boxes.
+        action_space: Discrete or Box.
+    """
+
+    def __init__(
+        self, config: ModelConfig, observation_space: gymnasium.Space, action_space: gymnasium.Space
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.observation_space, self.action_space = observation_space, action_space
+        self.continuous = isinstance(action_space, gymnasium.spaces.Box)
+        action = action_size(action_space)
+        self.encoder = Encoder(
+            observation_space, cnn_depth=config.cnn_depth, units=config.mlp_units, layers=config.mlp_layers
+        )
+        sizes: dict[str, Any] = {
+            "stoch": config.stoch,
+            "classes": config.classes,
+            "deter": config.deter,
+            "hidden": config.hidden,
+            "action": action,
+            "embed": self.encoder.size,
+            "posterior": config.posterior,
+        }
+        flat_model = config.kind == "rssm"
+        self.dynamics = RSSM(**sizes) if flat_model else CRSSM(context=config.context, **sizes)
+        flat = config.stoch * config.classes
+        context = self.dynamics.context
+        self.heads = Heads(flat + config.deter + context, observation_space, config)
+        self.coarse_heads = None if flat_model else Heads(flat + context, observation_space, config)
+        self.high = (
+            HighLevel(
+                stoch=config.stoch,
+                classes=config.classes,
+                context=context,
+                action=action,
+                continuous=self.continuous,
+                actions=config.high.actions,
+                hidden=config.high.hidden,
+                head_units=config.high.head_units,
+            )
+            if config.kind == "thick"
+            else None
+        )
+
+    # -- low level -------------------------------------------------------------------------------------------
+
+    def low_level_parameters(self) -> list[nn.Parameter]:
+        """Parameters of everything but the high level."""
+        return [weight for name, weight in self.named_parameters() if not name.startswith("high.")]
+
+    def target_reward(self, reward: Tensor) -> Tensor:
+        """What the reward heads are trained to predict."""
+        return torch.tanh(reward) if self.config.clip_rewards == "tanh" else reward
+
+    def losses(
+        self, batch: Batch, *, sparsity: float | None = None
+    ) -> tuple[Tensor, Trajectory, dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of the low level.
+
+        Args:
+            batch: sequences.
+            sparsity: β, in place of the configuration's (for a schedule).
+
+        Returns:
+            The weighted total, the filtered trajectory, the unweighted terms and metrics.
+        """
+        config = self.config
+        trajectory = self.dynamics.observe(
+            self.encoder(batch.observation),
+            batch.action,
+            batch.is_first,
+            gate_noise=config.gate_noise if self.training else 0.0,
+        )
+        posterior = trajectory.posterior
+        terms = self._head_losses(self.heads, self.dynamics.features(posterior), batch, prefix="")
+        kl, kl_value = balanced_kl(posterior.logits, trajectory.prior_logits, config.kl_balance)
+        terms["kl"] = kl.mean()
+        metrics = {"kl": kl_value.mean()}
+        if isinstance(self.dynamics, CRSSM):
+            assert self.coarse_heads is not None and trajectory.coarse_logits is not None
+            coarse = self.dynamics.coarse_features(posterior.stoch, posterior.context)
+            terms |= self._head_losses(self.coarse_heads, coarse, batch, prefix="coarse_")
+            coarse_kl, value = balanced_kl(posterior.logits, trajectory.coarse_logits, config.kl_balance)
+            terms["coarse_kl"] = coarse_kl.mean()
+            terms["sparsity"] = posterior.gates.mean()
+            inside = 1 - batch.is_first.float()
+            opened = (posterior.gates > 0).any(-1).float()
+            metrics["coarse_kl"] = value.mean()
+            metrics["context_change"] = (opened * inside).sum() / inside.sum().clamp_min(1)
+        scales = asdict(config.loss)
+        if sparsity is not None:
+            scales["sparsity"] = sparsity
+        total = sum(scales[name] * term for name, term in terms.items())
+        return total, trajectory, terms, metrics  # type: ignore[return-value]
+
+    def _head_losses(self, heads: Heads, feature: Tensor, batch: Batch, *, prefix: str) -> dict[str, Tensor]:
+        decoded = heads.decoder.log_prob(heads.decoder(feature), batch.observation)
+        reward = normal_log_prob(self.target_reward(batch.reward), heads.reward(feature).squeeze(-1))
+        terms = {f"{prefix}decoder": -decoded.mean(), f"{prefix}reward": -reward.mean()}
+        if heads.discount is not None:
+            target = self.config.discount * (1 - batch.is_terminal.float())
+            terms[f"{prefix}discount"] = -bernoulli_log_prob(heads.discount(feature).squeeze(-1), target).mean()
+        return terms
+
+    # -- high level ------------------------------------------------------------------------------------------
+
+    def segment_batch(self, batch: Batch, trajectory: Trajectory) -> SegmentBatch:
+        """Targets of the high level from a filtered trajectory; everything detached (the batch is not encoded
+        a second time)."""
+        posterior = type(trajectory.posterior)(*(part.detach() for part in trajectory.posterior))
+        ends = segment_ends(posterior.gates, batch.is_terminal, self.config.high.segment_ends)
+        segments = segment_targets(
+            ends, batch.is_first, self.target_reward(batch.reward), self.config.discount
+        )
+        return SegmentBatch(
+            posterior.stoch[:, :-1],
+            posterior.context[:, :-1],
+            at_segment_end(posterior.context, segments),
+            at_segment_end(posterior.stoch, segments, offset=-1),
+            at_segment_end(posterior.logits, segments, offset=-1),
+            at_segment_end(batch.action, segments),
+            segments.elapsed,
+            segments.returns,
+            segments.mask,
+        )
+
+    def high_losses(
+        self, batch: Batch, trajectory: Trajectory
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of the high level: weighted total, unweighted terms, metrics."""
+        assert self.high is not None, "the model has no high level (kind is not 'thick')"
+        config = self.config.high
+        terms, metrics = self.high.losses(self.segment_batch(batch, trajectory), balance=config.kl_balance)
+        scales = {
+            "state": config.state_scale,
+            "high_action": config.high_action_scale,
+            "action": config.action_scale,
+            "time": config.time_scale,
+            "return": config.return_scale,
+        }
+        total = sum(scales[name] * term for name, term in terms.items())
+        return total, terms, metrics  # type: ignore[return-value]
+
+
+def action_size(space: gymnasium.Space) -> int:
+    """Size of an action inside the model: the number of choices, or of dimensions."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
+        return int(space.shape[0])
+    raise TypeError(f"action space: expected Discrete or a one-dimensional Box, got {space}")
+
+
+def batch_from_arrays(arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> Batch:
+    """A :class:`Batch` from numpy arrays as the replay gives them."""
+    observation = {
+        key.removeprefix("observation/"): torch.as_tensor(value, device=device)
+        for key, value in arrays.items()
+        if key.startswith("observation/")
+    }
+    floats = {
+        key: torch.as_tensor(arrays[key], dtype=torch.float32, device=device)
+        for key in ("action", "reward", "is_first", "is_terminal")
+    }
+    return Batch(observation, **floats)
