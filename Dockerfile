@@ -1,0 +1,37 @@
+# The service: `docker build -t thick .`, then
+#   docker run -p 8000:8000 -p 8001:8001 -e THICK_API_KEYS=a-long-secret -v "$PWD/checkpoints:/models:ro" thick
+# On a GPU: `docker build --build-arg DEVICE=cuda -t thick:cuda .` and run with `--gpus all -e THICK_DEVICE=cuda`.
+# Beyond loopback the server asks for keys; docs/operations/deployment.md says how to choose them.
+ARG PYTHON_IMAGE=python:3.11-slim
+FROM ${PYTHON_IMAGE} AS build
+# cpu or cuda, and where to look for torch wheels besides the configured package index.
+ARG DEVICE=cpu
+ARG TORCH_INDEX=""
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY scripts/install.sh scripts/install.sh
+COPY thick thick
+COPY service service
+COPY clients clients
+RUN CI=true TORCH_INDEX="${TORCH_INDEX}" \
+    scripts/install.sh --venv /opt/thick --extras service,tracing --device "${DEVICE}" --system no --no-editable
+
+FROM ${PYTHON_IMAGE}
+COPY --from=build /opt/thick /opt/thick
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin thick \
+    && install -d -o thick -g thick /models /var/lib/thick
+USER thick
+WORKDIR /var/lib/thick
+ENV PATH="/opt/thick/bin:${PATH}" \
+    PYTHONUNBUFFERED=1 \
+    THICK_MODELS=/models \
+    THICK_HOST=0.0.0.0 \
+    THICK_PORT=8000 \
+    THICK_GRPC_PORT=8001
+# The model repository is mounted read-only; sessions are kept under /var/lib/thick.
+VOLUME ["/models", "/var/lib/thick"]
+EXPOSE 8000 8001
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"THICK_PORT\"]}/health/live', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["thick", "serve"]

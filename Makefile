@@ -1,0 +1,72 @@
+# `make demo` is the first thing to try; `make help` lists the rest. Each target sets up what it needs in $(VENV).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+# More arguments for the program behind a target: make test ARGS="tests/planning -x"; make serve ARGS="--port 9000"
+ARGS ?=
+# Debian packages: auto, require or no; see scripts/install.sh --help
+SYSTEM ?= auto
+# SLOW=1 runs the slow tests too
+MARKS := $(if $(SLOW),not soak,not slow and not soak)
+
+INSTALL := scripts/install.sh --venv $(VENV) --system $(SYSTEM)
+INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
+PROTOS := $(wildcard service/protocol/*.proto)
+PROTOC = $(PY) -m grpc_tools.protoc -I. --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS)
+
+.PHONY: help install demo serve test soak lint format proto proto-check clean distclean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+# Two stamps: what serving and driving need, and everything. The second covers the first.
+$(VENV)/.installed-run: $(INSTALL_INPUTS)
+	$(INSTALL) --extras service,envs
+	@touch $@
+
+$(VENV)/.installed-all: $(INSTALL_INPUTS)
+	$(INSTALL) --extras all
+	@touch $(VENV)/.installed-run $@
+
+install: $(VENV)/.installed-all  ## everything, for training and developing, into .venv
+
+demo: $(VENV)/.installed-run  ## serve the bundled model, drive it for 20 episodes, draw what it imagines
+	$(VENV)/bin/thick demo $(ARGS)
+
+serve: $(VENV)/.installed-run  ## serve the bundled models on port 8000 (HTTP) and 8001 (gRPC)
+	$(VENV)/bin/thick serve --models checkpoints $(ARGS)
+
+test: $(VENV)/.installed-all  ## the quick tests; SLOW=1 for all of them
+	$(PY) -m pytest -m "$(MARKS)" $(ARGS)
+
+soak: $(VENV)/.installed-all  ## the long form of the fault and load tests
+	$(PY) -m pytest -m soak --timeout=0 $(ARGS)
+
+lint: $(VENV)/.installed-all proto-check  ## ruff, mypy, and that generated code is current
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.installed-all  ## rewrite in the project's style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+proto: $(VENV)/.installed-all  ## generate the gRPC code from service/protocol/*.proto
+	$(if $(PROTOS),$(call PROTOC,.),@echo "no .proto files under service/protocol")
+
+proto-check: $(VENV)/.installed-all
+ifneq ($(PROTOS),)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(call PROTOC,$$folder) && \
+	for file in $$(cd "$$folder" && find . -name '*_pb2*.py*'); do \
+	    cmp -s "$$folder/$$file" "$$file" || { echo "$$file is not what its .proto says: run make proto" >&2; exit 1; }; \
+	done
+endif
+
+clean:  ## remove caches, build output and what the demo wrote; trained runs and .venv stay
+	rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -f demo/*.gif demo/*.png demo/*.json demo/*.log
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and remove .venv
+	rm -rf $(VENV)

@@ -1,0 +1,16 @@
+"""Settings that every test shares; set before torch, numpy and MuJoCo are imported, which read them once."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# The models under test are tiny: more threads only add waiting, and CI says how many it wants.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+# No deadline: the first example pays for imports and lazy initialisation. In CI the examples are the same each time.
+settings.register_profile("local", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
