@@ -1,0 +1,247 @@
+"""One array on the wire: nested lists, ``{"dtype", "shape", "data"}``, or a png, jpeg or webp picture.
+
+Everything is little endian and nothing is ever unpickled. Errors are :class:`ProblemError` s that name the
+path of the value in the request, what was sent and what was expected.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from service.protocol.errors import ProblemError, invalid
+from service.protocol.limits import DEFAULT_LIMITS, Limits
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in (
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64",
+    )
+}  # fmt: skip
+"""the element types that may travel"""
+
+ENCODINGS = ("png", "jpeg", "webp")
+"""the picture encodings that may travel"""
+
+_ARRAY_KEYS = frozenset({"dtype", "shape", "data"})
+_IMAGE_KEYS = frozenset({"encoding", "data"})
+_NUMBERS = frozenset({int, float, bool})
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A picture that is already encoded, as it travels: the server puts it in an answer instead of an array."""
+
+    encoding: str
+    """``png``, ``jpeg`` or ``webp``"""
+    data: bytes
+
+
+def is_wire_array(value: Any) -> bool:
+    """Whether a decoded JSON or msgpack value has the form of an array or of a picture."""
+    return isinstance(value, Mapping) and (value.keys() == _ARRAY_KEYS or value.keys() == _IMAGE_KEYS)
+
+
+def encode_array(array: np.ndarray, *, binary: bool) -> dict[str, Any]:
+    """``{"dtype", "shape", "data"}``.
+
+    Args:
+        array: any shape, one of :data:`DTYPES`.
+        binary: ``data`` as bytes (msgpack) instead of base64 text (JSON).
+    """
+    name = array.dtype.newbyteorder("=").name
+    if name not in DTYPES:
+        raise TypeError(f"an array of {array.dtype} cannot travel; convert it to one of {', '.join(DTYPES)}")
+    data = np.ascontiguousarray(array, dtype=DTYPES[name]).tobytes()
+    return {"dtype": name, "shape": list(array.shape), "data": data if binary else _text(data)}
+
+
+def encode_image(picture: np.ndarray, encoding: str, *, quality: int = 90) -> EncodedImage:
+    """A picture [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] of uint8 as png (lossless), webp (lossless) or jpeg."""
+    if encoding not in ENCODINGS:
+        raise ValueError(f"encoding {encoding!r}: expected one of {', '.join(ENCODINGS)}")
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+        raise ValueError(f"a picture is uint8 [h, w] or [h, w, channels], got {picture.dtype} {picture.shape}")
+    if picture.ndim == 3 and picture.shape[2] == 1:
+        picture = picture[:, :, 0]
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    buffer = io.BytesIO()
+    if encoding == "png":
+        image.save(buffer, "PNG", compress_level=3)
+    elif encoding == "webp":
+        image.save(buffer, "WEBP", lossless=True, quality=20, method=0)
+    else:
+        image.convert("RGB" if image.mode == "RGBA" else image.mode).save(buffer, "JPEG", quality=quality)
+    return EncodedImage(encoding, buffer.getvalue())
+
+
+def encoded_image_to_wire(image: EncodedImage, *, binary: bool) -> dict[str, Any]:
+    """``{"encoding", "data"}`` with bytes (msgpack) or base64 text (JSON)."""
+    return {"encoding": image.encoding, "data": image.data if binary else _text(image.data)}
+
+
+def decode_array(
+    value: Any, *, path: str = "array", limits: Limits = DEFAULT_LIMITS, channels: int | None = None
+) -> np.ndarray:
+    """The array that a decoded JSON or msgpack value holds; a read-only view where it can be one.
+
+    Args:
+        value: nested lists, a number, ``{"dtype", "shape", "data"}``, a picture, or an array.
+        path: where it stands in the request, for errors.
+        limits: bounds on size and dimensions.
+        channels: for pictures: 1, 3 or 4 channels wanted (default: as the picture has it).
+
+    Raises:
+        ProblemError: code ``invalid_request``.
+    """
+    if isinstance(value, np.ndarray):
+        if value.dtype.newbyteorder("=").name not in DTYPES:
+            raise invalid(path, f"expected one of {', '.join(DTYPES)}, got an array of {value.dtype}")
+        return value
+    if isinstance(value, EncodedImage):
+        return _decode_image({"encoding": value.encoding, "data": value.data}, path, limits, channels)
+    if isinstance(value, Mapping):
+        if value.keys() == _ARRAY_KEYS:
+            return _decode_raw(value, path, limits)
+        if value.keys() == _IMAGE_KEYS:
+            return _decode_image(value, path, limits, channels)
+        keys = ", ".join(sorted(str(key)[:40] for key in value)[:8]) or "none"
+        raise invalid(
+            path,
+            'expected an array (nested lists, {"dtype", "shape", "data"} or {"encoding", "data"}), '
+            f"got an object with the keys {keys}",
+        )
+    return _decode_lists(value, path, limits)
+
+
+def _decode_raw(value: Mapping[str, Any], path: str, limits: Limits) -> np.ndarray:
+    name = value["dtype"]
+    if not isinstance(name, str) or name not in DTYPES:
+        raise invalid(f"{path}.dtype", f"expected one of {', '.join(DTYPES)}, got {_show(name)}")
+    dtype = DTYPES[name]
+    shape = value["shape"]
+    if not isinstance(shape, (list, tuple)) or not all(type(n) is int and n >= 0 for n in shape):
+        raise invalid(f"{path}.shape", f"expected a list of sizes, got {_show(shape)}")
+    if len(shape) > limits.array_dimensions:
+        raise invalid(f"{path}.shape", f"at most {limits.array_dimensions} dimensions, got {len(shape)}")
+    size = math.prod(shape) * dtype.itemsize
+    if size > limits.array_bytes:
+        raise invalid(f"{path}.shape", f"an array has at most {limits.array_bytes} bytes, this one {size}")
+    data = _bytes(value["data"], f"{path}.data")
+    if len(data) != size:
+        raise invalid(
+            f"{path}.data", f"{name} of shape {tuple(shape)} takes {size} bytes, got {len(data)}"
+        )
+    if name == "bool" and data and max(data) > 1:
+        raise invalid(f"{path}.data", "a bool is a byte 0 or 1")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _decode_image(value: Mapping[str, Any], path: str, limits: Limits, channels: int | None) -> np.ndarray:
+    encoding = value["encoding"]
+    if not isinstance(encoding, str) or encoding not in ENCODINGS:
+        raise invalid(f"{path}.encoding", f"expected one of {', '.join(ENCODINGS)}, got {_show(encoding)}")
+    data = _bytes(value["data"], f"{path}.data")
+    try:
+        image = Image.open(io.BytesIO(data), formats=[encoding.upper()])
+        width, height = image.size
+        if width * height > limits.image_pixels or width * height * 4 > limits.array_bytes * 4:
+            raise invalid(path, f"a picture has at most {limits.image_pixels} pixels, got {width}x{height}")
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
+            raise invalid(path, f"expected 8 bits a channel, got a picture of mode {image.mode}")
+        wanted = _MODES[channels] if channels in _MODES else None
+        if wanted is None:
+            wanted = image.mode if image.mode in ("L", "RGBA") else ("L" if image.mode == "1" else "RGB")
+        return np.asarray(image.convert(wanted), dtype=np.uint8)
+    except ProblemError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged data, struct.error among them
+        reason = str(error).split(":")[0][:80]
+        raise invalid(f"{path}.data", f"not a readable {encoding} picture ({reason})") from error
+
+
+def _decode_lists(value: Any, path: str, limits: Limits) -> np.ndarray:
+    if type(value) in _NUMBERS:
+        return np.asarray(_checked_number(value, path))
+    if not isinstance(value, (list, tuple)):
+        raise invalid(path, f"expected an array, got {_show(value)}")
+    _check_leaves(value, path, limits.array_dimensions, limits)
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise invalid(path, "nested lists must be rectangular, with numbers only") from error
+    if array.dtype.kind not in "biuf":
+        raise invalid(path, "expected numbers of at most 64 bits")
+    return array
+
+
+def _check_leaves(value: Any, path: str, depth: int, limits: Limits) -> None:
+    """Only numbers at the leaves: numpy would otherwise pad text or make object arrays."""
+    if depth == 0:
+        raise invalid(path, f"at most {limits.array_dimensions} dimensions")
+    if len(value) * 8 > limits.array_bytes:
+        raise invalid(path, f"an array has at most {limits.array_bytes} bytes; a list is too long")
+    kinds = set(map(type, value))
+    if kinds <= _NUMBERS:
+        return
+    if kinds <= {list, tuple}:
+        for item in value:
+            _check_leaves(item, path, depth - 1, limits)
+        return
+    odd = next(item for item in value if type(item) not in _NUMBERS)
+    raise invalid(path, f"nested lists must be rectangular, with numbers only, got {_show(odd)} in one")
+
+
+def _checked_number(value: Any, path: str) -> Any:
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise invalid(path, "expected a number of at most 64 bits")
+    return value
+
+
+def _bytes(value: Any, path: str) -> bytes:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if not isinstance(value, str):
+        raise invalid(path, f"expected base64 text (JSON) or binary (msgpack), got {_show(value)}")
+    try:
+        return base64.b64decode(value.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise invalid(path, f"not base64: {error}") from error
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _show(value: Any) -> str:
+    """A value in an error: short, and never the whole of it."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:37] + "...")
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, (list, tuple)):
+        return repr(value) if len(value) <= 8 and all(type(v) in _NUMBERS for v in value) else "a list"
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        text = repr(value) if isinstance(value, float) or abs(value) < 10**20 else "a huge number"
+        return text
+    return type(value).__name__
+
+
+show = _show
+"""a value as an error message shows it: short, in JSON's words"""

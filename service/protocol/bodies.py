@@ -1,0 +1,176 @@
+"""Whole bodies on the wire, JSON or msgpack: trees of dicts, lists, numbers, text and arrays.
+
+The tree that the server and the clients work with holds numpy arrays; on the wire an array of one dimension
+is a list in JSON (so an action is ``[0.1, -0.3]``), everything larger ``{"dtype", "shape", "data"}``; msgpack
+has the latter for all. Numbers that are not finite travel as null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import msgpack
+import numpy as np
+
+from service.protocol import media
+from service.protocol.arrays import (
+    EncodedImage,
+    decode_array,
+    encode_array,
+    encoded_image_to_wire,
+    is_wire_array,
+)
+from service.protocol.errors import ProblemError
+from service.protocol.limits import DEFAULT_LIMITS, Limits
+
+
+def encode_body(tree: Any, media_type: str = media.JSON) -> bytes:
+    """The bytes of a body.
+
+    Args:
+        tree: dicts, lists, tuples, numbers, text, None, numpy arrays and scalars, :class:`EncodedImage`.
+        media_type: ``application/json`` or ``application/msgpack``.
+    """
+    if media_type == media.MSGPACK:
+        packed: bytes = msgpack.packb(to_wire(tree, binary=True), use_bin_type=True)
+        return packed
+    if media_type != media.JSON:
+        raise ValueError(f"media type {media_type!r}: expected {media.JSON} or {media.MSGPACK}")
+    return json.dumps(to_wire(tree, binary=False), allow_nan=False, separators=(",", ":")).encode()
+
+
+def to_wire(tree: Any, *, binary: bool) -> Any:
+    """The tree with its arrays and pictures in the form in which they travel."""
+    if tree is None or isinstance(tree, (str, bool)):
+        return tree
+    if isinstance(tree, Mapping):
+        return {str(key): to_wire(value, binary=binary) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [to_wire(value, binary=binary) for value in tree]
+    if isinstance(tree, np.ndarray):
+        if tree.ndim == 0:
+            return to_wire(tree.item(), binary=binary)
+        if tree.ndim == 1 and not binary and (tree.dtype.kind != "f" or np.isfinite(tree).all()):
+            return tree.tolist()
+        return encode_array(tree, binary=binary)
+    if isinstance(tree, EncodedImage):
+        return encoded_image_to_wire(tree, binary=binary)
+    if isinstance(tree, np.generic):
+        return to_wire(tree.item(), binary=binary)
+    if isinstance(tree, float):
+        return tree if math.isfinite(tree) else None
+    if isinstance(tree, (int, bytes)):
+        if isinstance(tree, bytes) and not binary:
+            raise TypeError("bytes cannot travel in JSON; wrap them in an array or an EncodedImage")
+        return tree
+    raise TypeError(f"a {type(tree).__name__} cannot travel")
+
+
+def decode_body(raw: bytes, content_type: str | None, limits: Limits = DEFAULT_LIMITS) -> Any:
+    """The tree that a body holds, as plain dicts, lists and scalars (arrays still in their wire form).
+
+    Raises:
+        ProblemError: ``unsupported_media_type``, ``body_too_large`` or ``malformed_body``.
+    """
+    kind = media.essence(content_type) or media.JSON
+    if kind not in media.BODY_TYPES:
+        raise ProblemError(
+            "unsupported_media_type",
+            f"Content-Type: expected {media.JSON} or {media.MSGPACK}, got {content_type}",
+        )
+    if len(raw) > limits.body_bytes:
+        raise ProblemError(
+            "body_too_large", f"a body has at most {limits.body_bytes} bytes, this one {len(raw)}"
+        )
+    tree = _read_json(raw) if kind == media.JSON else _read_msgpack(raw, limits)
+    _check_tree(tree, limits.nesting, limits, check_text=b"\\u" in raw or kind == media.MSGPACK)
+    return tree
+
+
+def decode_arrays(tree: Any, *, path: str = "", limits: Limits = DEFAULT_LIMITS) -> Any:
+    """The tree with every array and picture in wire form replaced by a numpy array (lists stay lists)."""
+    if isinstance(tree, EncodedImage) or is_wire_array(tree):
+        return decode_array(tree, path=path or "body", limits=limits)
+    if isinstance(tree, Mapping):
+        return {
+            key: decode_arrays(value, path=f"{path}.{key}" if path else str(key), limits=limits)
+            for key, value in tree.items()
+        }
+    if isinstance(tree, list):
+        return [decode_arrays(value, path=f"{path}[{i}]", limits=limits) for i, value in enumerate(tree)]
+    return tree
+
+
+def _read_json(raw: bytes) -> Any:
+    def constant(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON; send null or a finite number")
+
+    try:
+        return json.loads(raw.decode("utf-8"), parse_constant=constant)
+    except RecursionError as error:
+        raise ProblemError("malformed_body", "the body is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ProblemError(
+            "malformed_body", f"the body is not UTF-8 (byte {error.start}); msgpack needs its Content-Type"
+        ) from error
+    except ValueError as error:
+        if not raw.strip():
+            raise ProblemError("malformed_body", "the body is empty; send a JSON object") from error
+        raise ProblemError("malformed_body", f"the body is not JSON: {str(error)[:200]}") from error
+
+
+def _read_msgpack(raw: bytes, limits: Limits) -> Any:
+    try:
+        # A dry run first: it allocates nothing, so that a short body cannot claim huge arrays.
+        dry = msgpack.Unpacker(max_buffer_size=max(len(raw), 1), **_msgpack_bounds(raw, limits))
+        dry.feed(raw)
+        dry.skip()
+        return msgpack.unpackb(raw, **_msgpack_bounds(raw, limits))
+    except msgpack.ExtraData as error:
+        raise ProblemError("malformed_body", "the body has bytes after its msgpack value") from error
+    except msgpack.StackError as error:
+        raise ProblemError("malformed_body", "the body is nested too deeply") from error
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        reason = str(error)[:200] or "it ends early"
+        raise ProblemError("malformed_body", f"the body is not msgpack: {reason}") from error
+
+
+def _msgpack_bounds(raw: bytes, limits: Limits) -> dict[str, Any]:
+    return {
+        "raw": False,
+        "strict_map_key": True,
+        "max_str_len": limits.string_bytes,
+        "max_bin_len": limits.string_bytes,
+        "max_array_len": len(raw),
+        "max_map_len": len(raw),
+        "max_ext_len": 0,  # no extension types, timestamps included
+    }
+
+
+def _check_tree(tree: Any, depth: int, limits: Limits, *, check_text: bool) -> None:
+    """Bounded nesting, text keys, and text that UTF-8 can write (JSON can escape half a surrogate pair)."""
+    if isinstance(tree, dict):
+        if depth == 0:
+            raise ProblemError("malformed_body", f"the body is nested deeper than {limits.nesting}")
+        for key, value in tree.items():
+            if not isinstance(key, str):
+                raise ProblemError("malformed_body", "the keys of an object must be text")
+            _check_tree(key, depth, limits, check_text=check_text)
+            _check_tree(value, depth - 1, limits, check_text=check_text)
+    elif isinstance(tree, list):
+        if depth == 0:
+            raise ProblemError("malformed_body", f"the body is nested deeper than {limits.nesting}")
+        if set(map(type, tree)) <= {int, float, bool}:
+            return
+        for value in tree:
+            _check_tree(value, depth - 1, limits, check_text=check_text)
+    elif check_text and isinstance(tree, str):
+        try:
+            tree.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ProblemError("malformed_body", "the body has text with half a surrogate pair") from error
+    elif not isinstance(tree, (str, int, float, bool, bytes, type(None))):
+        raise ProblemError("malformed_body", f"the body holds a {type(tree).__name__}")

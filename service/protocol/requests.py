@@ -1,0 +1,230 @@
+"""What a client may ask: one pydantic model for each request of the contract.
+
+``parse(CreateSession, tree)`` turns a decoded body into one of them, or raises a :class:`ProblemError` with an
+entry for every wrong field; an unknown field is answered with the nearest right one. Observations and actions
+stay as they arrived (their check needs the model's spaces: ``spaces.decode_observation``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+
+from service.protocol.arrays import show
+from service.protocol.errors import FieldError, invalid, invalid_fields, nearest
+from service.protocol.limits import DEFAULT_LIMITS, Limits
+
+MAX_SEED = 2**63 - 1
+
+Number = Annotated[StrictFloat | StrictInt, Field(ge=-1e30, le=1e30)]
+Count = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+StepCount = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
+Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
+PlanMethod = Literal["hierarchical", "flat", "policy"]
+LowSearch = Literal["cem", "icem", "mppi", "categorical-cem", "mcts"]
+HighSearch = Literal["mcts", "tree"]
+Level = Literal["high", "low"]
+ImagePolicy = Literal["plan", "prior", "actor", "all"]
+ImageForm = Literal["png", "webp", "raw"]
+ActPart = Literal["plan", "timing"]
+StepPart = Literal["observation", "reward", "value", "gates"]
+
+ACT_PARTS: tuple[ActPart, ...] = ("plan", "timing")
+STEP_PARTS: tuple[StepPart, ...] = ("observation", "reward", "value", "gates")
+
+
+class Request(BaseModel):
+    """What all requests share: unknown fields are errors, and numbers must be finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class Planner(Request):
+    """Overrides of the checkpoint's planner settings; what is left out stays as it is.
+
+    Further fields are passed on: the planner knows them, or names the nearest one that it knows.
+    """
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, frozen=True)
+
+    method: PlanMethod | None = Field(None, description="how to plan")
+    low: LowSearch | None = Field(None, description="the low-level search")
+    high: HighSearch | None = Field(None, description="the high-level search")
+    samples: Count | None = Field(None, description="candidates an iteration")
+    iterations: Count | None = Field(None, description="iterations of the low-level search")
+    elites: Count | None = Field(None, description="candidates kept an iteration")
+    horizon: Count | None = Field(None, description="low-level steps planned ahead")
+    simulations: Count | None = Field(None, description="simulations of the high-level search")
+    depth: Count | None = Field(None, description="high-level steps searched ahead")
+    kappa: Number | None = Field(None, description="weight of the distance to the subgoal")
+    temperature: Number | None = Field(None, description="softness of the choice among candidates")
+    seed: Seed | None = Field(None, description="seed of the search, in place of the session's")
+    deadline_ms: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="bound on the whole request, in milliseconds"
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """The overrides alone: fields that were sent and are not null, without ``deadline_ms``."""
+        sent = self.model_dump(exclude_none=True, exclude={"deadline_ms"})
+        return {key: value for key, value in sent.items() if value is not None}
+
+
+class CreateSession(Request):
+    """``POST /v1/sessions``"""
+
+    model: Name = Field(description="name of the checkpoint")
+    version: Name | None = Field(None, description="its version; the newest by default")
+    seed: Seed | None = Field(None, description="seed of the session's randomness; drawn by default")
+    planner: Planner | None = Field(None, description="overrides for all acts of the session")
+    ttl_s: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="seconds without use after which the session expires"
+    )
+
+
+class Fork(Request):
+    """``POST /v1/sessions/{id}/fork``"""
+
+    seed: Seed | None = Field(None, description="seed of the fork; the original's by default")
+
+
+class Act(Request):
+    """``POST /v1/sessions/{id}/act``"""
+
+    observation: Any = Field(description="one array, or an object of arrays where the space is a Dict")
+    step: StepCount | None = Field(
+        None, description="acts since the reset, from 0; the server counts where it is left out"
+    )
+    reward: Number = Field(0.0, description="reward that came with the observation")
+    is_first: StrictBool = Field(False, description="whether the observation starts an episode")
+    executed_action: Any = Field(None, description="what was really done last, where not the last answer")
+    planner: Planner | None = Field(None, description="overrides for this act")
+    include: tuple[ActPart, ...] = Field(ACT_PARTS, description="which parts the answer shall have")
+
+
+class ActOnce(Act):
+    """``POST /v1/act``: with ``session_id``, or with ``model`` to create the session"""
+
+    model: Name | None = Field(None, description="name of the checkpoint")
+    version: Name | None = Field(None, description="its version; the newest by default")
+    session_id: Name | None = Field(None, description="the session, once there is one")
+    seed: Seed | None = Field(None, description="seed of a session that is created")
+    ttl_s: Annotated[Number, Field(gt=0)] | None = Field(None, description="as in `POST /v1/sessions`")
+
+
+class Imagine(Request):
+    """``POST /v1/sessions/{id}/imagine``"""
+
+    level: Level = Field("high", description="which level imagines")
+    horizon: Count = Field(3, description="steps of that level")
+    rollouts: Count = Field(1, description="how many futures; with policy `all` the level decides")
+    actions: list[Any] | None = Field(None, description="the first actions, in place of the policy's")
+    policy: ImagePolicy = Field("plan", description="who acts; `all` expands every high-level action once")
+    include: tuple[StepPart, ...] = Field(STEP_PARTS, description="which parts a step shall have")
+    image: ImageForm = Field("raw", description="how decoded pictures travel")
+    planner: Planner | None = Field(None, description="overrides for planning in the imagination")
+    seed: Seed | None = Field(None, description="seed of the imagination, in place of the session's")
+
+
+class ImagineOnce(Imagine):
+    """``POST /v1/imagine``: with ``model`` and ``observation``"""
+
+    model: Name = Field(description="name of the checkpoint")
+    version: Name | None = Field(None, description="its version; the newest by default")
+    observation: Any = Field(description="the observation to imagine from")
+
+
+AnyRequest = TypeVar("AnyRequest", bound=Request)
+
+
+def parse(kind: type[AnyRequest], tree: Any, *, path: str = "") -> AnyRequest:
+    """The request that a decoded body holds.
+
+    Raises:
+        ProblemError: ``invalid_request`` with an entry for every wrong field.
+    """
+    if not isinstance(tree, Mapping):
+        raise invalid(path or "body", f"expected an object, got {show(tree)}")
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise invalid_fields(_field_errors(kind, error, path)) from error
+
+
+def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Refuses what asks for more work than the server's bounds allow.
+
+    Raises:
+        ProblemError: ``invalid_request`` naming the fields and the bounds.
+    """
+    errors = list[FieldError]()
+
+    def bound(path: str, value: Any, most: float) -> None:
+        if isinstance(value, (int, float)) and value > most:
+            errors.append(FieldError(path, f"at most {most:g} here, got {show(value)}"))
+
+    planner = getattr(request, "planner", None)
+    if isinstance(planner, Planner):
+        bound("planner.horizon", planner.horizon, limits.horizon)
+        bound("planner.depth", planner.depth, limits.horizon)
+        bound("planner.samples", planner.samples, limits.samples)
+        bound("planner.elites", planner.elites, limits.samples)
+        bound("planner.iterations", planner.iterations, limits.iterations)
+        bound("planner.simulations", planner.simulations, limits.simulations)
+    if isinstance(request, Imagine):
+        bound("horizon", request.horizon, limits.horizon)
+        bound("rollouts", request.rollouts, limits.rollouts)
+        if not errors and request.horizon * request.rollouts > limits.imagined_steps:
+            bound("rollouts", request.horizon * request.rollouts, limits.imagined_steps)
+    bound("ttl_s", getattr(request, "ttl_s", None), limits.ttl_s)
+    if errors:
+        raise invalid_fields(errors)
+
+
+def _field_errors(kind: type[Request], error: ValidationError, path: str) -> list[FieldError]:
+    listed = list[FieldError]()
+    seen = set[str]()
+    for item in error.errors(include_url=False):
+        location = [part for part in item["loc"] if not _is_branch(part)]
+        where = _join(path, location)
+        if where in seen and item["type"] != "extra_forbidden":
+            continue  # the other branch of a union
+        seen.add(where)
+        listed.append(FieldError(where, _message(kind, item, location)))
+    return listed
+
+
+def _is_branch(part: Any) -> bool:
+    """Pydantic puts the branch of a union (``int``, ``constrained-float``) into an error's location."""
+    return isinstance(part, str) and (part in ("int", "float") or part.startswith("constrained"))
+
+
+def _message(kind: type[Request], item: Any, location: list[Any]) -> str:
+    sort = item["type"]
+    if sort == "extra_forbidden":
+        names = kind.model_fields if len(location) == 1 else Planner.model_fields
+        return f"unknown field; {nearest(str(location[-1]), names)}"
+    if sort == "missing":
+        return "is missing"
+    got = show(item.get("input"))
+    if sort == "literal_error":
+        return f"expected {item['ctx']['expected']}, got {got}"
+    expected = {
+        "int_type": "an integer", "float_type": "a number", "bool_type": "true or false",
+        "string_type": "text", "list_type": "a list", "tuple_type": "a list", "model_type": "an object",
+        "model_attributes_type": "an object", "dict_type": "an object", "finite_number": "a finite number",
+        "int_from_float": "an integer",
+    }.get(sort)  # fmt: skip
+    if expected:
+        return f"expected {expected}, got {got}"
+    message = str(item["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"expected {message}, got {got}" if str(item["msg"]).startswith("Input should be ") else message
+
+
+def _join(path: str, location: list[Any]) -> str:
+    text = path
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text or "body"

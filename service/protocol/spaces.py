@@ -1,0 +1,337 @@
+"""Spaces without gymnasium: their JSON form, and checks of observations and actions against them.
+
+``parse_space`` reads the JSON form, ``as_space`` takes that, a gymnasium space or one of these classes;
+``space_to_json`` writes it. Bounds travel as a scalar or nested lists, with null where there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from service.protocol.arrays import DTYPES, decode_array, show
+from service.protocol.errors import FieldError, ProblemError, invalid, invalid_fields, nearest
+from service.protocol.limits import DEFAULT_LIMITS, Limits
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Arrays of one shape and dtype between two bounds (both included; infinite where there is none)."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    low: np.ndarray
+    high: np.ndarray
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """Uniform between the bounds; standard normal where a bound is missing."""
+        if self.dtype.kind in "iub":
+            low = self.low.astype(np.float64)
+            width = self.high.astype(np.float64) - low + 1
+            return np.floor(low + rng.random(self.shape) * width).clip(low, low + width - 1).astype(self.dtype)
+        bounded = np.isfinite(self.low) & np.isfinite(self.high)
+        low, high = np.where(bounded, self.low, 0.0), np.where(bounded, self.high, 0.0)
+        uniform = low + rng.random(self.shape) * (high - low)
+        normal = np.clip(rng.standard_normal(self.shape), self.low, self.high)
+        return np.asarray(np.where(bounded, uniform, normal)).astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """The integers 0 … n-1."""
+
+    n: int
+
+    def sample(self, rng: np.random.Generator) -> int:
+        """Uniform."""
+        return int(rng.integers(self.n))
+
+
+@dataclass(frozen=True)
+class MultiDiscrete:
+    """Arrays of integers, the i-th in 0 … nvec[i]-1."""
+
+    nvec: tuple[int, ...]
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """Uniform."""
+        return rng.integers(np.asarray(self.nvec))
+
+
+@dataclass(frozen=True)
+class Dict:
+    """Named spaces."""
+
+    spaces: Mapping[str, Space]
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Each entry for itself."""
+        return {key: space.sample(rng) for key, space in self.spaces.items()}
+
+
+Space = Box | Discrete | MultiDiscrete | Dict
+
+
+def parse_space(value: Any, *, path: str = "space") -> Space:
+    """The space that a JSON form describes.
+
+    Raises:
+        ProblemError: code ``invalid_request``, naming what is wrong with the form.
+    """
+    if not isinstance(value, Mapping):
+        raise invalid(path, f"expected a space object, got {show(value)}")
+    kind = value.get("type")
+    try:
+        if kind == "Box":
+            return _parse_box(value)
+        if kind == "Discrete":
+            n = value["n"]
+            if type(n) is not int or n < 1:
+                raise ValueError(f"n: expected a positive integer, got {show(n)}")
+            return Discrete(n)
+        if kind == "MultiDiscrete":
+            nvec = value["nvec"]
+            if not isinstance(nvec, Sequence) or not all(type(n) is int and n > 0 for n in nvec):
+                raise ValueError(f"nvec: expected positive integers, got {show(nvec)}")
+            return MultiDiscrete(tuple(nvec))
+        if kind == "Dict":
+            spaces = value["spaces"]
+            if not isinstance(spaces, Mapping):
+                raise ValueError("spaces: expected an object of spaces")
+            return Dict({str(k): parse_space(v, path=f"{path}.spaces.{k}") for k, v in spaces.items()})
+    except KeyError as error:
+        raise invalid(path, f"a {kind} space needs {error.args[0]!r}") from error
+    except ValueError as error:
+        raise invalid(path, str(error)) from error
+    raise invalid(path, f"type: expected Box, Discrete, MultiDiscrete or Dict, got {show(kind)}")
+
+
+def _parse_box(value: Mapping[str, Any]) -> Box:
+    shape = value["shape"]
+    if not isinstance(shape, Sequence) or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"shape: expected a list of sizes, got {show(shape)}")
+    name = value["dtype"]
+    if name not in DTYPES:
+        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {show(name)}")
+    dtype = np.dtype(name)
+    return make_box(shape, dtype, _bound(value.get("low"), -math.inf), _bound(value.get("high"), math.inf))
+
+
+def _bound(value: Any, missing: float) -> Any:
+    if value is None:
+        return missing
+    if isinstance(value, (list, tuple)):
+        return [_bound(item, missing) for item in value]
+    return value
+
+
+def make_box(shape: Sequence[int], dtype: Any, low: Any, high: Any) -> Box:
+    """A :class:`Box`; bounds broadcast to ``shape``, infinite ones of integer boxes become the dtype's."""
+    dtype, shape = np.dtype(dtype), tuple(int(n) for n in shape)
+    bounds = []
+    for bound, name in ((low, "low"), (high, "high")):
+        try:
+            full = np.broadcast_to(np.asarray(bound), shape)
+        except ValueError as error:
+            raise ValueError(f"{name}: does not fit shape {shape}") from error
+        if full.dtype.kind not in "biuf":
+            raise ValueError(f"{name}: expected numbers")
+        if dtype.kind in "iu" and full.dtype.kind == "f":
+            info = np.iinfo(dtype)
+            finite = np.where(np.isfinite(full), full, 0)
+            ends = np.where(full > 0, info.max, info.min)
+            full = np.where(np.isfinite(full), finite.astype(dtype), ends.astype(dtype))
+        bounds.append(full if dtype.kind == "b" else full.astype(dtype))
+    return Box(shape, dtype, bounds[0], bounds[1])
+
+
+def as_space(space: Any) -> Space:
+    """One of these spaces from one of these, a JSON form, or a gymnasium space (told by its class's name)."""
+    if isinstance(space, (Box, Discrete, MultiDiscrete, Dict)):
+        return space
+    if isinstance(space, Mapping) and "type" in space:
+        return parse_space(space)
+    kind = type(space).__name__
+    if kind == "Box":
+        return make_box(space.shape, space.dtype, space.low, space.high)
+    if kind == "Discrete":
+        if int(space.start) != 0:
+            raise ValueError(f"a Discrete space starts at 0 here, got start={space.start}")
+        return Discrete(int(space.n))
+    if kind == "MultiDiscrete":
+        return MultiDiscrete(tuple(int(n) for n in np.asarray(space.nvec).ravel()))
+    if kind == "Dict":
+        return Dict({key: as_space(inner) for key, inner in space.spaces.items()})
+    raise ValueError(f"expected a Box, Discrete, MultiDiscrete or Dict space, got {kind}")
+
+
+def space_to_json(space: Any) -> dict[str, Any]:
+    """The JSON form of any space that :func:`as_space` takes."""
+    known = as_space(space)
+    if isinstance(known, Box):
+        return {
+            "type": "Box",
+            "shape": list(known.shape),
+            "dtype": known.dtype.name,
+            "low": _bound_to_json(known.low),
+            "high": _bound_to_json(known.high),
+        }
+    if isinstance(known, Discrete):
+        return {"type": "Discrete", "n": known.n}
+    if isinstance(known, MultiDiscrete):
+        return {"type": "MultiDiscrete", "nvec": list(known.nvec)}
+    return {"type": "Dict", "spaces": {key: space_to_json(inner) for key, inner in known.spaces.items()}}
+
+
+def _bound_to_json(bound: np.ndarray) -> Any:
+    if bound.size and (bound == bound.flat[0]).all():
+        return _number(bound.flat[0].item())
+    return _numbers(bound.tolist())
+
+
+def _numbers(value: Any) -> Any:
+    return [_numbers(item) for item in value] if isinstance(value, list) else _number(value)
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def decode_observation(
+    value: Any, space: Space, *, path: str = "observation", limits: Limits = DEFAULT_LIMITS
+) -> Any:
+    """The observation that a decoded body holds, checked against the space and in the space's dtypes.
+
+    Returns:
+        An array of the space's shape and dtype; a dict of such for a Dict space.
+
+    Raises:
+        ProblemError: code ``invalid_request``, with one entry for each wrong part.
+    """
+    errors: list[FieldError] = []
+    result = _check(value, space, path, limits, errors)
+    if errors:
+        raise invalid_fields(errors)
+    return result
+
+
+def _check(value: Any, space: Space, path: str, limits: Limits, errors: list[FieldError]) -> Any:
+    try:
+        if isinstance(space, Dict):
+            return _check_dict(value, space, path, limits, errors)
+        if isinstance(space, Box):
+            return _check_box(value, space, path, limits)
+        if isinstance(space, Discrete):
+            return np.asarray(_check_discrete(value, space, path, limits))
+        return _check_multi(value, space, path, limits)
+    except ProblemError as problem:
+        errors.extend(problem.errors)
+        return None
+
+
+def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list[FieldError]) -> Any:
+    if not isinstance(value, Mapping):
+        raise invalid(path, f"expected an object with the keys {', '.join(space.spaces)}, got {show(value)}")
+    for key in value:
+        if key not in space.spaces:
+            errors.append(FieldError(f"{path}.{str(key)[:60]}", f"unknown key; {nearest(str(key), space.spaces)}"))
+    result = {}
+    for key, inner in space.spaces.items():
+        if key not in value:
+            errors.append(FieldError(f"{path}.{key}", f"is missing: {describe(inner)}"))
+        else:
+            result[key] = _check(value[key], inner, f"{path}.{key}", limits, errors)
+    return result
+
+
+def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
+    channels = space.shape[2] if len(space.shape) == 3 else (1 if len(space.shape) == 2 else None)
+    array = decode_array(value, path=path, limits=limits, channels=channels)
+    if len(space.shape) == 3 and space.shape[2] == 1 and array.shape == space.shape[:2]:
+        array = array[:, :, None]  # a grey picture
+    if array.shape != space.shape:
+        raise invalid(path, f"expected shape {space.shape}, got {array.shape}{_hint(array.shape, space.shape)}")
+    accepted = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}[space.dtype.kind]
+    if array.dtype.kind not in accepted and array.size:
+        hint = ""
+        if space.dtype.kind in "iu" and array.dtype.kind == "f":
+            hint = f": send whole numbers {space.low.min()} to {space.high.max()}, not fractions"
+        raise invalid(path, f"expected {space.dtype.name}, got {array.dtype.name}{hint}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise invalid(path, f"expected finite numbers, got {_first(array, ~np.isfinite(array))}")
+    if space.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            cast = array.astype(space.dtype)
+        if not np.isfinite(cast).all():
+            raise invalid(path, f"{_first(array, ~np.isfinite(cast))} is too large for {space.dtype.name}")
+        array = cast
+    outside = (array < space.low) | (array > space.high) if space.dtype.kind != "b" else np.zeros(1, bool)
+    if outside.any():
+        at = np.unravel_index(int(outside.argmax()), outside.shape) if outside.shape else ()
+        low, high = space.low[at].item(), space.high[at].item()
+        raise invalid(path, f"expected values from {low} to {high}, got {_first(array, outside)}")
+    return array.astype(space.dtype, copy=False)
+
+
+def _check_discrete(value: Any, space: Discrete, path: str, limits: Limits) -> int:
+    if isinstance(value, (Mapping, np.ndarray, np.generic)):
+        array = decode_array(np.asarray(value) if isinstance(value, np.generic) else value, path=path, limits=limits)
+        value = array.item() if array.size == 1 and array.dtype.kind in "iu" else array
+    if type(value) is not int:
+        raise invalid(path, f"expected an integer from 0 to {space.n - 1}, got {show(value)}")
+    if not 0 <= value < space.n:
+        raise invalid(path, f"expected an integer from 0 to {space.n - 1}, got {show(value)}")
+    return value
+
+
+def _check_multi(value: Any, space: MultiDiscrete, path: str, limits: Limits) -> np.ndarray:
+    array = decode_array(value, path=path, limits=limits)
+    if array.shape != (len(space.nvec),):
+        raise invalid(path, f"expected shape {(len(space.nvec),)}, got {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise invalid(path, f"expected integers, got {array.dtype.name}")
+    outside = (array < 0) | (array >= np.asarray(space.nvec))
+    if outside.any():
+        at = int(outside.argmax())
+        raise invalid(f"{path}[{at}]", f"expected an integer from 0 to {space.nvec[at] - 1}, got {array[at]}")
+    return array.astype(np.int64)
+
+
+def decode_action(
+    value: Any, space: Space, *, path: str = "action", limits: Limits = DEFAULT_LIMITS
+) -> int | np.ndarray:
+    """The action that a decoded body holds, checked: an int for Discrete, an array of the space's dtype for Box."""
+    if isinstance(space, Discrete):
+        return _check_discrete(value, space, path, limits)
+    result: np.ndarray = decode_observation(value, space, path=path, limits=limits)
+    return result
+
+
+def describe(space: Space) -> str:
+    """A space in a few words, for messages."""
+    if isinstance(space, Box):
+        return f"{space.dtype.name} of shape {space.shape}"
+    if isinstance(space, Discrete):
+        return f"an integer from 0 to {space.n - 1}"
+    if isinstance(space, MultiDiscrete):
+        return f"{len(space.nvec)} integers"
+    return "an object with the keys " + ", ".join(space.spaces)
+
+
+def _hint(got: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    if len(got) == 3 and len(expected) == 3 and got != expected and (got[1], got[2], got[0]) == expected:
+        return ": channels last"
+    if len(got) == len(expected) + 1 and got[1:] == expected:
+        return ": one observation a request, without a batch dimension"
+    return ""
+
+
+def _first(array: np.ndarray, where: np.ndarray) -> str:
+    """``300 at [2, 0, 1]``: the first element that ``where`` marks."""
+    at = np.unravel_index(int(where.argmax()), where.shape) if where.shape else ()
+    place = f" at [{', '.join(str(int(i)) for i in at)}]" if at else ""
+    return f"{array[at].item()}{place}"
