@@ -19,12 +19,12 @@ class CRSSM(RSSM):
     the high level jumps with.
     """
 
-    def __init__(self, *, context: int, **sizes: object) -> None:
+    def __init__(self, *, context: int, summary_layers: int = 3, **sizes: object) -> None:
         self.context = context
         super().__init__(**sizes)  # type: ignore[arg-type]
         flat = self.stoch * self.classes
         self.gatel0rd = GateL0RD(self.hidden, context)
-        self.ctxt_head = MLP(flat + self.action + context, self.hidden, 3, self.deter)
+        self.ctxt_head = MLP(flat + self.action + context, self.hidden, summary_layers, self.deter)
         self.ctxt_img_out = Dense(flat + self.deter, self.hidden)
         self.ctxt_img_logit = Dense(self.hidden, flat)
 

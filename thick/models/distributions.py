@@ -31,7 +31,8 @@ def one_hot_sample(logits: Tensor, generator: torch.Generator | None = None) -> 
         below = probabilities.cumsum(-1) <= uniform
         index = below.sum(-1).clamp_(max=logits.shape[-1] - 1)
         sample = F.one_hot(index, logits.shape[-1]).to(logits.dtype)
-    return sample + probabilities - probabilities.detach()
+    # In this order the forward value is exactly 0 or 1.
+    return sample + (probabilities - probabilities.detach())
 
 
 def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:

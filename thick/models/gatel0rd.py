@@ -14,7 +14,8 @@ from thick.models.layers import Dense
 
 def straight_through_ceil(gate: Tensor) -> Tensor:
     """ceil(gate) forward, identity backward: counts open gates with a gradient that can close them."""
-    return gate + (torch.ceil(gate) - gate).detach()
+    # In this order the forward value is exactly 0 or 1: the gate is subtracted from itself.
+    return torch.ceil(gate).detach() + (gate - gate.detach())
 
 
 class GateL0RD(nn.Module):

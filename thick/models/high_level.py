@@ -93,7 +93,8 @@ class HighLevel(nn.Module):
         continuous: whether low-level actions are continuous.
         actions: number of high-level actions G.
         hidden: width of body, prior and posterior.
-        head_units: width of the heads' two layers.
+        head_units: width of the heads' layers.
+        body_layers, head_layers: numbers of layers, 3 and 2 in the paper.
     """
 
     def __init__(
@@ -107,6 +108,8 @@ class HighLevel(nn.Module):
         actions: int,
         hidden: int,
         head_units: int,
+        body_layers: int = 3,
+        head_layers: int = 2,
     ) -> None:
         super().__init__()
         self.stoch, self.classes, self.actions, self.continuous = stoch, classes, actions, continuous
@@ -115,15 +118,13 @@ class HighLevel(nn.Module):
         self.prior_hidden, self.prior_logit = Dense(state, hidden), Dense(hidden, actions)
         self.posterior_hidden = Dense(state + context + flat, hidden)
         self.posterior_logit = Dense(hidden, actions)
-        self.body0, self.body1, self.body2 = (
-            Dense(state + actions, hidden),
-            Dense(hidden, hidden),
-            Dense(hidden, hidden),
-        )
+        self.body_layers = body_layers
+        for index in range(body_layers):
+            self.add_module(f"body{index}", Dense(hidden if index else state + actions, hidden))
         self.stoch_hidden, self.stoch_logit = Dense(hidden, hidden), Dense(hidden, flat)
-        self.action_head = _Head(hidden, head_units, action, std=continuous)
-        self.time_head = _Head(hidden, head_units, 1, std=True)
-        self.reward_head = _Head(hidden, head_units, 1, std=False)
+        self.action_head = _Head(hidden, head_units, head_layers, action, std=continuous)
+        self.time_head = _Head(hidden, head_units, head_layers, 1, std=True)
+        self.reward_head = _Head(hidden, head_units, head_layers, 1, std=False)
 
     def prior(self, stoch: Tensor, context: Tensor) -> Tensor:
         """Logits of p(A | s), ``[..., G]``."""
@@ -137,8 +138,8 @@ class HighLevel(nn.Module):
     def predict(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> SegmentPrediction:
         """The end of the segment for high-level actions given as one-hots ``[..., G]``."""
         x = torch.cat([_join(stoch, context), high_action], -1)
-        for layer in (self.body0, self.body1, self.body2):
-            x = F.elu(layer(x))
+        for index in range(self.body_layers):
+            x = F.elu(self.get_submodule(f"body{index}")(x))
         stoch_logits = self.stoch_logit(F.elu(self.stoch_hidden(x)))
         action, action_std = self.action_head(x)
         time, time_std = self.time_head(x)
@@ -153,7 +154,12 @@ class HighLevel(nn.Module):
         )
 
     def losses(
-        self, batch: SegmentBatch, *, balance: float, sample: bool = True
+        self,
+        batch: SegmentBatch,
+        *,
+        balance: float,
+        sample: bool = True,
+        high_action: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, masked and averaged over all entries, and plain metrics.
 
@@ -161,10 +167,12 @@ class HighLevel(nn.Module):
             batch: targets.
             balance: weight of the prior's side in the KL between q(A) and p(A).
             sample: draw A from q (training) or take its mode.
+            high_action: one-hots ``[..., G]`` in place of either.
         """
         prior = self.prior(batch.stoch, batch.context)
         posterior = self.posterior(batch.stoch, batch.context, batch.next_context, batch.target_stoch)
-        high_action = (one_hot_sample if sample else one_hot_mode)(posterior)
+        if high_action is None:
+            high_action = (one_hot_sample if sample else one_hot_mode)(posterior)
         prediction = self.predict(batch.stoch, batch.context, high_action)
         kl, kl_value = balanced_kl(posterior.unsqueeze(-2), prior.unsqueeze(-2), balance)
         terms = {
@@ -232,11 +240,11 @@ class HighLevel(nn.Module):
 
 
 class _Head(nn.Module):
-    """Two ELU layers and a linear output, with a second output for the spread where asked."""
+    """ELU layers and a linear output, with a second output for the spread where asked."""
 
-    def __init__(self, inputs: int, units: int, outputs: int, *, std: bool) -> None:
+    def __init__(self, inputs: int, units: int, layers: int, outputs: int, *, std: bool) -> None:
         super().__init__()
-        self.mlp = MLP(inputs, units, 2)
+        self.mlp = MLP(inputs, units, layers)
         self.out = Dense(units, outputs)
         self.std = Dense(units, outputs) if std else None
 

@@ -142,6 +142,12 @@ class RSSM(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         return self._gru(torch.cat([x, deter], -1), deter), context, context
 
+    def update_gates(self, state: State, action: Tensor) -> Tensor:
+        """How far each unit of h moves on a step from ``state`` with ``action``, ``[..., H]`` in (0, 1)."""
+        x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        joint = torch.cat([x, state.context, state.deter], -1)
+        return torch.sigmoid(self.gru(joint).chunk(3, -1)[2] - 1)
+
     def _gru(self, joint: Tensor, deter: Tensor) -> Tensor:
         reset, candidate, update = self.gru(joint).chunk(3, -1)
         update = torch.sigmoid(update - 1)

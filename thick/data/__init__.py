@@ -1,0 +1,1 @@
+"""Experience: a replay ring and the collection that fills it (numpy only)."""

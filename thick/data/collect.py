@@ -1,0 +1,239 @@
+"""Collecting experience: environments, a policy, and the ring that keeps what happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+
+from thick.data.replay import Field, ReplayRing
+from thick.envs import make
+
+TRAINING_SEEDS = 1_000_000_000
+"""Training environments are reset with seeds from here upwards, so that every smaller seed is unseen."""
+
+
+class Policy(Protocol):
+    """Chooses one action for every environment."""
+
+    def __call__(
+        self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray
+    ) -> list[Any]:
+        """Actions in the environments' own form; ``is_first[i]`` marks a new episode."""
+
+
+class RandomPolicy:
+    """Uniform actions."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def __call__(self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray) -> list[Any]:
+        return [sample_action(env.action_space, self._rng) for env in envs]
+
+
+class ScriptedPolicy:
+    """The scripted, noisy policy of key-and-door rooms (:mod:`thick.envs.scripted`), one for each environment."""
+
+    def __init__(self, seed: int, **options: Any) -> None:
+        from thick.envs.scripted import NoisyExpert
+
+        self._seed, self._make = seed, lambda: NoisyExpert(**options)
+        self._policies: dict[int, Any] = {}
+        self._resets: Counter[int] = Counter()
+
+    def __call__(self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray) -> list[Any]:
+        actions = []
+        for index, env in enumerate(envs):
+            if is_first[index]:
+                policy = self._policies.setdefault(index, self._make())
+                policy.reset(env, np.random.default_rng([self._seed, index, self._resets[index]]))
+                self._resets[index] += 1
+            actions.append(self._policies[index](env))
+        return actions
+
+
+POLICIES: dict[str, Callable[..., Policy]] = {"random": RandomPolicy, "scripted": ScriptedPolicy}
+"""Policies that need no model, by name."""
+
+
+class Collector:
+    """Steps ``streams`` environments of one kind and appends what happens to a ring.
+
+    Args:
+        env_id: the task.
+        streams: number of environments.
+        seed: episode e of stream i is reset with a seed made of ``TRAINING_SEEDS``, this, i and e.
+        options: for :func:`thick.envs.make`.
+    """
+
+    def __init__(self, env_id: str, *, streams: int, seed: int, options: dict[str, Any] | None = None) -> None:
+        self.envs = [make(env_id, **(options or {})) for _ in range(streams)]
+        self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
+        self._seed = seed
+        self.episodes = np.zeros(streams, np.int64)
+        self.finished: list[dict[str, Any]] = []
+        """return, length, success and events of every episode that ended since this was last emptied"""
+        self.restart()
+
+    def restart(self) -> None:
+        """Leave the running episodes: the next step of every stream starts a new one."""
+        self._observations: list[Any] = [None] * len(self.envs)
+        self._over = np.ones(len(self.envs), bool)
+        self._fresh = np.zeros(len(self.envs), bool)
+        self._running = [_new_episode() for _ in self.envs]
+
+    def ring_fields(self) -> dict[str, Field]:
+        """Fields of the ring that fits these environments."""
+        return ring_fields(self.observation_space, self.action_space)
+
+    def step(self, policy: Policy) -> dict[str, np.ndarray]:
+        """One step of every environment: arrays ``[streams, ...]`` for :meth:`ReplayRing.add`.
+
+        An environment whose episode is over is reset instead: its step holds the first observation, a zero action
+        and no reward.
+        """
+        actions: list[Any] = [None] * len(self.envs)
+        if not self._over.all():
+            # Policies keep a state for each environment: they are always asked for all of them, in order.
+            actions = policy(self.envs, self._observations, self._fresh)
+            actions = [None if over else action for over, action in zip(self._over, actions, strict=True)]
+        reward = np.zeros(len(self.envs), np.float32)
+        terminal = np.zeros(len(self.envs), bool)
+        first = self._over.copy()
+        for index, env in enumerate(self.envs):
+            if first[index]:
+                seed = TRAINING_SEEDS + (self._seed * 1009 + index) * 100_003 + int(self.episodes[index])
+                self._observations[index], info = env.reset(seed=seed % 2**31)
+                self.episodes[index] += 1
+                self._running[index] = _new_episode()
+                self._over[index] = False
+            else:
+                observation, value, terminated, truncated, info = env.step(actions[index])
+                self._observations[index], reward[index], terminal[index] = observation, value, terminated
+                self._over[index] = terminated or truncated
+                self._count(index, float(value), info)
+        self._fresh = first
+        return {
+            **stack_observations(self._observations, self.observation_space),
+            "action": encode_actions(actions, self.action_space),
+            "reward": reward,
+            "is_first": first,
+            "is_terminal": terminal,
+        }
+
+    def _count(self, index: int, reward: float, info: dict[str, Any]) -> None:
+        episode = self._running[index]
+        episode["return"] += reward
+        episode["length"] += 1
+        episode["events"].update(info.get("events", ()))
+        if "success" in info:
+            episode["success"] = bool(info["success"])
+        if self._over[index]:
+            self.finished.append(episode)
+
+
+def collect(
+    env_id: str,
+    *,
+    policy: str,
+    steps: int,
+    streams: int,
+    seed: int,
+    directory: Path | None,
+    options: dict[str, Any] | None = None,
+    policy_options: dict[str, Any] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[ReplayRing, dict[str, Any]]:
+    """Collect a data set of ``steps`` steps with a policy that needs no model.
+
+    Returns:
+        The ring and a summary: episodes, mean return and length, success rate, events per 1000 steps.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"policy: expected one of {sorted(POLICIES)}, got {policy!r}")
+    collector = Collector(env_id, streams=streams, seed=seed, options=options)
+    metadata = {"env": env_id, "policy": policy, "policy_options": policy_options or {}, "seed": seed}
+    ring = ReplayRing(
+        collector.ring_fields(),
+        streams=streams,
+        capacity=max(1, steps // streams),
+        directory=directory,
+        metadata=metadata,
+    )
+    act = POLICIES[policy](seed, **(policy_options or {}))
+    for done in range(ring.capacity):
+        ring.add(collector.step(act))
+        progress((done + 1) * streams)
+    summary = summarize(collector.finished, steps=len(ring))
+    ring.metadata["summary"] = summary
+    ring.flush()
+    return ring, summary
+
+
+def summarize(episodes: Sequence[dict[str, Any]], *, steps: int) -> dict[str, Any]:
+    """Means over finished episodes and events per 1000 steps."""
+    events: Counter[str] = Counter()
+    for episode in episodes:
+        events.update(episode["events"])
+    successes = [episode["success"] for episode in episodes if episode["success"] is not None]
+    return {
+        "episodes": len(episodes),
+        "steps": steps,
+        "mean_return": float(np.mean([episode["return"] for episode in episodes])) if episodes else None,
+        "mean_length": float(np.mean([episode["length"] for episode in episodes])) if episodes else None,
+        "success_rate": float(np.mean(successes)) if successes else None,
+        "events_per_1000_steps": {name: round(1000 * count / max(steps, 1), 2) for name, count in sorted(events.items())},
+    }
+
+
+def ring_fields(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> dict[str, Field]:
+    """Fields of a ring for these spaces; frames stay in the space's own dtype."""
+    boxes = _boxes(observation_space)
+    fields = {f"observation/{key}": Field(tuple(box.shape), np.dtype(box.dtype).str) for key, box in boxes.items()}
+    size = int(action_space.n) if isinstance(action_space, gymnasium.spaces.Discrete) else int(action_space.shape[0])
+    return fields | {
+        "action": Field((size,), "<f4"),
+        "reward": Field((), "<f4"),
+        "is_first": Field((), "|b1"),
+        "is_terminal": Field((), "|b1"),
+    }
+
+
+def stack_observations(observations: Sequence[Any], space: gymnasium.Space) -> dict[str, np.ndarray]:
+    """Observations of several environments as arrays ``[streams, ...]`` named like the ring's fields."""
+    return {
+        f"observation/{key}": np.stack([o[key] if isinstance(o, dict) else o for o in observations])
+        for key in _boxes(space)
+    }
+
+
+def encode_actions(actions: Sequence[Any], space: gymnasium.Space) -> np.ndarray:
+    """Actions as the model sees them, ``[streams, A]``: one-hot or the Box's values; None becomes zeros."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        encoded = np.zeros((len(actions), int(space.n)), np.float32)
+        for row, action in enumerate(actions):
+            if action is not None:
+                encoded[row, int(action) - int(space.start)] = 1
+        return encoded
+    zero = np.zeros(space.shape, np.float32)
+    return np.stack([zero if action is None else np.asarray(action, np.float32) for action in actions])
+
+
+def sample_action(space: gymnasium.Space, rng: np.random.Generator) -> Any:
+    """A uniform action from an explicit generator."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(space.start + rng.integers(space.n))
+    return rng.uniform(space.low, space.high).astype(space.dtype)
+
+
+def _boxes(space: gymnasium.Space) -> dict[str, Any]:
+    return dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {"observation": space}
+
+
+def _new_episode() -> dict[str, Any]:
+    return {"return": 0.0, "length": 0, "success": None, "events": Counter()}

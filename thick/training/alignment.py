@@ -1,0 +1,113 @@
+"""Do contexts change when something important happens? Gates against the environment's own events."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from thick.data.collect import POLICIES, encode_actions, stack_observations
+from thick.envs import make
+from thick.models.crssm import CRSSM
+from thick.models.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class EventPlay:
+    """Whole episodes with the events of every step."""
+
+    episodes: list[dict[str, np.ndarray]]
+    """arrays ``[T, ...]`` of each episode, named as in the replay"""
+    events: list[list[list[str]]]
+    """names of the events of each step of each episode"""
+
+
+def play_with_events(
+    env_id: str,
+    *,
+    policy: str,
+    steps: int,
+    seed: int,
+    options: dict[str, Any] | None = None,
+    policy_options: dict[str, Any] | None = None,
+) -> EventPlay:
+    """Play whole episodes on seeds below those of training until there are ``steps`` steps."""
+    env = make(env_id, **(options or {}))
+    act = POLICIES[policy](seed, **(policy_options or {}))
+    episodes, events, total = [], [], 0
+    while total < steps:
+        observation, info = env.reset(seed=500_000_000 + 1000 * seed + len(episodes))
+        rows = [_row(env, observation, None, 0.0, first=True, terminal=False)]
+        names: list[list[str]] = [list(info.get("events", ()))]
+        over, first = False, True
+        while not over:
+            action = act([env], [observation], np.array([first]))[0]
+            observation, reward, terminated, truncated, info = env.step(action)
+            rows.append(_row(env, observation, action, float(reward), first=False, terminal=terminated))
+            names.append(list(info.get("events", ())))
+            over, first = terminated or truncated, False
+        episodes.append({key: np.concatenate([row[key] for row in rows]) for key in rows[0]})
+        events.append(names)
+        total += len(rows)
+    return EventPlay(episodes, events)
+
+
+def _row(env: Any, observation: Any, action: Any, reward: float, *, first: bool, terminal: bool) -> dict[str, np.ndarray]:
+    return {
+        **stack_observations([observation], env.observation_space),
+        "action": encode_actions([action], env.action_space),
+        "reward": np.array([reward], np.float32),
+        "is_first": np.array([first]),
+        "is_terminal": np.array([terminal]),
+    }
+
+
+@torch.no_grad()
+def gate_alignment(model: WorldModel, play: EventPlay) -> dict[str, Any]:
+    """Recall and precision of context changes against events.
+
+    The first step of an episode is left out: there the context is written from nothing.
+
+    Returns:
+        ``steps``, ``context_change`` (share of steps), ``events`` (name -> count, recall) and ``precision``
+        (share of the context changes that fall on an event of any kind), ``any_event_rate``.
+    """
+    assert isinstance(model.dynamics, CRSSM), "a flat RSSM has no gates"
+    training = model.training
+    model.eval()
+    hits: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    steps = opened = opened_on_event = event_steps = 0
+    for episode, names in zip(play.episodes, play.events, strict=True):
+        observation = {
+            key.removeprefix("observation/"): torch.from_numpy(value)[None]
+            for key, value in episode.items()
+            if key.startswith("observation/")
+        }
+        trajectory = model.dynamics.observe(
+            model.encoder(observation),
+            torch.from_numpy(episode["action"])[None],
+            torch.from_numpy(episode["is_first"].astype(np.float32))[None],
+            sample=False,
+        )
+        changed = (trajectory.posterior.gates[0] > 0).any(-1).numpy()
+        for change, step_events in zip(changed[1:], names[1:], strict=True):
+            steps += 1
+            opened += int(change)
+            opened_on_event += int(change and bool(step_events))
+            event_steps += bool(step_events)
+            for name in set(step_events):
+                hits[name][0] += int(change)
+                hits[name][1] += 1
+    model.train(training)
+    return {
+        "steps": steps,
+        "context_change": opened / max(steps, 1),
+        "any_event_rate": event_steps / max(steps, 1),
+        "precision": opened_on_event / max(opened, 1),
+        "events": {
+            name: {"count": count, "recall": hit / count} for name, (hit, count) in sorted(hits.items())
+        },
+    }
