@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _MODULES: dict[str, str] = {
     "minigrid": "thick.envs.minigrid",
+    "dm_control": "thick.envs.dm_control",
+    "pinpad": "thick.envs.pinpad",
 }
 
 
