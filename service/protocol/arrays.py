@@ -40,7 +40,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A picture that is already encoded, as it travels: the server puts it in an answer instead of an array."""
+    """A picture that is already encoded: the server puts it in an answer instead of an array."""
 
     encoding: str
     """``png``, ``jpeg`` or ``webp``"""
@@ -67,11 +67,13 @@ def encode_array(array: np.ndarray, *, binary: bool) -> dict[str, Any]:
 
 
 def encode_image(picture: np.ndarray, encoding: str, *, quality: int = 90) -> EncodedImage:
-    """A picture [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] of uint8 as png (lossless), webp (lossless) or jpeg."""
+    """A uint8 picture [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] as png or webp (lossless) or jpeg."""
     if encoding not in ENCODINGS:
         raise ValueError(f"encoding {encoding!r}: expected one of {', '.join(ENCODINGS)}")
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
-        raise ValueError(f"a picture is uint8 [h, w] or [h, w, channels], got {picture.dtype} {picture.shape}")
+        raise ValueError(
+            f"a picture is uint8 [h, w] or [h, w, channels], got {picture.dtype} {picture.shape}"
+        )
     if picture.ndim == 3 and picture.shape[2] == 1:
         picture = picture[:, :, 0]
     image = Image.fromarray(np.ascontiguousarray(picture))
@@ -139,9 +141,7 @@ def _decode_raw(value: Mapping[str, Any], path: str, limits: Limits) -> np.ndarr
         raise invalid(f"{path}.shape", f"an array has at most {limits.array_bytes} bytes, this one {size}")
     data = _bytes(value["data"], f"{path}.data")
     if len(data) != size:
-        raise invalid(
-            f"{path}.data", f"{name} of shape {tuple(shape)} takes {size} bytes, got {len(data)}"
-        )
+        raise invalid(f"{path}.data", f"{name} of shape {tuple(shape)} takes {size} bytes, got {len(data)}")
     if name == "bool" and data and max(data) > 1:
         raise invalid(f"{path}.data", "a bool is a byte 0 or 1")
     return np.frombuffer(data, dtype).reshape(shape)
@@ -159,7 +159,7 @@ def _decode_image(value: Mapping[str, Any], path: str, limits: Limits, channels:
             raise invalid(path, f"a picture has at most {limits.image_pixels} pixels, got {width}x{height}")
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
             raise invalid(path, f"expected 8 bits a channel, got a picture of mode {image.mode}")
-        wanted = _MODES[channels] if channels in _MODES else None
+        wanted = _MODES.get(channels or 0)
         if wanted is None:
             wanted = image.mode if image.mode in ("L", "RGBA") else ("L" if image.mode == "1" else "RGB")
         return np.asarray(image.convert(wanted), dtype=np.uint8)

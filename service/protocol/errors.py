@@ -157,7 +157,7 @@ class ProblemError(Exception):
 
 
 def code_for_status(status: int) -> str:
-    """The first code of the table that has this HTTP status; ``internal`` or ``invalid_request`` otherwise."""
+    """The first code of the table that has this HTTP status, else ``internal`` or ``invalid_request``."""
     for code, kind in PROBLEMS.items():
         if kind.status == status:
             return code

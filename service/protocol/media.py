@@ -20,7 +20,7 @@ _ALIASES = {"application/x-msgpack": MSGPACK, "application/vnd.msgpack": MSGPACK
 
 
 def essence(header: str | None) -> str:
-    """The media type of a ``Content-Type`` header without parameters, lower case; ``""`` where there is none."""
+    """The media type of a ``Content-Type`` header, without parameters, lower case; ``""`` for none."""
     if not header:
         return ""
     kind = header.split(";", 1)[0].strip().lower()

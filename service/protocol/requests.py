@@ -1,8 +1,8 @@
 """What a client may ask: one pydantic model for each request of the contract.
 
-``parse(CreateSession, tree)`` turns a decoded body into one of them, or raises a :class:`ProblemError` with an
-entry for every wrong field; an unknown field is answered with the nearest right one. Observations and actions
-stay as they arrived (their check needs the model's spaces: ``spaces.decode_observation``).
+``parse(CreateSession, tree)`` turns a decoded body into one of them, or raises a :class:`ProblemError` with
+an entry for every wrong field; an unknown field is answered with the nearest right one. Observations and
+actions stay as they arrived (their check needs the model's spaces: ``spaces.decode_observation``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from service.protocol.arrays import show
 from service.protocol.errors import FieldError, invalid, invalid_fields, nearest

@@ -1,4 +1,4 @@
-"""What the service answers, as pydantic models: they describe the API (``/openapi.json``) and check answers in tests.
+"""What the service answers, as pydantic models: they describe the API and check answers in tests.
 
 The server writes plain dicts of these shapes (``bodies.encode_body`` turns them into bytes); the clients read
 them into the dataclasses of ``clients.results``.

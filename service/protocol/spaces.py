@@ -32,7 +32,9 @@ class Box:
         if self.dtype.kind in "iub":
             low = self.low.astype(np.float64)
             width = self.high.astype(np.float64) - low + 1
-            return np.floor(low + rng.random(self.shape) * width).clip(low, low + width - 1).astype(self.dtype)
+            return (
+                np.floor(low + rng.random(self.shape) * width).clip(low, low + width - 1).astype(self.dtype)
+            )
         bounded = np.isfinite(self.low) & np.isfinite(self.high)
         low, high = np.where(bounded, self.low, 0.0), np.where(bounded, self.high, 0.0)
         uniform = low + rng.random(self.shape) * (high - low)
@@ -238,7 +240,9 @@ def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list
         raise invalid(path, f"expected an object with the keys {', '.join(space.spaces)}, got {show(value)}")
     for key in value:
         if key not in space.spaces:
-            errors.append(FieldError(f"{path}.{str(key)[:60]}", f"unknown key; {nearest(str(key), space.spaces)}"))
+            errors.append(
+                FieldError(f"{path}.{str(key)[:60]}", f"unknown key; {nearest(str(key), space.spaces)}")
+            )
     result = {}
     for key, inner in space.spaces.items():
         if key not in value:
@@ -254,7 +258,9 @@ def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
     if len(space.shape) == 3 and space.shape[2] == 1 and array.shape == space.shape[:2]:
         array = array[:, :, None]  # a grey picture
     if array.shape != space.shape:
-        raise invalid(path, f"expected shape {space.shape}, got {array.shape}{_hint(array.shape, space.shape)}")
+        raise invalid(
+            path, f"expected shape {space.shape}, got {array.shape}{_hint(array.shape, space.shape)}"
+        )
     accepted = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}[space.dtype.kind]
     if array.dtype.kind not in accepted and array.size:
         hint = ""
@@ -279,7 +285,9 @@ def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
 
 def _check_discrete(value: Any, space: Discrete, path: str, limits: Limits) -> int:
     if isinstance(value, (Mapping, np.ndarray, np.generic)):
-        array = decode_array(np.asarray(value) if isinstance(value, np.generic) else value, path=path, limits=limits)
+        array = decode_array(
+            np.asarray(value) if isinstance(value, np.generic) else value, path=path, limits=limits
+        )
         value = array.item() if array.size == 1 and array.dtype.kind in "iu" else array
     if type(value) is not int:
         raise invalid(path, f"expected an integer from 0 to {space.n - 1}, got {show(value)}")
@@ -304,7 +312,7 @@ def _check_multi(value: Any, space: MultiDiscrete, path: str, limits: Limits) ->
 def decode_action(
     value: Any, space: Space, *, path: str = "action", limits: Limits = DEFAULT_LIMITS
 ) -> int | np.ndarray:
-    """The action that a decoded body holds, checked: an int for Discrete, an array of the space's dtype for Box."""
+    """The action that a decoded body holds, checked: an int for Discrete, else an array."""
     if isinstance(space, Discrete):
         return _check_discrete(value, space, path, limits)
     result: np.ndarray = decode_observation(value, space, path=path, limits=limits)

@@ -1,0 +1,1 @@
+"""Made from planner.proto by `make proto`; do not edit."""

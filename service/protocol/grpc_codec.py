@@ -1,0 +1,350 @@
+"""protobuf messages <-> the dicts that JSON and msgpack carry, so that server and clients have one path.
+
+``to_dict(message)`` gives what ``bodies.decode_body`` gives for the same request in msgpack: arrays stay in
+their wire form (``{"dtype", "shape", "data"}``) and what is unset is left out, so the dict goes through the
+same schemas and checks. ``from_dict(kind, tree)`` takes what ``bodies.encode_body`` takes. Members that a
+message has no field for ride in its ``other`` struct.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+from google.protobuf import json_format, struct_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from service.protocol.arrays import EncodedImage, encode_array, is_wire_array
+from service.protocol.bodies import to_wire
+from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError
+from service.protocol.events import END, STEP, Event
+from service.protocol.generated import planner_pb2 as pb
+from service.protocol.spaces import Box, Dict, Discrete, MultiDiscrete, as_space, make_box, space_to_json
+
+SERVICE_NAME = "thick.v1.Planner"
+MAX_METADATA = 4096
+"""a problem's bytes in the trailing metadata; HTTP/2 peers bound all metadata, commonly at 8 KiB"""
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+_INTEGERS = frozenset(
+    {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32}
+)  # fmt: skip
+_FLOATS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT})
+
+
+def to_dict(message: Message) -> Any:
+    """The dict that JSON would carry for ``message`` (for arrays, spaces and the like: their JSON form)."""
+    name = message.DESCRIPTOR.full_name
+    special = _READERS.get(name)
+    if special is not None:
+        return special(message)
+    result: dict[str, Any] = {}
+    request = name.endswith("Request")
+    for field_name, repeated, presence, is_message, is_float in _fields(message.DESCRIPTOR):
+        if field_name == "other":
+            continue
+        if repeated:
+            items = getattr(message, field_name)
+            if items or not request:
+                if is_message:
+                    result[field_name] = [to_dict(item) for item in items]
+                else:
+                    result[field_name] = [_number(v) for v in items] if is_float else list(items)
+        elif presence and not message.HasField(field_name):
+            continue
+        else:
+            value = getattr(message, field_name)
+            result[field_name] = to_dict(value) if is_message else (_number(value) if is_float else value)
+    if "other" in message.DESCRIPTOR.fields_by_name and message.HasField("other"):
+        for key, value in _read_struct(message.other).items():
+            result.setdefault(key, value)
+    return result
+
+
+def from_dict(kind: type[AnyMessage], tree: Any) -> AnyMessage:
+    """The message of class ``kind`` for what JSON would carry; None counts as unset.
+
+    Raises:
+        ValueError: a member that the message has neither a field nor room (``other``) for.
+    """
+    message = kind()
+    _fill(message, tree)
+    return message
+
+
+def event_to_message(event: Event) -> pb.ImagineEvent:
+    """The streamed form of an ``imagine`` event (``step`` or ``end``)."""
+    if event.name == END:
+        return pb.ImagineEvent(end=from_dict(pb.ImagineResponse, event.data))
+    if event.name != STEP:
+        raise ValueError(f"event {event.name!r}: a stream carries {STEP} and {END}; errors end it")
+    step = {key: value for key, value in event.data.items() if key not in ("rollout", "index", "level")}
+    return pb.ImagineEvent(
+        step=pb.StepEvent(
+            rollout=event.data["rollout"], index=event.data["index"], step=from_dict(pb.ImaginedStep, step)
+        )
+    )
+
+
+def message_to_event(message: pb.ImagineEvent) -> Event:
+    """The event that a streamed message holds."""
+    if message.WhichOneof("event") == "end":
+        return Event(END, to_dict(message.end))
+    step = message.step
+    return Event(STEP, {"rollout": step.rollout, "index": step.index, **to_dict(step.step)})
+
+
+def problem_metadata(problem: ProblemError, instance: str | None = None) -> tuple[tuple[str, bytes], ...]:
+    """Trailing metadata that carries a problem; long ones lose their last errors."""
+    data = problem.to_json(instance)
+    if len(data) > MAX_METADATA:
+        short = problem.to_dict(instance)
+        short["detail"] = str(short["detail"])[:600]
+        short["errors"] = [
+            {"path": e["path"][:100], "message": e["message"][:200]} for e in short.get("errors", [])[:6]
+        ]
+        data = json.dumps(short, default=str).encode()
+    return ((GRPC_PROBLEM_KEY, data[:MAX_METADATA]),)
+
+
+def problem_from_status(status: str, details: str | None, trailing: Iterable[Any] | None) -> ProblemError:
+    """The problem of a failed call.
+
+    Args:
+        status: name of its ``grpc.StatusCode``.
+        details: its message, used where no problem came along (a proxy, a dead server).
+        trailing: its trailing metadata.
+    """
+    for key, value in trailing or ():
+        if key == GRPC_PROBLEM_KEY:
+            try:
+                return ProblemError.from_dict(json.loads(value))
+            except (ValueError, AttributeError):
+                break  # cut off on the way; the status says enough
+    code = next((code for code, kind in PROBLEMS.items() if kind.grpc == status), "internal")
+    return ProblemError({"UNAVAILABLE": "draining"}.get(status, code), details or status)
+
+
+@cache
+def _fields(kind: Descriptor) -> tuple[tuple[str, bool, bool, bool, bool], ...]:
+    """Of each field: name, repeated, has presence, is a message, is a float."""
+    return tuple(
+        (f.name, f.is_repeated, f.has_presence, f.message_type is not None, f.cpp_type in _FLOATS)
+        for f in kind.fields
+    )
+
+
+def _fill(message: Message, tree: Any) -> None:
+    special = _WRITERS.get(message.DESCRIPTOR.full_name)
+    if special is not None:
+        special(message, tree)
+        return
+    fields = message.DESCRIPTOR.fields_by_name
+    other: dict[str, Any] = {}
+    for key, value in tree.items():
+        if value is None:
+            continue
+        field = fields.get(key)
+        if field is None:
+            other[key] = value
+        elif field.is_repeated:
+            _fill_repeated(getattr(message, key), field, value)
+        elif field.message_type is not None:
+            child = getattr(message, key)
+            child.SetInParent()
+            _fill(child, value)
+        elif (scalar := _scalar(field, value)) is not None:
+            setattr(message, key, scalar)
+    if other:
+        if "other" not in fields:
+            known = ", ".join(fields)
+            raise ValueError(f"{message.DESCRIPTOR.name} has no {', '.join(other)}; it has {known}")
+        _write_struct(message.other, other)
+
+
+def _fill_repeated(container: Any, field: FieldDescriptor, values: Any) -> None:
+    if field.message_type is not None:
+        for value in values:
+            _fill(container.add(), value)
+    elif field.cpp_type in _FLOATS:
+        container.extend(math.nan if value is None else float(value) for value in values)
+    elif field.cpp_type in _INTEGERS:
+        container.extend(int(value) for value in values)
+    else:
+        container.extend(values)
+
+
+def _scalar(field: FieldDescriptor, value: Any) -> Any:
+    if field.cpp_type in _INTEGERS:
+        return int(value)
+    if field.cpp_type in _FLOATS:
+        return float(value) if math.isfinite(value) else None
+    return bool(value) if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else value
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+# ---- arrays, observations, actions
+
+
+def _read_array(message: Any) -> dict[str, Any]:
+    return {"dtype": message.dtype, "shape": list(message.shape), "data": message.data}
+
+
+def _write_array(message: Any, value: Any) -> None:
+    form = value if isinstance(value, Mapping) else encode_array(np.asarray(value), binary=True)
+    if not isinstance(form["data"], bytes):
+        raise ValueError("over gRPC the data of an array are bytes, not base64 text")
+    message.dtype, message.data = form["dtype"], form["data"]
+    message.shape.extend(form["shape"])
+
+
+def _read_image(message: Any) -> dict[str, Any]:
+    return {"encoding": message.encoding, "data": message.data}
+
+
+def _write_image(message: Any, value: Any) -> None:
+    encoded = value if isinstance(value, Mapping) else {"encoding": value.encoding, "data": value.data}
+    message.encoding, message.data = encoded["encoding"], encoded["data"]
+
+
+def _read_observation(message: Any) -> Any:
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    if kind == "dict":
+        return {key: _read_observation(entry) for key, entry in message.dict.entries.items()}
+    value = getattr(message, kind)
+    return value if kind == "discrete" else to_dict(value)
+
+
+def _write_observation(message: Any, value: Any) -> None:
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        message.discrete = int(value)
+    elif isinstance(value, EncodedImage) or (
+        isinstance(value, Mapping) and value.keys() == {"encoding", "data"}
+    ):
+        _write_image(message.image, value)
+    elif isinstance(value, Mapping) and not is_wire_array(value):
+        message.dict.SetInParent()
+        for key, entry in value.items():
+            _write_observation(message.dict.entries[key], entry)
+    else:
+        _write_array(message.array, value)
+
+
+def _read_action(message: Any) -> Any:
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    return message.discrete if kind == "discrete" else _read_array(message.array)
+
+
+def _write_action(message: Any, value: Any) -> None:
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        message.discrete = int(value)
+    else:
+        _write_array(message.array, value)
+
+
+# ---- spaces, structs, names
+
+
+def _read_space(message: Any) -> dict[str, Any] | None:
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    if kind == "dict":
+        spaces = {key: _read_space(inner) for key, inner in message.dict.spaces.items()}
+        return {"type": "Dict", "spaces": spaces}
+    if kind == "discrete":
+        return {"type": "Discrete", "n": message.discrete.n}
+    if kind == "multi_discrete":
+        return {"type": "MultiDiscrete", "nvec": list(message.multi_discrete.nvec)}
+    box = message.box
+    bounds = [
+        np.asarray(bound[0] if len(bound) == 1 else np.reshape(bound, tuple(box.shape)))
+        for bound in (box.low, box.high)
+    ]
+    return space_to_json(make_box(tuple(box.shape), box.dtype, *bounds))
+
+
+def _write_space(message: Any, value: Any) -> None:
+    space = as_space(value)
+    if isinstance(space, Dict):
+        message.dict.SetInParent()
+        for key, inner in space.spaces.items():
+            _write_space(message.dict.spaces[key], inner)
+    elif isinstance(space, Discrete):
+        message.discrete.n = space.n
+    elif isinstance(space, MultiDiscrete):
+        message.multi_discrete.nvec.extend(space.nvec)
+    elif isinstance(space, Box):
+        message.box.shape.extend(space.shape)
+        message.box.dtype = space.dtype.name
+        for target, bound in ((message.box.low, space.low), (message.box.high, space.high)):
+            flat = bound.ravel().astype(np.float64)
+            target.extend(flat[:1].tolist() if flat.size and (flat == flat[0]).all() else flat.tolist())
+
+
+def _read_struct(message: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = _whole(json_format.MessageToDict(message))
+    return plain
+
+
+def _whole(value: Any) -> Any:
+    """Structs have only doubles; whole ones were integers."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _write_struct(message: Any, value: Any) -> None:
+    message.update(to_wire(value, binary=False))
+
+
+def _read_list(message: Any) -> Any:
+    return _whole(json_format.MessageToDict(message))
+
+
+def _write_list(message: Any, value: Any) -> None:
+    message.extend(to_wire(list(value), binary=False))
+
+
+def _write_names(message: Any, value: Any) -> None:
+    message.names.extend(value)
+
+
+_STRUCT = struct_pb2.Struct.DESCRIPTOR.full_name
+_LIST = struct_pb2.ListValue.DESCRIPTOR.full_name
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "thick.v1.Array": _read_array,
+    "thick.v1.Image": _read_image,
+    "thick.v1.Observation": _read_observation,
+    "thick.v1.Action": _read_action,
+    "thick.v1.Space": _read_space,
+    "thick.v1.Names": lambda message: list(message.names),
+    _STRUCT: _read_struct,
+    _LIST: _read_list,
+}
+_WRITERS: dict[str, Callable[[Any, Any], None]] = {
+    "thick.v1.Array": _write_array,
+    "thick.v1.Image": _write_image,
+    "thick.v1.Observation": _write_observation,
+    "thick.v1.Action": _write_action,
+    "thick.v1.Space": _write_space,
+    "thick.v1.Names": _write_names,
+    _STRUCT: _write_struct,
+    _LIST: _write_list,
+}
