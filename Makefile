@@ -13,10 +13,7 @@ MARKS := $(if $(SLOW),not soak,not slow and not soak)
 
 INSTALL := scripts/install.sh --venv $(VENV) --system $(SYSTEM)
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
-PROTOS := $(wildcard service/protocol/*.proto)
-PROTOC = $(PY) -m grpc_tools.protoc -I. --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS)
-
-.PHONY: help install demo serve test soak lint format proto proto-check clean distclean
+.PHONY: help install demo serve test soak lint format proto proto-check constraints clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -52,16 +49,11 @@ format: $(VENV)/.installed-all  ## rewrite in the project's style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-proto: $(VENV)/.installed-all  ## generate the gRPC code from service/protocol/*.proto
-	$(if $(PROTOS),$(call PROTOC,.),@echo "no .proto files under service/protocol")
+proto: $(VENV)/.installed-all  ## generate the gRPC code from service/protocol/planner.proto
+	$(PY) -m service.protocol.generate
 
 proto-check: $(VENV)/.installed-all
-ifneq ($(PROTOS),)
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(call PROTOC,$$folder) && \
-	for file in $$(cd "$$folder" && find . -name '*_pb2*.py*'); do \
-	    cmp -s "$$folder/$$file" "$$file" || { echo "$$file is not what its .proto says: run make proto" >&2; exit 1; }; \
-	done
-endif
+	$(PY) -m service.protocol.generate --check
 
 clean:  ## remove caches, build output and what the demo wrote; trained runs and .venv stay
 	rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
