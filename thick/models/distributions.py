@@ -23,6 +23,7 @@ def one_hot_sample(logits: Tensor, generator: torch.Generator | None = None) -> 
     One uniform number a categorical and the inverse of its distribution function, which is several times
     cheaper than Gumbel noise for every class.
     """
+    logits = logits.float()  # also under bf16 autocast
     probabilities = logits.softmax(-1)
     uniform = torch.rand(
         (*logits.shape[:-1], 1), dtype=logits.dtype, device=logits.device, generator=generator
@@ -37,7 +38,7 @@ def one_hot_sample(logits: Tensor, generator: torch.Generator | None = None) -> 
 
 def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     """KL(p ‖ q) of categoricals in nats, ``[..., S, K] -> [..., S]``."""
-    log_p, log_q = logits_p.log_softmax(-1), logits_q.log_softmax(-1)
+    log_p, log_q = logits_p.float().log_softmax(-1), logits_q.float().log_softmax(-1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 

@@ -154,7 +154,7 @@ class GridDecoder(nn.Module):
 
     def log_prob(self, output: Tensor, grid: Tensor) -> Tensor:
         total = 0.0
-        for channel, logits in enumerate(output.split(self.categories, -3)):
+        for channel, logits in enumerate(output.float().split(self.categories, -3)):
             index = grid[..., channel].long().unsqueeze(-3)  # [..., 1, height, width]
             total = total + logits.log_softmax(-3).gather(-3, index).sum((-3, -2, -1))
         return total  # type: ignore[return-value]
