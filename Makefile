@@ -13,6 +13,7 @@ MARKS := $(if $(SLOW),not soak,not slow and not soak)
 
 INSTALL := scripts/install.sh --venv $(VENV) --system $(SYSTEM)
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
+
 .PHONY: help install demo serve test soak lint format proto proto-check constraints clean distclean
 
 help:  ## list the targets
@@ -54,6 +55,11 @@ proto: $(VENV)/.installed-all  ## generate the gRPC code from service/protocol/p
 
 proto-check: $(VENV)/.installed-all
 	$(PY) -m service.protocol.generate --check
+
+constraints: $(VENV)/.installed-all  ## write down the versions in .venv as the tested ones
+	{ echo "# The versions that were tested together (Python 3.11); \`make constraints\` writes them anew."; \
+	  $(PY) -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/'; } > constraints.txt.new
+	mv constraints.txt.new constraints.txt
 
 clean:  ## remove caches, build output and what the demo wrote; trained runs and .venv stay
 	rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -10,7 +10,7 @@ from hypothesis import settings
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-# No deadline: the first example pays for imports and lazy initialisation. In CI the examples are the same each time.
+# No deadline: the first example pays for imports and lazy initialisation. In CI the examples stay the same.
 settings.register_profile("local", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

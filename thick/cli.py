@@ -1,8 +1,8 @@
 """The `thick` program: finds its subcommands, lists them, and hands over.
 
-A subcommand is an entry point of the group ``thick.commands`` (see pyproject.toml), ``NAME = "MODULE:command"``,
-where ``command`` is a :class:`Command` and MODULE is quick to import. Nothing heavy is imported here: listing the
-subcommands takes no torch, and the thin client's install can run `thick drive` without it.
+A subcommand is an entry point of the group ``thick.commands`` (see pyproject.toml),
+``NAME = "MODULE:command"``, where ``command`` is a :class:`Command` and MODULE is quick to import. Nothing
+heavy is imported here: listing the subcommands takes no torch, and neither does `thick drive`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ EXTRA_OF_MODULE = {
     "grpc_health": "service",
     "grpc_reflection": "service",
     "prometheus_client": "service",
-    "pydantic": "service",
     "pydantic_settings": "service",
     "redis": "service",
     "structlog": "service",
@@ -56,8 +55,8 @@ class Command:
     Attributes:
         name: what one types after ``thick``.
         summary: one line for the list, for a reader who has not seen the project.
-        run: takes the arguments after the name, without it, and returns the exit code (0 is success). It parses
-            ``--help`` itself and imports what is heavy only once it runs.
+        run: takes the arguments after the name, without it, and returns the exit code (0 is success). It
+            parses ``--help`` itself and imports what is heavy only once it runs.
     """
 
     name: str

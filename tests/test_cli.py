@@ -1,0 +1,177 @@
+"""The `thick` program as a stranger meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from thick import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMMANDS = sorted(PROJECT["entry-points"][cli.GROUP])
+
+
+def _stand_in(monkeypatch: pytest.MonkeyPatch, run: object, name: str = "train") -> None:
+    """Make ``thick NAME`` run ``run``."""
+    point = EntryPoint(name=name, value="nowhere:command", group=cli.GROUP)
+    monkeypatch.setattr(cli, "discover", lambda: {name: point})
+    monkeypatch.setattr(cli, "load", lambda _: cli.Command(name, "A summary.", run))  # type: ignore[arg-type]
+
+
+def test_the_installed_program_knows_every_declared_command() -> None:
+    assert sorted(cli.discover()) == COMMANDS
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_the_list_shows_every_command_with_its_summary(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "not available" not in shown
+    for name, point in cli.discover().items():
+        assert f"  {name} " in shown
+        assert cli.load(point).summary in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_has_its_declared_name_and_a_one_line_summary(name: str) -> None:
+    command = cli.load(cli.discover()[name])
+    assert command.name == name
+    assert 10 < len(command.summary) <= 100
+    assert "\n" not in command.summary
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = cli.main([name, "--help"])
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert "usage" in shown.lower()
+    assert name in shown
+
+
+def test_help_before_the_name_is_help_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    _stand_in(monkeypatch, lambda argv: seen.append(argv))
+    assert cli.main(["help", "train"]) == 0
+    assert cli.main(["train", "--help"]) == 0
+    assert seen == [["--help"], ["--help"]]
+
+
+def test_an_unknown_command_is_answered_with_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["dirve", "--episodes", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "no command 'dirve'" in said
+    assert "Did you mean `thick drive`?" in said
+    assert all(name in said for name in COMMANDS)
+
+
+def test_a_word_that_is_near_nothing_gets_the_list_without_a_guess(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["zzzzzz"]) == 2
+    said = capsys.readouterr().err
+    assert "Did you mean" not in said
+    assert "train" in said
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_the_one_of_the_project(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([flag]) == 0
+    assert capsys.readouterr().out.strip() == f"thick {PROJECT['version']}"
+
+
+def test_arguments_reach_the_command_and_its_exit_code_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def run(argv: list[str]) -> int:
+        seen.append(argv)
+        return 7
+
+    _stand_in(monkeypatch, run)
+    assert cli.main(["train", "--steps", "3"]) == 7
+    assert seen == [["--steps", "3"]]
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("torch", ".[train]"), ("gymnasium.spaces", ".[envs]"), ("httpx", "'.'")]
+)
+def test_a_missing_package_is_answered_with_what_to_install(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(argv: list[str]) -> int:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    _stand_in(monkeypatch, run)
+    assert cli.main(["train"]) == 1
+    said = capsys.readouterr().err
+    assert module.partition(".")[0] in said
+    assert extra in said
+
+
+def test_a_missing_module_of_the_project_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str]) -> int:
+        raise ModuleNotFoundError("No module named 'thick.nothing'", name="thick.nothing")
+
+    _stand_in(monkeypatch, run)
+    with pytest.raises(ModuleNotFoundError, match=r"thick\.nothing"):
+        cli.main(["train"])
+
+
+def test_a_command_that_lacks_its_package_does_not_hide_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = {**cli.discover(), "other": EntryPoint("other", "a_module_that_is_not_there:command", cli.GROUP)}
+    monkeypatch.setattr(cli, "discover", lambda: points)
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    assert "not available" in next(line for line in shown.splitlines() if line.startswith("  other"))
+    assert cli.load(points["drive"]).summary in shown
+
+
+def test_an_entry_point_that_is_no_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("odd", "json:dumps", cli.GROUP)
+    monkeypatch.setattr(cli, "discover", lambda: {"odd": point})
+    with pytest.raises(TypeError, match=r"odd = 'json:dumps'.*expected a thick\.cli\.Command, got function"):
+        cli.main(["odd"])
+
+
+def test_an_interrupted_command_leaves_with_130_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    _stand_in(monkeypatch, run)
+    assert cli.main(["train"]) == 130
+    assert capsys.readouterr().err == "thick: interrupted\n"
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
+    code = "import sys; sys.argv = ['thick']; from thick.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    assert process.returncode == 1
+
+
+def test_each_hint_names_an_extra_of_the_project() -> None:
+    assert set(cli.EXTRA_OF_MODULE.values()) <= set(PROJECT["optional-dependencies"])
