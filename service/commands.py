@@ -1,0 +1,70 @@
+"""The subcommands ``thick serve`` and ``thick models``; light to import, whatever is heavy waits until they run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from thick.cli import Command
+
+
+def run_serve(argv: list[str]) -> int:
+    """``thick serve``: host the models of a repository until SIGTERM."""
+    from service.settings import SettingsError, from_arguments
+
+    try:
+        settings = from_arguments(argv)
+        settings.check_exposure()
+        from service.server import run
+
+        return run(settings)
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            print(f"thick serve: {line}", file=sys.stderr)
+        return 2
+
+
+def run_models(argv: list[str]) -> int:
+    """``thick models``: what lies in a repository, and whether it can be served; needs no torch and no server."""
+    parser = argparse.ArgumentParser(
+        prog="thick models",
+        description="List the models of a repository: name, version, kind, task, and what was measured of them.",
+    )
+    parser.add_argument(
+        "--models", default="checkpoints", metavar="DIR", type=Path, help="model repository (checkpoints)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("name", nargs="?", help="show everything about this model")
+    arguments = parser.parse_args(argv)
+    from service.repository import describe_repository
+
+    if not arguments.models.is_dir():
+        print(f"thick models: {arguments.models} is not a folder; name the repository with --models", file=sys.stderr)
+        return 1
+    rows = describe_repository(arguments.models)
+    if arguments.name:
+        rows = [row for row in rows if row["name"] == arguments.name]
+        if not rows:
+            print(f"thick models: no model {arguments.name!r} in {arguments.models}", file=sys.stderr)
+            return 1
+    if arguments.json or arguments.name:
+        print(json.dumps(rows, indent=2))
+        return 0
+    if not rows:
+        print(f"No models in {arguments.models}: `thick train`, then `thick export`, make one.")
+        return 0
+    table = [("NAME", "VERSION", "KIND", "TASK", "STATE")]
+    table += [(row["name"], row["version"], row["kind"], row["task"] or "", row["state"]) for row in rows]
+    widths = [max(len(line[column]) for line in table) for column in range(5)]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for row in rows:
+        if row["reason"]:
+            print(f"\n{row['name']} {row['version']}: {row['reason']}")
+    return 0
+
+
+serve = Command("serve", "host trained models: act, plan and imagine over HTTP and gRPC", run_serve)
+models = Command("models", "list the models of a repository and what is known about them", run_models)

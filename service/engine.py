@@ -1,0 +1,256 @@
+"""The engine: one worker thread for a device, which runs everything that touches a model.
+
+Requests wait in the inbox; the worker takes what is waiting for one model up to a batch, observes all of it at once
+and plans for each group of equal planner settings together. A plan is run in short slices (``Planning.step``), and
+between slices the worker looks again at who is due first: requests with a deadline by their deadline, the others by
+a virtual one that grows with what they cost, so that a long plan neither blocks short ones nor starves.
+
+The event loop never waits for the worker: it hands jobs over and gets results through futures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import torch
+
+from service.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
+from service.metrics import Metrics
+from service.tasks import CallTask, CostModel, PlanTask, StreamTask, Task, fail, observe_batch
+
+log = structlog.get_logger("thick.engine")
+
+STRETCH = 3.0
+"""a request without deadline is due after this many times what it is expected to cost: first come, first served
+among equals, while something a hundred times cheaper need not wait"""
+UNKNOWN_COST_S = 0.02
+"""assumed cost of a request whose like has not been seen, s"""
+
+
+class Engine:
+    """One worker thread and its queue.
+
+    Args:
+        metrics: where batch sizes, phases and queue depth are counted.
+        max_batch: acts planned together at most.
+        queue_limit: acts that may wait; beyond, ``submit`` raises ``QueueFull``.
+        batch_wait_s: how long the first of a batch may wait for company when the last batch had some; an idle
+            server never waits.
+        threads: intra-op threads of torch on the worker; None leaves torch's own choice.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        max_batch: int = 32,
+        queue_limit: int = 256,
+        batch_wait_s: float = 0.001,
+        threads: int | None = None,
+    ) -> None:
+        self.costs = CostModel()
+        self.last_batch = 0
+        self._metrics = metrics
+        self._max_batch = max_batch
+        self._queue_limit = queue_limit
+        self._batch_wait_s = batch_wait_s
+        self._threads = threads
+        self._condition = threading.Condition()
+        self._inbox: list[ActJob | Task] = []
+        self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
+        self._tasks: list[Task] = []
+        self._depth = 0
+        self._unfinished = 0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="thick-engine", daemon=True)
+
+    # -- called from the event loop ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Acts that wait for their turn."""
+        return self._depth
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or runs."""
+        return self._unfinished > 0
+
+    def submit(self, job: ActJob) -> asyncio.Future[Any]:
+        """Queue an act; the future gives its ``ActResult`` or raises.
+
+        Raises:
+            QueueFull: too many wait already.
+            EngineStopped: the engine was stopped.
+        """
+        with self._condition:
+            if self._depth >= self._queue_limit:
+                raise QueueFull(f"{self._depth} requests wait already, the limit is {self._queue_limit}")
+            self._accept(job)
+            self._depth += 1
+        self._metrics.queue_depth.set(self._depth)
+        self._watch(job)
+        return job.future
+
+    def stream(self, job: ImagineJob) -> ImagineJob:
+        """Start imagining; steps appear in ``job.steps``, the future resolves after the last.
+
+        Raises:
+            EngineStopped: the engine was stopped.
+        """
+        with self._condition:
+            self._accept(StreamTask(job))
+        self._watch(job)
+        return job
+
+    def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run ``function`` on the worker (loading, warming up, packing states); the future gives what it returns."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        with self._condition:
+            self._accept(CallTask(function, loop, future))
+        return future
+
+    async def stop(self) -> None:
+        """Finish what was accepted, then end the worker."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _accept(self, entry: ActJob | Task) -> None:
+        if self._stopping:
+            raise EngineStopped("the server is shutting down")
+        self._inbox.append(entry)
+        self._unfinished += 1
+        self._condition.notify()
+
+    def _watch(self, job: Job) -> None:
+        """A cancelled future takes its job out of the queue."""
+
+        def cancelled(future: asyncio.Future[Any]) -> None:
+            if future.cancelled():
+                job.cancelled = True
+                with self._condition:
+                    self._condition.notify()
+
+        job.future.add_done_callback(cancelled)
+
+    # -- the worker --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
+        with torch.inference_mode():
+            while True:
+                with self._condition:
+                    while not (self._inbox or self._tasks or self._depth or self._stopping):
+                        self._condition.wait()
+                    self._take()
+                    if self._stopping and not self._tasks and not self._depth:
+                        return
+                self._turn()
+
+    def _take(self) -> None:
+        """Sort the inbox into what waits for a batch and what runs by itself."""
+        for entry in self._inbox:
+            if isinstance(entry, ActJob):
+                self._waiting[entry.model].append(entry)
+            else:
+                self._tasks.append(entry)
+        self._inbox.clear()
+
+    def _turn(self) -> None:
+        """One slice of whatever is due first."""
+        now = time.monotonic()
+        self._sweep(now)
+        task = min(self._tasks, key=lambda each: each.due(self._due, now), default=None)
+        model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
+        if model is not None and (
+            task is None or self._first_due(model, now) <= task.due(self._due, now)
+        ):
+            if task is None and self._would_gain_by_waiting(model, now):
+                return
+            self._begin(model, now)
+        elif task is not None and task.run(self.costs, self._metrics):
+            self._tasks.remove(task)
+            self._finished(task.accepted)
+
+    def _due(self, job: Job, settings: Any, spent: float) -> float:
+        """When a job should be done, s on the monotonic clock."""
+        if job.deadline is not None:
+            return job.deadline
+        expected = self.costs.total(job.model, settings) if settings is not None else None
+        return job.arrived + STRETCH * max(UNKNOWN_COST_S if expected is None else expected, spent)
+
+    def _first_due(self, model: HostedModel, now: float) -> float:
+        return min(self._due(job, job.settings, 0.0) for job in self._waiting[model])
+
+    def _sweep(self, now: float) -> None:
+        """Drop waiting jobs that nobody wants any more or that are too late."""
+        for model in list(self._waiting):
+            kept = []
+            for job in self._waiting[model]:
+                if job.cancelled:
+                    self._left_queue(1)
+                    self._finished(1)
+                elif job.deadline is not None and job.deadline <= now and not job.degradable:
+                    waited = 1e3 * (now - job.arrived)
+                    fail(job, DeadlinePassed(f"waited {waited:.0f} ms of a deadline that was shorter"))
+                    self._left_queue(1)
+                    self._finished(1)
+                else:
+                    kept.append(job)
+            if kept:
+                self._waiting[model] = kept
+            else:
+                del self._waiting[model]
+
+    def _would_gain_by_waiting(self, model: HostedModel, now: float) -> bool:
+        """Whether the others of the last batch are likely to come within a moment; waits for them if so."""
+        jobs = self._waiting[model]
+        if len(jobs) >= min(self.last_batch, self._max_batch):
+            return False
+        left = min(job.submitted for job in jobs) + self._batch_wait_s - now
+        if left <= 0:
+            return False
+        with self._condition:
+            if not self._inbox:
+                self._condition.wait(left)
+            self._take()
+        return True
+
+    def _begin(self, model: HostedModel, now: float) -> None:
+        """Take a batch of waiting acts, those due first, observe it and start its plans."""
+        jobs = sorted(self._waiting.pop(model), key=lambda job: (self._due(job, job.settings, 0.0), job.ticket))
+        batch, rest = jobs[: self._max_batch], jobs[self._max_batch :]
+        if rest:
+            self._waiting[model] = rest
+        self._left_queue(len(batch))
+        self.last_batch = len(batch)
+        self._metrics.batch_size.observe(len(batch))
+        plans, failed = observe_batch(model, batch, self._metrics)
+        self._tasks.extend(plans)
+        self._finished(failed)
+
+    def _left_queue(self, count: int) -> None:
+        with self._condition:
+            self._depth -= count
+        self._metrics.queue_depth.set(self._depth)
+
+    def _finished(self, count: int) -> None:
+        with self._condition:
+            self._unfinished -= count
+
+
+__all__ = ["Engine", "PlanTask"]

@@ -1,0 +1,290 @@
+"""Everything an operator may set: one record, read from ``--flags`` and ``THICK_*`` variables.
+
+A flag wins over its variable, a variable over the default. ``thick serve --help`` is made from the descriptions here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import ipaddress
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.protocol.limits import DEFAULT_LIMITS, MEBIBYTE, Limits
+
+GROUPS = {
+    "where": "Where",
+    "compute": "Computing",
+    "sessions": "Sessions and their store",
+    "load": "Load",
+    "security": "Security",
+    "limits": "Limits on one request",
+    "watch": "Logs and traces",
+}
+"""headings of ``--help``, in order"""
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message is for the operator, and says what to change."""
+
+
+def _field(group: str, default: Any, description: str, **constraints: Any) -> Any:
+    return Field(default, description=description, json_schema_extra={"group": group}, **constraints)
+
+
+Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Settings of ``thick serve``; every field is also the variable ``THICK_`` + its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="THICK_", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    # -- where -------------------------------------------------------------------------------------------------
+    models: Path = _field(
+        "where", Path("checkpoints"), "model repository: a folder NAME/VERSION/{model.safetensors, manifest.json}"
+    )
+    host: str = _field("where", "127.0.0.1", "address to listen on; beyond loopback needs keys")
+    port: int = _field("where", 8000, "HTTP port; 0 takes a free one", ge=0, le=65535)
+    grpc_port: int = _field("where", 8001, "gRPC port; 0 takes a free one", ge=0, le=65535)
+    load_versions: Literal["all", "latest"] = _field(
+        "where", "all", "which versions of a model to load at the start; live sessions keep theirs either way"
+    )
+    watch_s: float = _field(
+        "where", 0.0, "look for new models and versions every so many seconds; 0 looks only at the start", ge=0
+    )
+    model_control: bool = _field(
+        "where", False, "allow loading and unloading of models over the network, with an admin key"
+    )
+
+    # -- compute -----------------------------------------------------------------------------------------------
+    device: str = _field("compute", "cpu", "where models run: cpu, cuda or cuda:N", pattern=r"^(cpu|cuda(:\d+)?)$")
+    backend: Literal["torch", "onnx"] = _field("compute", "torch", "what runs them")
+    precision: Literal["auto", "fp32", "bf16"] = _field(
+        "compute", "auto", "arithmetic of planning; auto takes bf16 where the hardware has it"
+    )
+    threads: int | None = _field(
+        "compute", None, "CPU threads of the worker; default as many as there are cores", ge=1, le=1024
+    )
+    max_batch: int = _field("compute", 32, "sessions planned together at most", ge=1, le=4096)
+    batch_wait_ms: float = _field(
+        "compute", 1.0, "how long a request may wait for company while others are active", ge=0, le=1000
+    )
+
+    # -- sessions ----------------------------------------------------------------------------------------------
+    store: str | None = _field(
+        "sessions",
+        None,
+        "memory:// (lost with the process), sqlite:///PATH, or redis://HOST:PORT/DB; default an SQLite file of this "
+        "model repository under the user's state folder",
+    )
+    store_sync: Literal["process", "power"] = _field(
+        "sessions",
+        "process",
+        "what an answered step survives in SQLite: the end of the process (kill -9), or power loss too (an fsync "
+        "for each group of steps)",
+    )
+    max_sessions: int = _field("sessions", 4096, "live sessions at most; beyond, 429", ge=1)
+    session_ttl_s: float = _field(
+        "sessions", 3600.0, "seconds without use after which a session expires, unless it asks otherwise", gt=0
+    )
+    max_ttl_s: float = _field("sessions", DEFAULT_LIMITS.ttl_s, "longest life a session may ask for", gt=0)
+
+    # -- load --------------------------------------------------------------------------------------------------
+    queue_limit: int = _field("load", 256, "acts that may wait; beyond, 429", ge=1)
+    degrade: bool = _field(
+        "load",
+        False,
+        "answer from the last plan, marked as degraded, where a deadline passed in the queue (otherwise 504)",
+    )
+    body_timeout_s: float = _field("load", 30.0, "seconds in which a request body must arrive", gt=0)
+    drain_s: float = _field("load", 30.0, "seconds that SIGTERM leaves to running requests", ge=0)
+
+    # -- security ----------------------------------------------------------------------------------------------
+    api_keys: Keys = _field(
+        "security", (), "keys of clients, separated by commas; each as it is, or sha256:HEX of it"
+    )
+    admin_keys: Keys = _field("security", (), "keys that may also load and unload models; same form")
+    allow_anonymous: bool = _field(
+        "security", False, "listen beyond loopback without keys: everybody who reaches the port may use it"
+    )
+    public_metrics: bool = _field("security", False, "serve /metrics without a key even when keys are set")
+    tls_cert: Path | None = _field("security", None, "certificate chain (PEM); with --tls-key, TLS on both ports")
+    tls_key: Path | None = _field("security", None, "private key (PEM) of the certificate")
+
+    # -- limits ------------------------------------------------------------------------------------------------
+    max_body_bytes: int = _field("limits", DEFAULT_LIMITS.body_bytes, "request body, bytes", ge=1024)
+    max_belief_bytes: int = _field("limits", DEFAULT_LIMITS.belief_bytes, "belief to restore, bytes", ge=1024)
+    max_array_bytes: int = _field("limits", DEFAULT_LIMITS.array_bytes, "one array, bytes", ge=1024)
+    max_nesting: int = _field("limits", DEFAULT_LIMITS.nesting, "nesting of lists and objects", ge=4, le=200)
+    max_horizon: int = _field("limits", DEFAULT_LIMITS.horizon, "steps planned or imagined ahead", ge=1)
+    max_rollouts: int = _field("limits", DEFAULT_LIMITS.rollouts, "futures imagined at once", ge=1)
+    max_imagined_steps: int = _field(
+        "limits", DEFAULT_LIMITS.imagined_steps, "futures times horizon of one imagination", ge=1
+    )
+    max_samples: int = _field("limits", DEFAULT_LIMITS.samples, "candidates of a search", ge=1)
+    max_iterations: int = _field("limits", DEFAULT_LIMITS.iterations, "iterations of a search", ge=1)
+    max_simulations: int = _field("limits", DEFAULT_LIMITS.simulations, "simulations of a tree search", ge=1)
+
+    # -- watch -------------------------------------------------------------------------------------------------
+    log_level: Literal["debug", "info", "warning", "error"] = _field("watch", "info", "least severity logged")
+    log_format: Literal["auto", "json", "text"] = _field(
+        "watch", "auto", "auto writes text to a terminal and JSON elsewhere"
+    )
+    access_log: bool = _field("watch", True, "one line for every request")
+    otlp_endpoint: str | None = _field(
+        "watch", None, "OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318; default no traces"
+    )
+
+    @field_validator("api_keys", "admin_keys", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """Comma-separated text, as a variable holds it."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("TLS needs both --tls-cert and --tls-key")
+        if self.model_control and not self.admin_keys:
+            raise ValueError("--model-control needs --admin-keys: nobody could use it")
+        if self.session_ttl_s > self.max_ttl_s:
+            raise ValueError("--session-ttl-s lies above --max-ttl-s")
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds on requests."""
+        return Limits(
+            body_bytes=self.max_body_bytes,
+            belief_bytes=self.max_belief_bytes,
+            array_bytes=self.max_array_bytes,
+            string_bytes=max(self.max_body_bytes, MEBIBYTE),
+            nesting=self.max_nesting,
+            horizon=self.max_horizon,
+            rollouts=self.max_rollouts,
+            imagined_steps=self.max_imagined_steps,
+            samples=self.max_samples,
+            iterations=self.max_iterations,
+            simulations=self.max_simulations,
+            ttl_s=self.max_ttl_s,
+        )
+
+    def check_exposure(self) -> None:
+        """Refuse to serve strangers.
+
+        Raises:
+            SettingsError: the address is not loopback, there are no keys, and nobody said that this is wanted.
+        """
+        if is_loopback(self.host) or self.api_keys or self.admin_keys or self.allow_anonymous:
+            return
+        raise SettingsError(
+            f"--host {self.host} can be reached from other machines and no keys are set: anybody could use the "
+            "service. Set --api-keys (or THICK_API_KEYS), listen on 127.0.0.1, or say --allow-anonymous."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def from_arguments(argv: Sequence[str], *, program: str = "thick serve") -> Settings:
+    """Settings from flags and ``THICK_*`` variables.
+
+    Raises:
+        SettingsError: a flag is unknown (the nearest is named), or a value is wrong.
+        SystemExit: ``--help`` was asked for.
+    """
+    parser = _parser(program)
+    known, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        name = unknown[0].split("=")[0]
+        near = difflib.get_close_matches(name, flags, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"{program} --help lists what there is"
+        raise SettingsError(f"{name}: no such flag; {hint}")
+    return build({name: value for name, value in vars(known).items() if value is not None})
+
+
+def build(values: Mapping[str, Any]) -> Settings:
+    """Settings from values and ``THICK_*`` variables.
+
+    Raises:
+        SettingsError: a value is wrong; all of them are named.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in item["loc"][:1])
+            message = str(item["msg"]).removeprefix("Value error, ")
+            if name:
+                source = _flag(name) if name in values else f"THICK_{name.upper()}"
+                message = f"{source}: {message[0].lower()}{message[1:]}"
+            lines.append(message)
+        raise SettingsError("\n".join(lines)) from error
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Host trained models and answer over HTTP and gRPC: act, plan, imagine. Every flag is also a "
+        "variable: --grpc-port is THICK_GRPC_PORT. A flag wins over its variable.",
+        epilog="example: thick serve --models checkpoints --port 8000",
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=_width()),
+    )
+    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        group = groups[str(extra["group"])] if isinstance(extra, dict) else parser
+        text = str(field.description).replace("%", "%%") + _default(field.default)
+        if field.annotation is bool:
+            group.add_argument(_flag(name), action=argparse.BooleanOptionalAction, default=None, help=text)
+            continue
+        choices = getattr(field.annotation, "__args__", ()) if "Literal" in str(field.annotation) else ()
+        metavar = "{" + ",".join(choices) + "}" if choices else _metavar(name)
+        group.add_argument(_flag(name), dest=name, metavar=metavar, default=None, help=text)
+    return parser
+
+
+def _metavar(name: str) -> str:
+    special = {"models": "DIR", "host": "HOST", "store": "URL", "otlp_endpoint": "URL", "device": "DEVICE"}
+    if name in special:
+        return special[name]
+    if name.endswith("_keys"):
+        return "KEY,..."
+    if name.startswith("tls_"):
+        return "FILE"
+    return "N"
+
+
+def _default(value: Any) -> str:
+    if value in (None, (), False):
+        return ""
+    return " (on)" if value is True else f" ({value:g})" if isinstance(value, float) else f" ({value})"
+
+
+def _width() -> int:
+    return 110 if sys.stdout.isatty() else 100

@@ -1,0 +1,334 @@
+"""What the engine's worker runs, slice by slice: plans, imaginations, and single calls."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+import torch
+
+from service.costs import CostModel
+from service.jobs import ActJob, ActResult, HostedModel, ImagineJob, Job, Observation
+from service.metrics import Metrics
+from service.slots import rows_of
+
+log = structlog.get_logger("thick.engine")
+
+Due = Callable[[Job, Any, float], float]
+"""when a job with these settings, on which that much time was spent, should be done"""
+
+
+class Task(Protocol):
+    """Something that runs in slices on the worker."""
+
+    accepted: int
+    """how many of the engine's accepted jobs are in it"""
+
+    def due(self, due: Due, now: float) -> float:
+        """When it should be done, s on the monotonic clock: the smallest goes first."""
+
+    def run(self, costs: CostModel, metrics: Metrics) -> bool:
+        """One slice; True when nothing is left to do."""
+
+
+class PlanTask:
+    """One group of acts of one model with equal planner settings: a ``Planning`` over the whole group.
+
+    Each session gets its result at its own deadline; the others go on. Nobody's result depends on who else is in
+    the group, only on how many slices were run for it.
+    """
+
+    def __init__(
+        self, model: HostedModel, jobs: Sequence[ActJob], state: Any, observe_ms: float, started: float, batch: int
+    ) -> None:
+        self.accepted = len(jobs)
+        self._model = model
+        self._open = dict(enumerate(jobs))
+        self._settings = jobs[0].settings
+        self._observe_ms = observe_ms
+        self._started = started
+        self._batch = batch
+        self._slices = 0
+        self._spent = 0.0
+        keys = torch.tensor([signed(job.key) for job in jobs], dtype=torch.long, device=model.agent.device)
+        begin = time.perf_counter()
+        self._planning = model.agent.plan(state, self._settings, keys=keys)
+        self._spent += time.perf_counter() - begin
+
+    def due(self, due: Due, now: float) -> float:
+        return min(due(job, self._settings, self._spent) for job in self._open.values())
+
+    def run(self, costs: CostModel, metrics: Metrics) -> bool:
+        try:
+            self._slice(costs, metrics)
+        except Exception as error:
+            log.exception("planning failed", model=self._model.name, sessions=len(self._open))
+            for job in self._open.values():
+                fail(job, error)
+            self._open.clear()
+        return not self._open
+
+    def _slice(self, costs: CostModel, metrics: Metrics) -> None:
+        self._drop_cancelled()
+        self._finish_due(costs, metrics)
+        if self._open and not self._planning.done:
+            began = time.perf_counter()
+            self._planning.step()
+            synchronise(self._model.agent.device)
+            took = time.perf_counter() - began
+            costs.slice_took(self._model, self._settings, len(self._open), self._slices, took)
+            self._slices += 1
+            self._spent += took
+            self._finish_due(costs, metrics)
+        if self._open and self._planning.done:
+            costs.plan_took(self._model, self._settings, self._batch, self._spent)
+            self._finish(list(self._open), metrics)
+
+    def _drop_cancelled(self) -> None:
+        for row, job in list(self._open.items()):
+            if job.cancelled:
+                del self._open[row]
+
+    def _finish_due(self, costs: CostModel, metrics: Metrics) -> None:
+        """Answer those for whom another slice would come too late."""
+        if not self._open or self._planning.done:
+            return
+        ready = time.monotonic() + costs.next_slice(self._model, self._settings, len(self._open), self._slices)
+        late = [row for row, job in self._open.items() if job.deadline is not None and ready > job.deadline]
+        late += [row for row, job in self._open.items() if job.degradable and job.deadline is None]
+        if late:
+            self._finish(late, metrics)
+
+    def _finish(self, rows: list[int], metrics: Metrics) -> None:
+        jobs = [self._open.pop(row) for row in rows]
+        output = self._planning.result()
+        agent, slots = self._model.agent, self._model.slots
+        packed = slots.layout.pack(rows_of(output.state, rows))
+        actions = agent.decode_action(output.action[torch.tensor(rows, device=output.action.device)])
+        states = packed.cpu().numpy()
+        places = slots.put(packed)
+        phases = {name: float(output.phase_ms.get(name, 0.0)) for name in ("high_plan_ms", "low_plan_ms")}
+        metrics.phase("high_plan", phases["high_plan_ms"] / 1e3)
+        metrics.phase("low_plan", phases["low_plan_ms"] / 1e3)
+        results = []
+        for index, (row, job) in enumerate(zip(rows, jobs, strict=True)):
+            timing = {
+                "queue_ms": max(0.0, 1e3 * (self._started - job.submitted)),
+                "observe_ms": self._observe_ms,
+                **phases,
+                "batch_size": self._batch,
+            }
+            result = ActResult(
+                action=actions[index],
+                slot=places[index],
+                state=states[index].tobytes(),
+                plan=output.info(row) if job.want_plan else None,
+                timing=timing,
+                budget=output.budget(row),
+                degraded="deadline passed while queued" if job.degraded else None,
+            )
+            results.append((job, result))
+        deliver(results, slots.release)
+
+
+class StreamTask:
+    """One imagination, a step a slice."""
+
+    accepted = 1
+
+    def __init__(self, job: ImagineJob) -> None:
+        self._job = job
+        self._iterator: Any = None
+        self._spent = 0.0
+
+    def due(self, due: Due, now: float) -> float:
+        return due(self._job, None, self._spent)
+
+    def run(self, costs: CostModel, metrics: Metrics) -> bool:
+        job = self._job
+        if job.cancelled:
+            return True
+        began = time.perf_counter()
+        try:
+            if self._iterator is None:
+                self._iterator = self._start()
+            step = next(self._iterator, None)
+        except Exception as error:
+            if not isinstance(error, ValueError):
+                log.exception("imagining failed", model=job.model.name)
+            job.loop.call_soon_threadsafe(job.steps.put_nowait, error)
+            job.loop.call_soon_threadsafe(settle, job.future, None)
+            return True
+        took = time.perf_counter() - began
+        self._spent += took
+        metrics.phase("imagine", took)
+        job.loop.call_soon_threadsafe(job.steps.put_nowait, step)
+        if step is None:
+            job.loop.call_soon_threadsafe(settle, job.future, None)
+        return step is None
+
+    def _start(self) -> Any:
+        job, agent, slots = self._job, self._job.model.agent, self._job.model.slots
+        state = slots.layout.unpack(slots.gather([job.slot]))
+        keys = torch.tensor([signed(job.key)], dtype=torch.long, device=agent.device)
+        if job.observation is not None:
+            state = agent.observe(
+                state,
+                collate([job.observation], agent.device),
+                is_first=torch.ones(1, dtype=torch.bool, device=agent.device),
+                executed_action=None,
+                executed=None,
+                keys=keys,
+            )
+        return iter(agent.imagine(state, keys=keys, **job.arguments))
+
+
+class CallTask:
+    """One function, run whole."""
+
+    accepted = 1
+
+    def __init__(
+        self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]
+    ) -> None:
+        self._function = function
+        self._loop = loop
+        self._future = future
+        self._arrived = time.monotonic()
+
+    def due(self, due: Due, now: float) -> float:
+        return self._arrived
+
+    def run(self, costs: CostModel, metrics: Metrics) -> bool:
+        if self._future.cancelled():
+            return True
+        try:
+            result = self._function()
+        except Exception as error:
+            self._loop.call_soon_threadsafe(settle, self._future, None, error)
+        else:
+            self._loop.call_soon_threadsafe(settle, self._future, result)
+        return True
+
+
+def observe_batch(
+    model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics
+) -> tuple[list[PlanTask], int]:
+    """Update the beliefs of a batch of sessions of one model and start a plan for each group of equal settings.
+
+    Returns:
+        The plans, and how many jobs failed. Where the batch as a whole fails, each job is tried by itself, so that
+        one session's trouble is not its batch-mates'.
+    """
+    started = time.monotonic()
+    try:
+        state, observe_ms = observe(model, jobs)
+    except Exception as error:
+        if len(jobs) == 1:
+            log.exception("observing failed", model=model.name)
+            fail(jobs[0], error)
+            return [], 1
+        plans: list[PlanTask] = []
+        failed = 0
+        for job in jobs:
+            some, more = observe_batch(model, [job], metrics)
+            plans, failed = plans + some, failed + more
+        return plans, failed
+    metrics.phase("observe", observe_ms / 1e3)
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for row, job in enumerate(jobs):
+        job.degraded = job.degradable and job.deadline is not None and job.deadline <= started
+        groups[job.settings].append(row)
+    plans, failed = [], 0
+    for rows in groups.values():
+        members = [jobs[row] for row in rows]
+        part = state if len(rows) == len(jobs) else rows_of(state, rows)
+        try:
+            plans.append(PlanTask(model, members, part, observe_ms, started, len(jobs)))
+        except Exception as error:
+            log.exception("planning could not start", model=model.name, settings=str(members[0].settings))
+            failed += len(members)
+            for job in members:
+                fail(job, error)
+    return plans, failed
+
+
+def observe(model: HostedModel, jobs: Sequence[ActJob]) -> tuple[Any, float]:
+    """The batch's states after its observations, and the time it took in ms."""
+    agent, slots = model.agent, model.slots
+    device = agent.device
+    began = time.perf_counter()
+    state = slots.layout.unpack(slots.gather([job.slot for job in jobs]))
+    executed = executed_action = None
+    if any(job.executed_action is not None for job in jobs):
+        default = next(job.executed_action for job in jobs if job.executed_action is not None)
+        executed_action = agent.encode_action(
+            [default if job.executed_action is None else job.executed_action for job in jobs]
+        )
+        executed = torch.tensor([job.executed_action is not None for job in jobs], device=device)
+    state = agent.observe(
+        state,
+        collate([job.observation for job in jobs], device),
+        is_first=torch.tensor([job.is_first for job in jobs], device=device),
+        executed_action=executed_action,
+        executed=executed,
+        keys=torch.tensor([signed(job.key) for job in jobs], dtype=torch.long, device=device),
+    )
+    synchronise(device)
+    return state, 1e3 * (time.perf_counter() - began)
+
+
+def collate(observations: Sequence[Observation], device: Any) -> Any:
+    """A batch ``[B, ...]`` on the device out of single observations."""
+    first = observations[0]
+    if isinstance(first, dict):
+        return {key: collate([each[key] for each in observations], device) for key in first}  # type: ignore[index]
+    return torch.from_numpy(np.stack(observations)).to(device)  # type: ignore[arg-type]
+
+
+def signed(key: int) -> int:
+    """A 64-bit key as torch holds it: int64, wrapped."""
+    key &= 2**64 - 1
+    return key - 2**64 if key >= 2**63 else key
+
+
+def synchronise(device: Any) -> None:
+    """Wait for the accelerator, so that times mean something."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None = None) -> bool:
+    """Resolve a future unless nobody waits any more; on the event loop."""
+    if future.done():
+        return False
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+    return True
+
+
+def fail(job: Job, error: BaseException) -> None:
+    """Tell whoever waits for a job that it failed; from the worker."""
+    job.loop.call_soon_threadsafe(settle, job.future, None, error)
+
+
+def deliver(results: Sequence[tuple[Job, ActResult]], release: Callable[[int], None]) -> None:
+    """Hand results over, with one wake-up for each event loop; a result that nobody takes gives its slot back."""
+
+    def hand_over(mine: list[tuple[Job, ActResult]]) -> None:
+        for job, result in mine:
+            if not settle(job.future, result):
+                release(result.slot)
+
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[Job, ActResult]]] = defaultdict(list)
+    for job, result in results:
+        loops[job.loop].append((job, result))
+    for loop, mine in loops.items():
+        loop.call_soon_threadsafe(hand_over, mine)
