@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -46,7 +45,9 @@ def read(path: Path) -> Fixture:
 def layers(weights: Mapping[str, Tensor], prefix: str) -> int:
     """How many numbered layers ``prefix0, prefix1, …`` there are."""
     found = {match[1] for name in weights if (match := re.match(re.escape(prefix) + r"(\d+)\.", name))}
-    assert found == {str(index) for index in range(len(found))}, f"{prefix}: layers {sorted(found)} have a gap"
+    assert found == {str(index) for index in range(len(found))}, (
+        f"{prefix}: layers {sorted(found)} have a gap"
+    )
     return len(found)
 
 

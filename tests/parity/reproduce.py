@@ -1,7 +1,7 @@
 """Everything that a fixture holds, computed by this repository's modules from the same weights and inputs.
 
-Names and conventions are the fixtures'. Where the reference fills an entry that means nothing (no change follows in
-the chunk), its filling is stated here, so that every number is compared.
+Names and conventions are the fixtures'. Where the reference fills an entry that means nothing (no change
+follows in the chunk), its filling is stated here, so that every number is compared.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def reproduce(fixture: Fixture) -> dict[str, Tensor]:
         "discount_head": (_discount_head, ("decoder_feat", "discount_target")),
     }
     for prefix, (part, inputs) in parts.items():
-        if any(name.startswith(f"{prefix}.") for name in fixture.weights) and fixture.inputs.keys() >= {*inputs}:
+        if any(name.startswith(f"{prefix}.") for name in fixture.weights) and fixture.inputs.keys() >= {
+            *inputs
+        }:
             found |= part(fixture)
     if "crssm.post.stoch" in found and "gates" in fixture.inputs:
         found |= _segments(fixture, found)
@@ -215,8 +217,8 @@ def _segments(fixture: Fixture, found: dict[str, Tensor]) -> dict[str, Tensor]:
     inputs, discount = fixture.inputs, fixture.sizes["discount"]
     reward = inputs["reward"]
     ends = segment_ends(inputs["gates"], inputs["is_terminal"], tuple(fixture.sizes["segment_criteria"]))
-    # The reference looks across is_first, so for it the chunk is one episode. That segments stop at an episode's
-    # end is held by tests/models/test_segments.py.
+    # The reference looks across is_first, so for it the chunk is one episode. That segments stop at an
+    # episode's end is held by tests/models/test_segments.py.
     segments = segment_targets(ends, torch.zeros_like(inputs["is_first"]), reward, discount)
     stoch, logits = found["crssm.post.stoch"].flatten(-2), found["crssm.post.logit"].flatten(-2)
     context = found["crssm.post.context"]
@@ -285,9 +287,7 @@ def _high_level(fixture: Fixture, known: dict[str, Tensor]) -> dict[str, Tensor]
         given["return"].squeeze(-1),
         given["mask"].squeeze(-1),
     )
-    losses, _ = model.losses(
-        batch, balance=sizes.get("high_action_kl_balance", 0.8), high_action=high_action
-    )
+    losses, _ = model.losses(batch, balance=sizes.get("high_action_kl_balance", 0.8), high_action=high_action)
     found = {
         "thick.prior_logit": model.prior(stoch, context),
         "thick.posterior_logit": model.posterior(stoch, context, given["next_context"], before),

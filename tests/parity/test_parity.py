@@ -1,7 +1,7 @@
 """The model computes what the reference computes, number by number.
 
-``THICK_PARITY_DIR`` names another folder of fixtures. Every quantity that a fixture expects is a test of its own; one
-that nothing here computes fails.
+``THICK_PARITY_DIR`` names another folder of fixtures. Every quantity that a fixture expects is a test of its
+own; one that nothing here computes fails.
 """
 
 from __future__ import annotations
@@ -59,11 +59,14 @@ def deviation(found: Tensor, expected: Tensor, mask: Tensor | None = None) -> fl
 
 def check(name: str, found: dict[str, Tensor], fixture: fixtures.Fixture) -> None:
     """Compare one quantity of a fixture with what was computed."""
-    assert name in found, f"{name}: the fixture expects it, and no comparison covers it"
+    if name not in found:
+        raise AssertionError(f"{name}: the fixture expects it, and no comparison covers it")
     expected = fixture.expected[name]
     value = found[name].reshape(1) if found[name].dim() == 0 else found[name]
     assert tuple(value.shape) == tuple(expected.shape), f"{name}: {value.shape}, expected {expected.shape}"
-    mask = fixture.expected.get("thick_targets.mask") if name.startswith(("thick.", "thick_targets.")) else None
+    mask = (
+        fixture.expected.get("thick_targets.mask") if name.startswith(("thick.", "thick_targets.")) else None
+    )
     tolerance = SUMMED if name.endswith("log_prob") else RELATIVE
     off = deviation(value, expected, mask)
     assert off <= tolerance, f"{name}: off by {off:.1e} (relative), tolerance {tolerance:.0e}"

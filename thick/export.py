@@ -1,0 +1,339 @@
+"""Model-repository entries: ``NAME/VERSION/{model.safetensors, manifest.json}``, written whole or not at all.
+
+The manifest (:mod:`thick.manifest`) says what the weights are, how to plan with them, where they come from,
+and the SHA-256 of the weight file. Importing this module and reading a manifest need no torch; loading a
+model does. Nothing is unpickled: weights are safetensors, everything else is JSON. Damage of any kind ends in
+an :class:`EntryError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_type_hints
+
+from thick.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    NAME,
+    WEIGHTS,
+    EntryError,
+    Manifest,
+    check_keys,
+    check_name,
+    json_object,
+    plain,
+    read_file,
+    read_manifest,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = [
+    "EntryError",
+    "LoadedModel",
+    "Manifest",
+    "build_model",
+    "check_place",
+    "load_model",
+    "next_version",
+    "read_manifest",
+    "read_weights",
+    "versions",
+    "write_entry",
+]
+
+
+class LoadedModel(NamedTuple):
+    """A model as read from an entry, in evaluation mode."""
+
+    manifest: Manifest
+    model: nn.Module
+
+
+def versions(repository: Path, name: str) -> list[str]:
+    """Versions of a model that lie in the repository, oldest first; whether they are sound is not checked."""
+    folder = Path(repository) / check_name(name, "model name")
+    if not folder.is_dir():
+        return []
+    found = [child.name for child in folder.iterdir() if child.is_dir() and NAME.fullmatch(child.name)]
+    return sorted(found, key=_natural)
+
+
+def next_version(repository: Path, name: str) -> str:
+    """The smallest whole number above every version there is; ``"1"`` for a new model."""
+    taken = [int(version) for version in versions(repository, name) if re.fullmatch(r"[0-9]{1,9}", version)]
+    return str(max(taken, default=0) + 1)
+
+
+def check_place(manifest: Manifest, entry: Path) -> None:
+    """Check that an entry lies where its manifest says, as a repository needs it.
+
+    Raises:
+        EntryError: the folders are not called NAME/VERSION.
+    """
+    path = Path(entry).resolve()
+    if (path.parent.name, path.name) != (manifest.name, manifest.version):
+        raise EntryError(
+            f"{path}: the manifest is that of {manifest.name}/{manifest.version}; "
+            f"move the folder to {manifest.name}/{manifest.version} of the repository"
+        )
+
+
+def read_weights(entry: Path, manifest: Manifest) -> dict[str, Tensor]:
+    """Read the weights of an entry, after checking size and SHA-256; every number is finite.
+
+    Raises:
+        EntryError: the file is missing, not the manifest's, not safetensors, or holds NaN or infinity.
+    """
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    path = Path(entry) / manifest.weights.file
+    content = read_file(path)
+    if len(content) != manifest.weights.bytes:
+        raise EntryError(
+            f"{path}: {len(content)} bytes, the manifest says {manifest.weights.bytes}{_guess(content)}; "
+            "the file is cut off or not this model's: copy or export it again"
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != manifest.weights.sha256:
+        raise EntryError(
+            f"{path}: SHA-256 is {digest}, the manifest says {manifest.weights.sha256}{_guess(content)}; "
+            "the file is damaged or not this model's: copy or export it again"
+        )
+    try:
+        # From the very bytes that were hashed: what is checked is what is used.
+        tensors = safetensors.torch.load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise EntryError(
+            f"{path}: not a safetensors file ({error}){_guess(content)}; export again"
+        ) from error
+    _check_finite(tensors, str(path))
+    return tensors
+
+
+def build_model(manifest: Manifest) -> nn.Module:
+    """The network that a manifest describes, on the meta device: shapes without numbers.
+
+    Building it costs no memory whatever the configuration says: a wrong one is refused, not allocated.
+
+    Raises:
+        EntryError: the configuration or the spaces describe no model of this release.
+    """
+    import torch
+
+    from thick.models.config import ModelConfig
+    from thick.models.world_model import WorldModel
+
+    what = f"{MANIFEST}: configuration.model"
+    config = _record(ModelConfig, manifest.configuration.get("model"), what)
+    if config.kind != manifest.kind:
+        raise EntryError(
+            f"{what}.kind is {config.kind!r}, but kind is {manifest.kind!r}; export the model again"
+        )
+    observation_space, action_space = manifest.spaces()
+    try:
+        with torch.device("meta"):
+            return WorldModel(config, observation_space, action_space)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise EntryError(f"{what} describes no model: {error}; export the model again") from error
+
+
+def load_model(entry: Path, *, device: str = "cpu") -> LoadedModel:
+    """Read an entry and rebuild its model, bit for bit the one that was written.
+
+    Args:
+        entry: the folder ``NAME/VERSION``.
+        device: where the model goes.
+
+    Raises:
+        EntryError: see :func:`read_manifest`, :func:`read_weights`, :func:`build_model`; or the tensors are
+            not those of the model that the configuration describes.
+    """
+    manifest = read_manifest(entry)
+    tensors = read_weights(entry, manifest)
+    model = build_model(manifest)
+    _check_tensors(tensors, model.state_dict(), str(Path(entry) / manifest.weights.file))
+    # Copies, because the tensors are slices of one buffer at whatever alignment the file happens to have.
+    model.load_state_dict({key: tensor.clone() for key, tensor in tensors.items()}, assign=True)
+    return LoadedModel(manifest, model.eval().to(device))
+
+
+def write_entry(
+    repository: Path,
+    *,
+    name: str,
+    version: str | None = None,
+    kind: str,
+    task: str,
+    observation_space: Mapping[str, Any],
+    action_space: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+    planner: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+) -> Path:
+    """Write ``repository/name/version``; the folder appears complete and checked, or not at all.
+
+    A version that exists is never changed: whoever serves or cites it keeps what they have.
+
+    Args:
+        repository: folder of the model repository, made if missing.
+        version: None takes the next whole number.
+        observation_space, action_space: JSON form.
+        configuration: must hold ``model``, the fields of ``ModelConfig``; tuples become lists.
+        tensors: the model's ``state_dict()``.
+
+    Returns:
+        The folder that was written.
+
+    Raises:
+        EntryError: a field cannot be written, a weight is not finite, the tensors are not those of the
+            configured model, or the version exists.
+    """
+    import safetensors.torch
+
+    repository = Path(repository)
+    check_name(name, "model name")
+    version = check_name(next_version(repository, name) if version is None else version, "model version")
+    target = repository / name / version
+    if target.exists():
+        raise EntryError(
+            f"{target} exists and versions are never changed; "
+            f"leave the version out to write {next_version(repository, name)}, or remove the folder first"
+        )
+    stored = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+    _check_finite(stored, f"{name}/{version}")
+    content = safetensors.torch.save(stored, metadata={"format": "pt"})
+    manifest = Manifest.from_json(
+        {
+            "format_version": FORMAT_VERSION,
+            "name": name,
+            "version": version,
+            "kind": kind,
+            "task": task,
+            "observation_space": plain(observation_space, "observation_space"),
+            "action_space": plain(action_space, "action_space"),
+            "configuration": plain(configuration, "configuration"),
+            "planner": plain(planner, "planner"),
+            "provenance": plain(provenance, "provenance"),
+            "weights": {
+                "file": WEIGHTS,
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "bytes": len(content),
+            },
+        },
+        source=f"{name}/{version}",
+    )
+    _check_tensors(stored, build_model(manifest).state_dict(), f"{name}/{version}")
+    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _appears_whole(target) as folder:
+        _write(folder / WEIGHTS, content)
+        _write(folder / MANIFEST, text.encode("utf-8"))
+    return target
+
+
+def _check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            bad = int((~tensor.isfinite()).sum())
+            raise EntryError(
+                f"{what}: tensor {key!r} holds {bad} of {tensor.numel()} numbers that are NaN or infinite; "
+                "the training diverged: export an earlier checkpoint"
+            )
+
+
+def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    advice = "the weights belong to another configuration: export the model again"
+    for word, names in (
+        ("missing", expected.keys() - found.keys()),
+        ("unknown", found.keys() - expected.keys()),
+    ):
+        if names:
+            shown = ", ".join(sorted(names)[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            raise EntryError(f"{what}: {word} tensors {shown}; {advice}")
+    for key, tensor in expected.items():
+        have, want = (f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for t in (found[key], tensor))
+        if have != want:
+            raise EntryError(f"{what}: tensor {key!r} is {have}, the configuration makes it {want}; {advice}")
+
+
+def _guess(content: bytes) -> str:
+    """What a foreign file looks like, for the reader of an error."""
+    if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")):
+        return " (it looks like a pickled PyTorch checkpoint, which is never read here)"
+    if content.startswith(b"version https://git-lfs"):
+        return " (it is a Git LFS pointer: fetch the file itself)"
+    if content.startswith(b"\x89HDF"):
+        return " (it looks like an HDF5 file)"
+    return ""
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts 2 before 10."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", text)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def _record(cls: type[Any], value: object, what: str) -> Any:
+    """A frozen configuration from its JSON form: nested objects to records, lists to tuples."""
+    fields = json_object(value, what)
+    check_keys(fields, [field.name for field in dataclasses.fields(cls)], what, complete=False)
+    hints = get_type_hints(cls)
+    built: dict[str, Any] = {}
+    for key, item in fields.items():
+        if dataclasses.is_dataclass(hints[key]):
+            built[key] = _record(cast("type[Any]", hints[key]), item, f"{what}.{key}")
+        else:
+            built[key] = _tuples(item)
+    try:
+        return cls(**built)
+    except (ValueError, TypeError) as error:
+        raise EntryError(f"{what}: {error}; export the model again") from error
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _appears_whole(target: Path) -> Iterator[Path]:
+    """A hidden folder that becomes ``target`` in one rename once everything in it has reached the disk."""
+    # Its name starts with a dot, which no version may: a repository never lists it, even after a crash.
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        folder.chmod(0o755)
+        yield folder
+        try:
+            folder.rename(target)
+        except OSError as error:
+            raise EntryError(
+                f"{target} could not be put in place: {error.strerror}; try another version"
+            ) from error
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
