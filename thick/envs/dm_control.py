@@ -11,7 +11,7 @@ import ctypes.util
 import math
 import os
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ GL_ADVICE = (
 )
 
 
-class ControlSuite(gymnasium.Env):  # type: ignore[misc, name-defined]
+class ControlSuite(gymnasium.Env):  # type: ignore[name-defined]
     """One task of the suite.
 
     Observation: Dict of float32 Boxes (scalars have shape (1,)), or uint8 [64, 64, 3] with `pixels`.
@@ -81,9 +81,11 @@ class ControlSuite(gymnasium.Env):  # type: ignore[misc, name-defined]
         self.render_mode = render_mode
         self._camera = CAMERAS.get(domain, 0) if camera is None else camera
         self._size = size
-        if domain == "quadruped" and not hasattr(np, "in1d"):  # called by dm_control 1.0.28, gone since numpy 2.4
+        if domain == "quadruped" and not hasattr(np, "in1d"):
+            # dm_control 1.0.28 calls it for this domain
             raise MissingPackageError(
-                f"this dm_control cannot run {domain}-{task} with numpy {np.__version__}: pip install 'numpy<2.4'"
+                f"this dm_control needs numpy < 2.4 for {domain}-{task}, got {np.__version__}: "
+                "pip install 'numpy<2.4'"
             )
         self._control = _suite().load(domain, task)
         spec = self._control.action_spec()
@@ -95,11 +97,15 @@ class ControlSuite(gymnasium.Env):  # type: ignore[misc, name-defined]
             self._control.reset()
             self._frame(64)  # a missing OpenGL is told here, not in the middle of a run
         else:
+            box = partial(gymnasium.spaces.Box, -np.inf, np.inf, dtype=np.float32)
             entries = self._control.observation_spec().items()
-            boxes = {k: gymnasium.spaces.Box(-np.inf, np.inf, v.shape or (1,), np.float32) for k, v in entries}
-            self.observation_space = gymnasium.spaces.Dict(boxes)
+            self.observation_space = gymnasium.spaces.Dict(
+                {k: box(shape=v.shape or (1,)) for k, v in entries}
+            )
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """As gymnasium's; the seed decides the initial state and everything random in the task."""
         super().reset(seed=seed)
         if seed is not None:

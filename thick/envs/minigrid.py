@@ -28,13 +28,13 @@ REDUCED_ACTIONS = ("left", "right", "forward", "pickup", "toggle")
 _AGENT = (OBJECT_TO_IDX["agent"], COLOR_TO_IDX["red"])
 
 VIEWS = {
-    "map": "whole grid as drawn at the reset plus the live agent; inventory and opened doors are hidden; 5 actions",
+    "map": "whole grid as drawn at the reset, with the live agent; inventory and doors are hidden; 5 actions",
     "full": "whole live grid with the agent; what the agent carries is hidden; 5 actions",
     "egocentric": "what the agent sees, 7x7, its own cell shows what it carries (the default); 7 actions",
 }
 
 
-class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type: ignore[misc, name-defined]
+class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type: ignore[name-defined]
     """One MiniGrid task seen through one view, with events in `info`.
 
     `info["events"]`: what this step did, of "pickup", "drop", "door_opened", "door_closed", "goal".
@@ -52,7 +52,8 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         """The name of each action number of this environment."""
         self._native = [ACTIONS.index(name) for name in self.action_names]
         self._drawn: np.ndarray[Any, Any] | None = None
-        size = base.observation_space["image"].shape[:2] if view == "egocentric" else (base.width, base.height)
+        seen = base.observation_space["image"].shape[:2]
+        size = seen if view == "egocentric" else (base.width, base.height)
         high = np.empty((*size, 3), np.uint8)
         high[...] = (OBJECTS - 1, COLOURS - 1, STATES - 1)
         self.observation_space = gymnasium.spaces.Box(np.zeros_like(high), high, dtype=np.uint8)
@@ -61,7 +62,9 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
             # Ray-casting the agent's own view is most of a step's time and would be thrown away.
             base.gen_obs = dict
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """As gymnasium's; the observation is uint8 `[W, H, 3]`."""
         raw, info = self.env.reset(seed=seed, options=options)
         self._drawn = self.unwrapped.grid.encode() if self.view == "map" else None
@@ -70,7 +73,8 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """As gymnasium's; `action` is an index into `action_names`."""
         if not 0 <= int(action) < len(self._native):
-            raise ValueError(f"action: expected 0 to {len(self._native) - 1} ({', '.join(self.action_names)}), got {action}")
+            names = ", ".join(self.action_names)
+            raise ValueError(f"action: expected 0 to {len(self._native) - 1} ({names}), got {action}")
         base = self.unwrapped
         carried = base.carrying
         front = base.grid.get(*base.front_pos)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,9 +48,7 @@ _BARS: tuple[Colour, Colour] = (_COLOURS[2], (226, 110, 60))
 """bars above and below zero"""
 
 
-def picture(
-    observation: Any, space: gymnasium.Space[Any] | Mapping[str, Any], *, tile: int = TILE
-) -> Array:
+def picture(observation: Any, space: gymnasium.Space[Any] | Mapping[str, Any], *, tile: int = TILE) -> Array:
     """Draws one observation, uint8 [h, w, 3].
 
     Args:
@@ -67,21 +66,23 @@ def picture(
     if not isinstance(observation, Mapping) or set(observation) != set(entries):
         got = sorted(observation) if isinstance(observation, Mapping) else type(observation).__name__
         raise ValueError(f"observation: expected a dict with {sorted(entries)}, got {got}")
-    vectors = {name: np.asarray(observation[name]) for name, part in entries.items() if kind_of(part) == "vector"}
-    parts = [
-        _one(observation[name], part, name=name, tile=tile) for name, part in entries.items() if name not in vectors
-    ]
+    parts, vectors = [], {}
+    for name, part in entries.items():
+        if kind_of(part) == "vector":  # all vectors share one chart
+            vectors[name] = np.asarray(observation[name])
+            _check(vectors[name], part, name)
+        else:
+            parts.append(_one(observation[name], part, name=name, tile=tile))
     if vectors:
-        for name, value in vectors.items():
-            _check(value, entries[name], name)
         parts.append(vector_picture(vectors))
     return _beside(parts)
 
 
 def grid_picture(grid: Any, *, tile: int = TILE) -> Array:
-    """Draws a symbolic grid [W, H, 3] indexed [x, y] (object, colour, state) as tiles: uint8 [H*tile, W*tile, 3].
+    """Draws a symbolic grid [W, H, 3], indexed [x, y], as tiles: uint8 [H*tile, W*tile, 3].
 
-    The numbers are MiniGrid's (see thick.envs.minigrid); unknown ones are drawn as unseen cells.
+    The channels are object, colour and state in MiniGrid's numbers (see thick.envs.minigrid); unknown
+    objects are drawn as unseen cells.
     """
     cells = np.asarray(np.rint(np.asarray(grid, np.float64)), np.int64)
     if cells.ndim != 3 or cells.shape[-1] != 3:
@@ -310,7 +311,7 @@ def _lava(pen: _Pen, paint: Colour, state: int) -> None:
     pen.box(0.025, 0.025, 1, 1, (238, 116, 32))
     for y in (0.28, 0.52, 0.76):
         points = [(k / 8, y + 0.05 * math.sin(math.pi * k / 2)) for k in range(9)]
-        for (xa, ya), (xb, yb) in zip(points, points[1:], strict=False):
+        for (xa, ya), (xb, yb) in pairwise(points):
             pen.shape((xa, ya - 0.03), (xb, yb - 0.03), (xb, yb + 0.03), (xa, ya + 0.03), fill=(80, 30, 10))
 
 

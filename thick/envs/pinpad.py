@@ -102,7 +102,7 @@ _CELL = 4
 """Pixels a cell: 16 columns and 14 + 2 rows make 64 x 64."""
 
 
-class PinPad(gymnasium.Env):  # type: ignore[misc, name-defined]
+class PinPad(gymnasium.Env):  # type: ignore[name-defined]
     """The board, its agent and the history of pads.
 
     A pad counts when the agent steps onto it and it is not the last one in the history; the history
@@ -134,9 +134,9 @@ class PinPad(gymnasium.Env):  # type: ignore[misc, name-defined]
         self.max_steps = max_steps
         self._pause = pause
         self._board = LAYOUTS[task].strip().splitlines()
-        self.order: tuple[str, ...] = tuple(sorted({tile for row in self._board for tile in row} - {"#", " "}))
+        self.order: tuple[str, ...] = tuple(sorted(set("".join(self._board)) - {"#", " "}))
         """the right order"""
-        self._floor = [(r, c) for r, row in enumerate(self._board) for c, tile in enumerate(row) if tile == " "]
+        self._floor = [(r, c) for r in range(14) for c in range(16) if self._board[r][c] == " "]
         self._canvas = np.zeros((16, 16, 3), np.uint8)
         self._canvas[:14] = [[COLOURS[tile] for tile in row] for row in self._board]
         self.observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
@@ -144,8 +144,12 @@ class PinPad(gymnasium.Env):  # type: ignore[misc, name-defined]
         self.agent = (0, 0)
         """row and column"""
         self.history: list[str] = []
+        """the last pads stepped on, the newest at the end"""
+        self._steps = self._completions = self._countdown = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """As gymnasium's; the agent starts at a random free cell with an empty history."""
         super().reset(seed=seed)
         self._steps = 0
@@ -198,7 +202,8 @@ class PinPad(gymnasium.Env):  # type: ignore[misc, name-defined]
     def _progress(self) -> int:
         """How many pads of the order the history ends with (less than all of them)."""
         longest = min(len(self.history), len(self.order) - 1)
-        return next(n for n in range(longest, -1, -1) if tuple(self.history[len(self.history) - n :]) == self.order[:n])
+        endings = ((n, tuple(self.history[len(self.history) - n :])) for n in range(longest, -1, -1))
+        return next(n for n, ending in endings if ending == self.order[:n])
 
     def _image(self) -> np.ndarray[Any, Any]:
         canvas = self._canvas.copy()  # [16, 16, 3]

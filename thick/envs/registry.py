@@ -105,9 +105,8 @@ def spec(env_id: str) -> Spec:
     for view in views:
         if view not in chosen.views:
             known = ", ".join(f"+{v}" for v in chosen.views) or "none"
-            raise UnknownEnvironmentError(
-                f"{env_id!r}: {name} has no view '+{view}'{nearest(view, chosen.views, prefix='+')}; known: {known}"
-            )
+            hint = nearest(view, chosen.views, prefix="+")
+            raise UnknownEnvironmentError(f"{env_id!r}: {name} has no view '+{view}'{hint}; known: {known}")
     tasks = chosen.tasks()
     if task not in tasks:
         raise UnknownEnvironmentError(

@@ -33,9 +33,9 @@ INTENTIONS: Mapping[str, str] = {
     "door": "walk to the door and toggle it, with or without the key",
     "toggle_without_key": "toggle the closed door while no key is carried",
     "bump": "walk into the closed door, once to three times",
-    "cross": "go to the other side of the door (opening it if that is possible) and come back half of the time",
+    "cross": "go to the other side of the door, opening it if possible; come back half of the time",
     "wander": "walk to a random free cell",
-    "key_cell": "walk into the cell where the key was at the reset: blocked while it lies there, free afterwards",
+    "key_cell": "walk into the cell where the key was at the reset: blocked while it lies there",
     "goal": "walk to the goal if it can be reached now",
     "solve": "key, door, goal: until the episode ends",
 }
@@ -84,7 +84,7 @@ class NoisyExpert:
             raise ValueError(f"epsilon and forward: expected 0 to 1, got {self.epsilon} and {self.forward}")
         weights = np.array([self.intentions.get(name, 0.0) for name in INTENTIONS])
         if not np.all(weights >= 0) or not weights.sum() > 0:
-            raise ValueError(f"intentions: expected weights >= 0, at least one above, got {dict(self.intentions)}")
+            raise ValueError(f"intentions: expected weights >= 0, one above, got {dict(self.intentions)}")
         self._cumulative = np.cumsum(weights / weights.sum())
         self.intention = ""
         """the present intention, a key of INTENTIONS"""
@@ -268,7 +268,8 @@ class NoisyExpert:
         known = self._fields.get((cells, facing))
         if known is not None:
             return known
-        free = {c for x in range(base.grid.width) for y in range(base.grid.height) if _free(base, c := (x, y))}
+        grid = base.grid
+        free = {c for x in range(grid.width) for y in range(grid.height) if _free(base, c := (x, y))}
         # The goal ends the episode: never walk over it on the way to somewhere else.
         goals = set(self._goals) - set(cells)
         free -= goals

@@ -21,6 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     import gymnasium
 
+Array = np.ndarray[Any, Any]
 Kind = Literal["image", "grid", "vector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 IMAGE_SHAPE = (64, 64, 3)
@@ -58,12 +59,12 @@ def kind_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> Kind:
         if (low == 0).all() and (high < 255).all() and (high == high.reshape(-1, 3).max(0)).all():
             return "grid"
         raise ValueError(
-            "observation space: uint8 [H, W, 3] needs low 0 and high 255 everywhere (image), or low 0 and "
-            f"one high below 255 for each channel (grid); got low {low.min()}, high {high.min()} to {high.max()}"
+            "observation space: uint8 [H, W, 3] needs low 0 and high 255 (image), or low 0 and one high "
+            f"below 255 for each channel (grid); got low {low.min()}, high {high.min()} to {high.max()}"
         )
     if dtype == "uint8" and len(shape) == 3 and shape[0] in (1, 3):
         raise ValueError(f"observation space: got {shape}: channels last, please")
-    raise ValueError(f"observation space: no kind for Box {dtype} {shape}: expected an image, a grid or floats")
+    raise ValueError(f"observation space: Box {dtype} {shape} is neither image nor grid nor floats")
 
 
 def kinds_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> dict[str, Kind]:
@@ -150,10 +151,9 @@ def _build(form: Any, spaces: Any, *, at: str) -> Any:
             entries = form["spaces"].items()
             return spaces.Dict({key: _build(entry, spaces, at=f"{at}.{key}") for key, entry in entries})
     known = ("Box", "Discrete", "MultiDiscrete", "Dict")
-    match_ = difflib.get_close_matches(str(kind), known, n=1)
-    raise ValueError(
-        f"{at}.type: expected one of {', '.join(known)}, got {kind!r}" + (f"; did you mean {match_[0]}?" if match_ else "")
-    )
+    near = difflib.get_close_matches(str(kind), known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"{at}.type: expected one of {', '.join(known)}, got {kind!r}{hint}")
 
 
 def _form(space: Any) -> Mapping[str, Any]:
@@ -174,7 +174,7 @@ def _positive(value: Any, at: str) -> int:
     return value
 
 
-def _bound_to_json(bound: np.ndarray[Any, Any]) -> Any:
+def _bound_to_json(bound: Array) -> Any:
     """A scalar where all are equal, else a nested list; None for an infinite entry."""
     values = [None if isinstance(v, float) and math.isinf(v) else v for v in bound.reshape(-1).tolist()]
     if any(isinstance(v, float) and math.isnan(v) for v in values):
@@ -184,10 +184,10 @@ def _bound_to_json(bound: np.ndarray[Any, Any]) -> Any:
     return np.array(values, dtype=object).reshape(bound.shape).tolist()
 
 
-def _bounds(form: Mapping[str, Any], *, at: str = "space") -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _bounds(form: Mapping[str, Any], *, at: str = "space") -> tuple[Array, Array]:
     """low and high of a Box's JSON form as arrays of its dtype and shape."""
     shape = form["shape"]
-    if not isinstance(shape, list | tuple) or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in shape):
+    if not isinstance(shape, list | tuple) or any(type(n) is not int or n < 0 for n in shape):
         raise ValueError(f"{at}.shape: expected a list of whole numbers, got {shape!r}")
     if form["dtype"] not in DTYPES:
         raise ValueError(f"{at}.dtype: expected one of {', '.join(DTYPES)}, got {form['dtype']!r}")
@@ -206,7 +206,7 @@ def _bounds(form: Mapping[str, Any], *, at: str = "space") -> tuple[np.ndarray[A
             limits = np.iinfo(dtype) if dtype.kind in "iu" else None
             smallest, largest = (limits.min, limits.max) if limits else (0, 1)
             if any(not smallest <= v <= largest or v != int(v) for v in flat):
-                raise ValueError(f"{at}.{name}: expected whole numbers within {dtype.name}, got {form[name]!r}")
+                raise ValueError(f"{at}.{name}: expected whole {dtype.name} numbers, got {form[name]!r}")
         arrays.append(np.broadcast_to(np.array(flat, dtype).reshape(raw.shape), tuple(shape)).copy())
     low, high = arrays
     if (low > high).any():

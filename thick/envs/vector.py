@@ -67,7 +67,7 @@ class VectorEnv:
     def envs(self) -> Sequence[Any]:
         """The environments themselves, for scripted policies; raises where they are in other processes."""
         if not hasattr(self.inner, "envs"):
-            raise AttributeError("envs: these environments run in other processes; make them with processes=False")
+            raise AttributeError("envs: they run in other processes; make them with processes=False")
         return tuple(self.inner.envs)
 
     def reset(self, *, seed: int | None = None) -> Rows:
@@ -89,7 +89,13 @@ class VectorEnv:
         self.inner.close()
 
     def _rows(
-        self, observation: Any, reward: Array, first: Array, last: Array, terminal: Array, info: dict[str, Any]
+        self,
+        observation: Any,
+        reward: Array,
+        first: Array,
+        last: Array,
+        terminal: Array,
+        info: dict[str, Any],
     ) -> Rows:
         events = info.get("events", [[]] * self.num_envs)
         success = info.get("success", np.zeros(self.num_envs, bool))
@@ -120,7 +126,7 @@ def make_vector(
         raise ValueError(f"num_envs: expected at least 1, got {num_envs}")
     spec(env_id)  # a wrong identifier is told here, not by a worker process
     makers = [
-        partial(make, env_id, seed=None if seed is None else seed + index, **options) for index in range(num_envs)
+        partial(make, env_id, seed=None if seed is None else seed + i, **options) for i in range(num_envs)
     ]
     mode = gymnasium.vector.AutoresetMode.NEXT_STEP
     if processes:
