@@ -1,7 +1,7 @@
-# The service: `docker build -t thick .`, then
+# The service. Build it with `docker build -t thick .`, then
 #   docker run -p 8000:8000 -p 8001:8001 -e THICK_API_KEYS=a-long-secret -v "$PWD/checkpoints:/models:ro" thick
-# On a GPU: `docker build --build-arg DEVICE=cuda -t thick:cuda .` and run with `--gpus all -e THICK_DEVICE=cuda`.
-# Beyond loopback the server asks for keys; docs/operations/deployment.md says how to choose them.
+# On a GPU: `docker build --build-arg DEVICE=cuda -t thick:cuda .`, and run it with `--gpus all -e THICK_DEVICE=cuda`.
+# Keys are needed because the container listens beyond loopback; docs/installation.md says more.
 ARG PYTHON_IMAGE=python:3.11-slim
 FROM ${PYTHON_IMAGE} AS build
 # cpu or cuda, and where to look for torch wheels besides the configured package index.
@@ -18,6 +18,7 @@ RUN CI=true TORCH_INDEX="${TORCH_INDEX}" \
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/thick /opt/thick
+COPY scripts/healthcheck.py /opt/thick/healthcheck.py
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin thick \
     && install -d -o thick -g thick /models /var/lib/thick
 USER thick
@@ -25,13 +26,13 @@ WORKDIR /var/lib/thick
 ENV PATH="/opt/thick/bin:${PATH}" \
     PYTHONUNBUFFERED=1 \
     THICK_MODELS=/models \
+    THICK_STORE=sqlite:////var/lib/thick/sessions.sqlite \
     THICK_HOST=0.0.0.0 \
     THICK_PORT=8000 \
     THICK_GRPC_PORT=8001
 # The model repository is mounted read-only; sessions are kept under /var/lib/thick.
 VOLUME ["/models", "/var/lib/thick"]
 EXPOSE 8000 8001
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"THICK_PORT\"]}/health/live', timeout=4)"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "/opt/thick/healthcheck.py"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["thick", "serve"]

@@ -17,9 +17,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = sorted(PROJECT["entry-points"][cli.GROUP])
 
 
-def _stand_in(monkeypatch: pytest.MonkeyPatch, run: object, name: str = "train") -> None:
+def _stand_in(
+    monkeypatch: pytest.MonkeyPatch, run: object, name: str = "train", value: str = "nowhere:command"
+) -> None:
     """Make ``thick NAME`` run ``run``."""
-    point = EntryPoint(name=name, value="nowhere:command", group=cli.GROUP)
+    point = EntryPoint(name=name, value=value, group=cli.GROUP)
     monkeypatch.setattr(cli, "discover", lambda: {name: point})
     monkeypatch.setattr(cli, "load", lambda _: cli.Command(name, "A summary.", run))  # type: ignore[arg-type]
 
@@ -119,6 +121,17 @@ def test_a_missing_package_is_answered_with_what_to_install(
     assert extra in said
 
 
+def test_torch_missing_from_the_service_asks_for_the_extra_of_the_service(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(argv: list[str]) -> int:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    _stand_in(monkeypatch, run, name="serve", value="service.commands:serve")
+    assert cli.main(["serve"]) == 1
+    assert "'.[service]'" in capsys.readouterr().err
+
+
 def test_a_missing_module_of_the_project_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(argv: list[str]) -> int:
         raise ModuleNotFoundError("No module named 'thick.nothing'", name="thick.nothing")
@@ -136,7 +149,7 @@ def test_a_command_that_lacks_its_package_does_not_hide_the_others(
     assert cli.main([]) == 0
     shown = capsys.readouterr().out
     assert "not available" in next(line for line in shown.splitlines() if line.startswith("  other"))
-    assert cli.load(points["drive"]).summary in shown
+    assert cli.load(points["serve"]).summary in shown
 
 
 def test_an_entry_point_that_is_no_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def _dispatch(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if not _is_third_party(error):
             raise
-        print(f"thick {name}: {missing_module(error)}", file=sys.stderr)
+        print(f"thick {name}: {missing_module(error, known[name])}", file=sys.stderr)
         return 1
 
 
@@ -150,7 +150,7 @@ def _summary(point: EntryPoint) -> str:
         return load(point).summary
     except ModuleNotFoundError as error:
         # One command that lacks a package must not hide the others.
-        return f"(not available: {missing_module(error)})"
+        return f"(not available: {missing_module(error, point)})"
 
 
 def unknown_command(name: str, known: dict[str, EntryPoint]) -> str:
@@ -160,12 +160,14 @@ def unknown_command(name: str, known: dict[str, EntryPoint]) -> str:
     return f"thick: no command {name!r}.{hint} `thick --help` lists them: {', '.join(known) or 'none'}."
 
 
-def missing_module(error: ModuleNotFoundError) -> str:
-    """What to install for the module that ``error`` misses."""
+def missing_module(error: ModuleNotFoundError, point: EntryPoint) -> str:
+    """What to install for the module that the subcommand behind ``point`` misses."""
     module = (error.name or "").partition(".")[0]
     if module in OWN_PACKAGES:
         return f"{error}. The installed package and this checkout differ; in the repository: pip install -e ."
     extra = EXTRA_OF_MODULE.get(module)
+    if extra == "train" and point.value.startswith("service."):
+        extra = "service"  # torch comes with both, and one installation is enough
     target = f".[{extra}]" if extra else "."
     return f"the Python module {module!r} is not installed; in the repository: pip install -e '{target}'"
 

@@ -1,0 +1,63 @@
+"""The documentation holds together: links lead somewhere, every page is in the index, commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from thick import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def _targets(page: Path) -> list[tuple[str, Path]]:
+    """The links of a page that stay within the repository, as written and as a path."""
+    links = [link for link in LINK.findall(page.read_text()) if not re.match(r"[a-z]+:|#", link)]
+    return [(link, (page.parent / link.partition("#")[0]).resolve()) for link in links]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    broken = [link for link, target in _targets(page) if not target.exists()]
+    assert not broken
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = {target for _, target in _targets(index)}
+    missing = [
+        str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if page not in {*listed, index}
+    ]
+    assert not missing
+
+
+def _shown(program: str) -> set[str]:
+    """The words that follow ``program`` at the start of a command: in a fence, indented, or between backticks."""
+    words = set()
+    for page in PAGES:
+        text = page.read_text()
+        fences = re.findall(r"^ *```.*?^ *```", text, re.MULTILINE | re.DOTALL)
+        lines = [line for fence in fences for line in fence.splitlines()]
+        lines += [line for line in text.splitlines() if line.startswith("    ")]
+        lines += re.findall(r"`([^`\n]+)`", text)
+        for line in lines:
+            found = re.match(rf"\s*(?:\$ )?(?:\.venv/bin/)?{program} ([a-z][a-z-]*)\b", line)
+            if found:
+                words.add(found[1])
+    return words
+
+
+def test_every_command_that_the_pages_show_exists() -> None:
+    shown = _shown("thick")
+    assert "drive" in shown
+    assert shown <= {*cli.discover(), "help"}
+
+
+def test_every_make_target_that_the_pages_show_exists() -> None:
+    shown = _shown("make")
+    assert "install" in shown
+    assert shown <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
