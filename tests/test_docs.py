@@ -36,7 +36,7 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def _shown(program: str) -> set[str]:
-    """The words that follow ``program`` at the start of a command: in a fence, indented, or between backticks."""
+    """The words after ``program`` where a command starts: in a fence, indented, or between backticks."""
     words = set()
     for page in PAGES:
         text = page.read_text()
