@@ -155,7 +155,7 @@ def as_space(space: Any) -> Space:
     """One of these spaces from one of these, a JSON form, or a gymnasium space (told by its class's name)."""
     if isinstance(space, (Box, Discrete, MultiDiscrete, Dict)):
         return space
-    if isinstance(space, Mapping) and "type" in space:
+    if isinstance(space, Mapping) and not hasattr(space, "sample"):
         return parse_space(space)
     kind = type(space).__name__
     if kind == "Box":

@@ -1,0 +1,190 @@
+"""Spaces without gymnasium, and the checks of observations and actions against them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.protocol import bodies, media
+from service.protocol.errors import ProblemError
+from service.protocol.spaces import (
+    Box,
+    Dict,
+    Discrete,
+    MultiDiscrete,
+    Space,
+    as_space,
+    decode_action,
+    decode_observation,
+    make_box,
+    parse_space,
+    space_to_json,
+)
+from tests.protocol.strategies import any_space, same
+
+IMAGE = make_box((64, 64, 3), np.uint8, 0, 255)
+GRID = make_box((4, 3, 3), np.uint8, 0, np.broadcast_to([10, 5, 3], (4, 3, 3)))
+VECTOR = make_box((3,), np.float32, [-1.0, -np.inf, 0.0], [1.0, np.inf, np.inf])
+BOTH = Dict({"image": IMAGE, "state": VECTOR})
+
+
+@given(any_space)
+def test_the_json_form_of_a_space_gives_the_space_back(space: Space) -> None:
+    form = json.loads(json.dumps(space_to_json(space), allow_nan=False))
+    assert space_to_json(parse_space(form)) == form
+
+
+@given(any_space, st.integers(0, 2**32), st.sampled_from(media.BODY_TYPES))
+def test_members_of_a_space_pass_through_any_body_unchanged(space: Space, seed: int, media_type: str) -> None:
+    member = space.sample(np.random.default_rng(seed))
+    body = bodies.decode_body(bodies.encode_body({"observation": member}, media_type), media_type)
+    checked = decode_observation(body["observation"], space)
+    expected = np.asarray(member) if isinstance(space, Discrete) else member
+    assert same(checked, expected) or _same_numbers(checked, expected)
+
+
+def _same_numbers(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return all(_same_numbers(a[key], b[key]) for key in b)
+    return bool(np.array_equal(a, b))
+
+
+def test_spaces_of_gymnasium_are_understood() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    space = gymnasium.spaces.Dict(
+        {
+            "type": gymnasium.spaces.Box(-1, 1, (2,), np.float32),
+            "choice": gymnasium.spaces.Discrete(4),
+            "many": gymnasium.spaces.MultiDiscrete([2, 3]),
+            "free": gymnasium.spaces.Box(-np.inf, np.inf, (), np.float64),
+        }
+    )
+    assert space_to_json(space)["spaces"] == {
+        "choice": {"type": "Discrete", "n": 4},
+        "free": {"type": "Box", "shape": [], "dtype": "float64", "low": None, "high": None},
+        "many": {"type": "MultiDiscrete", "nvec": [2, 3]},
+        "type": {"type": "Box", "shape": [2], "dtype": "float32", "low": -1.0, "high": 1.0},
+    }
+    with pytest.raises(ValueError, match="starts at 0"):
+        as_space(gymnasium.spaces.Discrete(3, start=1))
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"type": "Tuple"}, "expected Box, Discrete, MultiDiscrete or Dict"),
+        ({}, "got null"),
+        ([], "expected a space object"),
+        ({"type": "Box", "shape": [2]}, "needs 'dtype'"),
+        ({"type": "Box", "shape": "2", "dtype": "uint8"}, "list of sizes"),
+        ({"type": "Box", "shape": [2], "dtype": "complex64"}, "dtype"),
+        ({"type": "Box", "shape": [2], "dtype": "float32", "low": [1, 2, 3]}, "does not fit"),
+        ({"type": "Box", "shape": [2], "dtype": "float32", "low": "0"}, "expected numbers"),
+        ({"type": "Discrete", "n": 0}, "positive"),
+        ({"type": "Discrete", "n": True}, "positive"),
+        ({"type": "MultiDiscrete", "nvec": [2, 0]}, "positive"),
+        ({"type": "Dict", "spaces": {"a": {"type": "x"}}}, "space.spaces.a"),
+    ],
+)
+def test_what_describes_no_space_is_refused(form: Any, message: str) -> None:
+    with pytest.raises(ProblemError, match=message):
+        parse_space(form)
+
+
+def _errors(value: Any, space: Space, path: str = "observation") -> dict[str, str]:
+    with pytest.raises(ProblemError) as caught:
+        decode_observation(value, space, path=path)
+    return {error.path: error.message for error in caught.value.errors}
+
+
+def test_a_picture_with_channels_first_is_told_so() -> None:
+    errors = _errors({"image": np.zeros((3, 64, 64), np.uint8), "state": [0, 0, 0]}, BOTH)
+    assert errors == {"observation.image": "expected shape (64, 64, 3), got (3, 64, 64): channels last"}
+
+
+def test_a_batch_dimension_is_told_so() -> None:
+    assert "without a batch dimension" in _errors(np.zeros((1, 3), np.float32), VECTOR)["observation"]
+
+
+def test_every_wrong_part_is_named_at_once() -> None:
+    errors = _errors({"image": np.zeros((64, 64, 3)), "stat": 1}, BOTH)
+    assert set(errors) == {"observation.image", "observation.stat", "observation.state"}
+    assert "did you mean `state`" in errors["observation.stat"]
+    assert errors["observation.state"].startswith("is missing: float32 of shape (3,)")
+
+
+@pytest.mark.parametrize(
+    ("value", "space", "message"),
+    [
+        (
+            np.zeros((64, 64, 3), np.float32),
+            IMAGE,
+            "expected uint8, got float32: send whole numbers 0 to 255",
+        ),
+        (np.zeros((64, 64, 3), bool), IMAGE, "expected uint8, got bool"),
+        (np.full((64, 64, 3), -1), IMAGE, "from 0 to 255, got -1 at [0, 0, 0]"),
+        (np.full((4, 3, 3), 4, np.uint8), GRID, "from 0 to 3, got 4 at [0, 0, 2]"),
+        ([0.0, float("nan"), 0.0], VECTOR, "finite numbers, got nan at [1]"),
+        ([0.0, float("inf"), 0.0], VECTOR, "finite numbers, got inf at [1]"),
+        ([0.0, 1e300, 0.0], VECTOR, "too large for float32"),
+        ([0.0, 0.0, -0.5], VECTOR, "from 0.0 to inf, got -0.5 at [2]"),
+        ([0.0, 0.0], VECTOR, "expected shape (3,), got (2,)"),
+        (np.zeros(3, bool), VECTOR, "expected float32, got bool"),
+        ("0 0 0", VECTOR, "expected an array"),
+        ([[0.0, 0.0, 0.0]], VECTOR, "batch dimension"),
+        ({"a": 1}, VECTOR, "expected an array"),
+        ([0, 0], BOTH, "expected an object with the keys image, state"),
+        (5, Discrete(5), "from 0 to 4, got 5"),
+        (1.0, Discrete(5), "expected an integer"),
+        (True, Discrete(5), "expected an integer"),
+        ("1", Discrete(5), "expected an integer"),
+        (None, Discrete(5), "expected an integer"),
+        (10**400, Discrete(5), "a huge number"),
+        ([1, 3], MultiDiscrete((2, 3)), "from 0 to 2, got 3"),
+        ([1.0, 1.0], MultiDiscrete((2, 3)), "expected integers"),
+        ([1], MultiDiscrete((2, 3)), "expected shape (2,)"),
+    ],
+)
+def test_what_is_not_in_the_space_is_refused(value: Any, space: Space, message: str) -> None:
+    assert any(message in text for text in _errors(value, space).values())
+
+
+@pytest.mark.parametrize(
+    ("value", "space"),
+    [
+        (np.full((64, 64, 3), 255, np.int64), IMAGE),
+        (np.zeros((64, 64, 3), np.uint8).tolist(), IMAGE),
+        ([0, 5, 0], VECTOR),
+        ([1.0, -1e30, 0.0], VECTOR),
+        (np.float64([1.0, 2.0, 3.0]), VECTOR),
+        (np.float16([1.0, 2.0, 3.0]), VECTOR),
+        ([1.0 + 2**-40, 0.0, 0.0], VECTOR),  # 1.0 in the space's own precision
+        (np.asarray(2), Discrete(3)),
+        (np.int64(2), Discrete(3)),
+    ],
+)
+def test_what_lies_within_is_accepted_in_the_space_s_type(value: Any, space: Space) -> None:
+    checked = decode_observation(value, space)
+    if isinstance(space, Box):
+        assert checked.dtype == space.dtype
+        assert np.allclose(checked, np.asarray(value))
+    else:
+        assert int(checked) == int(value)
+
+
+def test_a_grey_picture_fits_a_space_with_one_channel() -> None:
+    space = make_box((4, 4, 1), np.uint8, 0, 255)
+    assert decode_observation(np.zeros((4, 4), np.uint8), space).shape == (4, 4, 1)
+
+
+def test_actions_are_integers_or_arrays_of_the_space_s_type() -> None:
+    assert decode_action(2, Discrete(3)) == 2
+    action = decode_action([0.5], make_box((1,), np.float32, -1, 1))
+    assert isinstance(action, np.ndarray) and action.dtype == np.float32
+    with pytest.raises(ProblemError, match=r"executed_action: expected values from -1\.0 to 1\.0, got 1\.5"):
+        decode_action([1.5], make_box((1,), np.float32, -1, 1), path="executed_action")
