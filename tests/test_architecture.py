@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,8 @@ from thick import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("thick", "service", "clients")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DISTRIBUTIONS = packages_distributions()
 WEB = {"fastapi", "starlette", "uvicorn"}
 
 
@@ -163,10 +168,49 @@ def test_the_planner_settings_need_no_torch(repository: Repository) -> None:
 
 
 def _declared_commands() -> dict[str, str]:
-    import tomllib
+    return dict(PROJECT["entry-points"][cli.GROUP])
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return dict(project["entry-points"][cli.GROUP])
+
+def _declared(*extras: str) -> set[str]:
+    """Names of the distributions that an install with these extras asks for."""
+    names: set[str] = set()
+    lines = list(PROJECT["dependencies"])
+    for extra in extras:
+        lines += PROJECT["optional-dependencies"][extra]
+    for line in lines:
+        name, nested = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", line).groups()  # type: ignore[union-attr]
+        names |= _declared(*nested.split(",")) if name == "thick" else {_normal(name)}
+    return names
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize(
+    ("package", "extras"),
+    [
+        ("clients", ("envs", "grpc")),
+        ("service.protocol", ("grpc", "dev")),
+        ("service", ("service", "tracing", "dev")),
+        ("thick.envs", ("envs",)),
+        ("thick", ("train",)),
+    ],
+)
+def test_what_a_package_imports_is_among_the_dependencies_of_its_extras(
+    repository: Repository, package: str, extras: tuple[str, ...]
+) -> None:
+    declared = _declared(*extras)
+    undeclared = {}
+    for start in repository.modules(package):
+        for name, chain in repository.reached(start).items():
+            top = name.partition(".")[0]
+            if not top or top in sys.stdlib_module_names or top in PACKAGES:
+                continue
+            holders = {_normal(holder) for holder in DISTRIBUTIONS.get(top, ())}
+            if not holders & declared:
+                undeclared[top] = " -> ".join(chain)
+    assert not undeclared
 
 
 # -- the same promise, checked by importing ----------------------------------------------------------------
