@@ -33,21 +33,31 @@ def encode_event(name: str, tree: Any) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + encode_body(tree, media.JSON) + b"\n\n"
 
 
-def read_events(lines: Iterable[str]) -> Iterator[Event]:
-    """The events in a stream of text lines (without their line ends), as the HTML standard parses them.
+class EventReader:
+    """Puts events together from text lines (without their line ends), as the HTML standard parses them."""
 
-    An event that the stream breaks off in is dropped.
-    """
-    name, data = "message", list[str]()
-    for line in lines:
+    def __init__(self) -> None:
+        self._name, self._data = "message", list[str]()
+
+    def feed(self, line: str) -> Event | None:
+        """The event that this line completes, if it does."""
         if not line:
-            if data:
-                yield Event(name, json.loads("\n".join(data)))
-            name, data = "message", []
-            continue
+            name, data = self._name, self._data
+            self._name, self._data = "message", []
+            return Event(name, json.loads("\n".join(data))) if data else None
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "event":
-            name = value
+            self._name = value
         elif field == "data":
-            data.append(value)
+            self._data.append(value)
+        return None
+
+
+def read_events(lines: Iterable[str]) -> Iterator[Event]:
+    """The events in a stream of text lines; one that the stream breaks off in is dropped."""
+    reader = EventReader()
+    for line in lines:
+        event = reader.feed(line)
+        if event is not None:
+            yield event

@@ -196,7 +196,9 @@ def _field_errors(kind: type[Request], error: ValidationError, path: str) -> lis
     listed = list[FieldError]()
     seen = set[str]()
     for item in error.errors(include_url=False):
-        location = [part for part in item["loc"] if not _is_branch(part)]
+        location = list(item["loc"])
+        if item["type"] != "extra_forbidden" and _is_branch(location[-1]):
+            location.pop()
         where = _join(path, location)
         if where in seen and item["type"] != "extra_forbidden":
             continue  # the other branch of a union
