@@ -1,4 +1,4 @@
-"""Segment targets: one reverse scan, checked against a plain loop that follows the definition word for word."""
+"""Segment targets: one reverse scan, against a plain loop that follows the definition word for word."""
 
 from __future__ import annotations
 

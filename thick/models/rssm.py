@@ -145,7 +145,8 @@ class RSSM(nn.Module):
     def update_gates(self, state: State, action: Tensor) -> Tensor:
         """How far each unit of h moves on a step from ``state`` with ``action``, ``[..., H]`` in (0, 1)."""
         x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
-        joint = torch.cat([x, state.context, state.deter], -1)
+        _, context, _ = self._transition(x, state.deter, state.context, None)
+        joint = torch.cat([x, context, state.deter], -1)
         return torch.sigmoid(self.gru(joint).chunk(3, -1)[2] - 1)
 
     def _gru(self, joint: Tensor, deter: Tensor) -> Tensor:

@@ -1,0 +1,148 @@
+"""Encoders and decoders of every kind of observation."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium
+import pytest
+import torch
+from torch import nn
+
+from tests.models.sizes import GRID, IMAGE, MIXED, SPACES, VECTOR, observations
+from thick.models.encoders import (
+    Decoder,
+    Encoder,
+    GridDecoder,
+    GridEncoder,
+    ImageEncoder,
+    entries,
+    preprocess_image,
+)
+
+SIZES = {"cnn_depth": 2, "units": 24, "layers": 2}
+FEATURE = 10
+
+every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
+
+
+def encoder(space: gymnasium.Space) -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(space, **SIZES)
+
+
+def decoder(space: gymnasium.Space) -> Decoder:
+    torch.manual_seed(0)
+    return Decoder(FEATURE, space, **SIZES)
+
+
+@every_space
+@pytest.mark.parametrize("leading", [(3,), (2, 5)])
+def test_an_embedding_has_one_size_whatever_the_leading_dimensions(
+    space: gymnasium.Space, leading: tuple[int, ...]
+) -> None:
+    module = encoder(space)
+    arrays = observations(space, *leading)
+    embedded = module(arrays)
+    assert embedded.shape == (*leading, module.size)
+    flat = module({name: array.flatten(0, len(leading) - 1) for name, array in arrays.items()})
+    torch.testing.assert_close(embedded.flatten(0, -2), flat)
+
+
+@every_space
+@pytest.mark.parametrize("leading", [(), (3,), (2, 5)])
+def test_a_decoded_observation_is_one_of_the_space(space: gymnasium.Space, leading: tuple[int, ...]) -> None:
+    module = decoder(space)
+    decoded = module.observation(torch.randn(*leading, FEATURE))
+    single = not isinstance(space, gymnasium.spaces.Dict)
+    assert isinstance(decoded, torch.Tensor) == single
+    arrays = {"observation": decoded} if single else decoded
+    for name, box in entries(space).items():
+        array = arrays[name].detach().numpy()
+        assert array.shape == (*leading, *box.shape)
+        assert array.dtype == box.dtype
+        if array.dtype.kind == "u":
+            assert (array <= box.high).all()
+
+
+@every_space
+def test_the_log_probability_is_one_number_for_each_observation_and_can_be_raised(
+    space: gymnasium.Space,
+) -> None:
+    module = decoder(space)
+    feature = torch.randn(2, 3, FEATURE)
+    arrays = observations(space, 2, 3)
+    optimizer = torch.optim.Adam(module.parameters(), 1e-2)
+    seen = []
+    for _ in range(12):
+        log_prob = module.log_prob(module(feature), arrays)
+        assert log_prob.shape == (2, 3)
+        optimizer.zero_grad()
+        (-log_prob.mean()).backward()
+        optimizer.step()
+        seen.append(log_prob.mean().item())
+    assert seen[-1] > seen[0]
+
+
+def test_a_lone_array_may_be_given_without_its_name() -> None:
+    module = encoder(VECTOR)
+    arrays = observations(VECTOR, 4)
+    assert torch.equal(module(arrays), module(arrays["observation"]))
+
+
+def test_a_dict_is_the_embeddings_of_its_entries_in_the_order_of_their_names() -> None:
+    module = encoder(MIXED)
+    arrays = observations(MIXED, 2)
+    parts = [module.encoders[name](arrays[name]) for name in ("board", "camera", "joints")]
+    assert torch.equal(module(arrays), torch.cat(parts, -1))
+
+
+def test_an_image_is_encoded_channels_last_and_centred() -> None:
+    torch.manual_seed(0)
+    module = ImageEncoder(2)
+    image = observations(IMAGE, 1)["observation"]
+    assert module.size == 32 * 2
+    assert not torch.allclose(module(image), module(image.flip(-1)))  # red is not blue
+    pixels = preprocess_image(torch.tensor([0, 255], dtype=torch.uint8))
+    assert pixels.tolist() == [-0.5, 0.5]
+
+
+def test_a_grid_is_read_as_categories_not_as_numbers() -> None:
+    torch.manual_seed(0)
+    module = GridEncoder((5, 6, 3), (11, 6, 4), 24, 2)
+    first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    assert first.in_features == 5 * 6 * (11 + 6 + 4)
+    grid = torch.zeros(3, 5, 6, 3, dtype=torch.uint8)
+    grid[1, 2, 2, 0], grid[2, 2, 2, 0] = 1, 2
+    none, one, two = module(grid)
+    # Category 2 is no further in the direction of category 1.
+    assert not torch.allclose(two - none, 2 * (one - none), atol=1e-3)
+
+
+def test_a_grid_is_a_categorical_in_every_channel_of_every_cell() -> None:
+    torch.manual_seed(0)
+    module = GridDecoder(FEATURE, (5, 6, 3), (11, 6, 4), 24, 2)
+    for layer in module.mlp.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.zeros_(layer.weight)
+    output = module(torch.randn(2, FEATURE))
+    grid = observations(GRID, 2)["observation"]
+    # Uniform over categories: every cell costs log 11 + log 6 + log 4.
+    expected = -30 * (math.log(11) + math.log(6) + math.log(4))
+    torch.testing.assert_close(module.log_prob(output, grid), torch.full((2,), expected))
+
+
+def test_the_output_that_makes_a_grid_most_probable_decodes_to_it() -> None:
+    torch.manual_seed(0)
+    module = GridDecoder(FEATURE, (5, 6, 3), (11, 6, 4), 24, 2)
+    grid = observations(GRID, 3)["observation"]
+    output = module(torch.randn(3, FEATURE)).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(module.log_prob(output, grid).sum(), output)
+    # The gradient of a categorical's log probability is positive for the class that was seen alone.
+    assert torch.equal(module.observation(gradient), grid)
+
+
+def test_a_space_that_nothing_reads_is_refused_by_name() -> None:
+    space = gymnasium.spaces.Dict({"mission": gymnasium.spaces.Text(10)})
+    with pytest.raises(TypeError, match="mission: expected a Box"):
+        encoder(space)
