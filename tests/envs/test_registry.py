@@ -58,7 +58,9 @@ def test_the_same_seed_gives_the_same_episodes_and_another_seed_others(env_id: s
     first, again, other = (trace(make(env_id, seed=s), steps, None) for s in (7, 7, 8))
     assert len(first) == len(again)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert len(first) != len(other) or any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+    assert len(first) != len(other) or any(
+        not np.array_equal(a, b) for a, b in zip(first, other, strict=True)
+    )
 
 
 def test_an_explicit_reset_seed_wins_over_the_one_given_to_make() -> None:

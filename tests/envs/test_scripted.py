@@ -27,7 +27,9 @@ def test_the_noiseless_expert_solves_every_room_in_few_steps(size: int, view: st
         assert info["success"]
 
 
-@pytest.mark.parametrize("task", ["MiniGrid-MultiRoom-N2-S4-v0", "MiniGrid-Unlock-v0", "MiniGrid-Empty-8x8-v0"])
+@pytest.mark.parametrize(
+    "task", ["MiniGrid-MultiRoom-N2-S4-v0", "MiniGrid-Unlock-v0", "MiniGrid-Empty-8x8-v0"]
+)
 def test_other_rooms_with_doors_keys_or_goals_are_solved_or_at_least_opened(task: str) -> None:
     env = make(f"minigrid:{task}")
     policy = NoisyExpert.expert()
@@ -162,7 +164,7 @@ def test_it_is_fast_enough_to_collect_data() -> None:
 def test_unknown_intentions_and_odd_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown \['fly'\]; known: key"):
         NoisyExpert(intentions={"fly": 1.0})
-    with pytest.raises(ValueError, match="at least one|one above"):
+    with pytest.raises(ValueError, match="expected weights >= 0, one above"):
         NoisyExpert(intentions={"key": 0.0})
-    with pytest.raises(ValueError, match="expected 0 to 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"expected 0 to 1, got 1\.5"):
         NoisyExpert(epsilon=1.5)

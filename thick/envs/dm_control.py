@@ -153,11 +153,19 @@ class ControlSuite(gymnasium.Env):  # type: ignore[name-defined]
         }
 
     def _frame(self, size: int) -> np.ndarray[Any, Any]:
+        if require("dm_control._render").BACKEND == "glfw" and not _has_screen():
+            raise MissingPackageError(
+                f"{GL_ADVICE} (GLFW was chosen and there is no screen)"
+            )  # it would crash
         try:
             frame = self._control.physics.render(size, size, camera_id=self._camera)
         except Exception as error:  # each backend fails in its own way; the advice is the same
             raise MissingPackageError(f"{GL_ADVICE} ({type(error).__name__}: {error})") from error
         return np.ascontiguousarray(frame, np.uint8)
+
+
+def _has_screen() -> bool:
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @cache
@@ -166,7 +174,7 @@ def _suite() -> Any:
 
     dm_control picks a backend while it is imported, by preference one that needs a screen.
     """
-    if "MUJOCO_GL" not in os.environ and "DISPLAY" not in os.environ:
+    if "MUJOCO_GL" not in os.environ and not _has_screen():
         for library, backend in (("EGL", "egl"), ("OSMesa", "osmesa")):
             if ctypes.util.find_library(library):
                 os.environ["MUJOCO_GL"] = backend

@@ -84,7 +84,7 @@ def grid_picture(grid: Any, *, tile: int = TILE) -> Array:
     The channels are object, colour and state in MiniGrid's numbers (see thick.envs.minigrid); unknown
     objects are drawn as unseen cells.
     """
-    cells = np.asarray(np.rint(np.asarray(grid, np.float64)), np.int64)
+    cells = np.clip(np.rint(np.nan_to_num(np.asarray(grid, np.float64))), -1, 11).astype(np.int64)
     if cells.ndim != 3 or cells.shape[-1] != 3:
         raise ValueError(f"grid: expected [W, H, 3], got {cells.shape}")
     rows = [
@@ -203,9 +203,9 @@ class _Pen:
         self.image = Image.new("RGB", (self.side, self.side), ground)
         self.draw = ImageDraw.Draw(self.image)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, fill: Colour, *, radius: float = 0.0) -> None:
+    def box(self, x0: float, y0: float, x1: float, y1: float, fill: Colour) -> None:
         n = self.side
-        self.draw.rounded_rectangle((x0 * n, y0 * n, x1 * n - 1, y1 * n - 1), radius * n, fill=fill)
+        self.draw.rectangle((x0 * n, y0 * n, max(x0 * n, x1 * n - 1), max(y0 * n, y1 * n - 1)), fill=fill)
 
     def disc(self, x: float, y: float, r: float, fill: Colour) -> None:
         n = self.side

@@ -131,6 +131,7 @@ class PinPad(gymnasium.Env):  # type: ignore[name-defined]
             raise ValueError(f"render_mode: expected None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
         self.action_names = ACTIONS
+        self.task_name = task
         self.max_steps = max_steps
         self._pause = pause
         self._board = LAYOUTS[task].strip().splitlines()
