@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 
 import numpy as np
 import pytest
 
+from benchmarks.environments import census
 from thick.envs import make
 from thick.envs.scripted import INTENTIONS, MIXTURE, NoisyExpert
 
@@ -41,38 +41,6 @@ def test_other_rooms_with_doors_keys_or_goals_are_solved_or_at_least_opened(task
         if terminated:
             break
     assert terminated and info["success"]
-
-
-def census(policy: NoisyExpert, steps: int, seed: int = 0) -> Counter[str]:
-    """What happens to an 8x8 room under a policy, events and attempts that failed."""
-    env = make("minigrid:MiniGrid-DoorKey-8x8-v0+map", seed=seed)
-    rng = np.random.default_rng(seed)
-    env.reset()
-    policy.reset(env, rng)
-    counts: Counter[str] = Counter()
-    names = env.get_wrapper_attr("action_names")
-    base = env.unwrapped
-    key = next(c for c in np.ndindex(8, 8) if (thing := base.grid.get(*c)) and thing.type == "key")
-    for _ in range(steps):
-        action = policy(env)
-        front = base.grid.get(*base.front_pos)
-        what, name = front.type if front else "", names[action]
-        carrying, before = base.carrying is not None, tuple(map(int, base.agent_pos))
-        *_, terminated, truncated, info = env.step(action)
-        counts.update(info["events"])
-        counts["pickup failed"] += name == "pickup" and "pickup" not in info["events"]
-        if what == "door":
-            counts["toggled locked without key"] += name == "toggle" and front.is_locked and not carrying
-            counts["bumped"] += name == "forward" and not front.is_open
-        after = tuple(map(int, base.agent_pos))
-        counts["through the door"] += after != before and getattr(base.grid.get(*after), "type", "") == "door"
-        counts["entered key cell"] += after != before and after == key
-        if terminated or truncated:
-            counts["episodes"] += 1
-            env.reset()
-            policy.reset(env, rng)
-            key = next(c for c in np.ndindex(8, 8) if (thing := base.grid.get(*c)) and thing.type == "key")
-    return counts
 
 
 def test_the_default_mixture_is_dense_in_successes_and_failures_alike() -> None:
