@@ -14,7 +14,7 @@ MARKS := $(if $(SLOW),not soak,not slow and not soak)
 INSTALL := scripts/install.sh --venv $(VENV) --system $(SYSTEM)
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
 
-.PHONY: help install demo serve test soak lint format proto proto-check constraints clean distclean
+.PHONY: help install demo serve test soak lint format proto constraints clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -42,9 +42,12 @@ test: $(VENV)/.installed-all  ## the quick tests; SLOW=1 for all of them
 soak: $(VENV)/.installed-all  ## the long form of the fault and load tests
 	$(PY) -m pytest -m soak --timeout=0 $(ARGS)
 
-lint: $(VENV)/.installed-all proto-check  ## ruff, mypy, and that generated code is current
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+lint: $(VENV)/.installed-all  ## ruff, mypy, and that the generated gRPC code is current
+	@failed=; set -x; \
+	$(VENV)/bin/ruff check . || failed=1; \
+	$(VENV)/bin/mypy || failed=1; \
+	$(PY) -m service.protocol.generate --check || failed=1; \
+	{ set +x; } 2>/dev/null; test -z "$$failed"
 
 format: $(VENV)/.installed-all  ## rewrite in the project's style
 	$(VENV)/bin/ruff check --fix .
@@ -52,9 +55,6 @@ format: $(VENV)/.installed-all  ## rewrite in the project's style
 
 proto: $(VENV)/.installed-all  ## generate the gRPC code from service/protocol/planner.proto
 	$(PY) -m service.protocol.generate
-
-proto-check: $(VENV)/.installed-all
-	$(PY) -m service.protocol.generate --check
 
 constraints: $(VENV)/.installed-all  ## write down the versions in .venv as the tested ones
 	{ echo "# The versions that were tested together (Python 3.11); \`make constraints\` writes them anew."; \
