@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+import thick.envs.dm_control
 from thick.envs import MissingPackageError, make
 from thick.envs.dm_control import DEFAULT_REPEAT, REPEATS
 
@@ -110,6 +111,37 @@ def test_missing_opengl_says_what_to_install(backend: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert "libegl1 libgl1 libosmesa6" in done.stdout and "MUJOCO_GL=egl" in done.stdout
+
+
+def test_a_backend_that_cannot_be_imported_says_what_to_install() -> None:
+    code = (
+        "import thick.envs as e\n"
+        "try: e.make('dm_control:cartpole-swingup')\n"
+        "except e.MissingPackageError as error: print(error)"
+    )
+    environment = {**os.environ, "MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "osmesa"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert "cannot be imported with MUJOCO_GL=egl" in done.stdout
+    assert "libegl1" in done.stdout and "MUJOCO_GL=disabled" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("libraries", "devices", "chosen"),
+    [
+        ({"GL", "EGL", "OSMesa"}, 1, "egl"),
+        ({"GL", "EGL", "OSMesa"}, 0, "osmesa"),
+        ({"EGL", "OSMesa"}, 1, "osmesa"),
+        ({"GL"}, 0, "disabled"),
+    ],
+)
+def test_the_backend_is_one_that_works_without_a_screen(
+    libraries: set[str], devices: int, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: name if name in libraries else None)
+    monkeypatch.setattr("thick.envs.dm_control._egl_devices", lambda: devices)
+    assert thick.envs.dm_control._backend() == chosen
 
 
 def test_a_domain_that_this_numpy_cannot_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_minigrid_shows_one_view_at_a_time() -> None:
     ("package", "env_id"),
     [
         ("minigrid", "minigrid:MiniGrid-DoorKey-5x5-v0"),
-        ("dm_control.suite", "dm_control:cartpole-swingup"),
+        ("dm_control", "dm_control:cartpole-swingup"),
         ("gymnasium", "pinpad:three"),
     ],
 )

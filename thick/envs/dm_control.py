@@ -7,7 +7,9 @@ continuous control", 2020; action repeats of Hafner et al., "PlaNet", 2019, tabl
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
+import importlib
 import math
 import os
 from collections.abc import Sequence
@@ -40,7 +42,7 @@ CAMERAS = {"quadruped": 2, "dog": 2, "fish": 3}
 GL_ADVICE = (
     "rendering dm_control needs an OpenGL that works without a screen: install the Debian packages "
     "`libegl1 libgl1 libosmesa6` (apt-get install -y libegl1 libgl1 libosmesa6) and set MUJOCO_GL=egl "
-    "(or MUJOCO_GL=osmesa) before Python starts; state observations need none of this"
+    "(or MUJOCO_GL=osmesa) before Python starts"
 )
 
 
@@ -168,6 +170,30 @@ def _has_screen() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
+def _backend() -> str:
+    """An OpenGL that works here without a screen, or "disabled"."""
+    if (ctypes.util.find_library("GL") or ctypes.util.find_library("OpenGL")) and _egl_devices() > 0:
+        return "egl"
+    return "osmesa" if ctypes.util.find_library("OSMesa") else "disabled"
+
+
+def _egl_devices() -> int:
+    """How many devices EGL can draw on; an EGL without a driver has none, and importing it would fail."""
+    library = ctypes.util.find_library("EGL")
+    if library is None:
+        return 0
+    lookup = ctypes.CDLL(library).eglGetProcAddress
+    lookup.restype = ctypes.c_void_p
+    address = lookup(b"eglQueryDevicesEXT")
+    if not address:
+        return 0
+    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))(
+        address
+    )
+    count = ctypes.c_int(0)
+    return count.value if query(0, None, ctypes.byref(count)) else 0
+
+
 @cache
 def _suite() -> Any:
     """Imports the suite, with an OpenGL that works without a screen where nobody chose another.
@@ -175,15 +201,19 @@ def _suite() -> Any:
     dm_control picks a backend while it is imported, by preference one that needs a screen.
     """
     if "MUJOCO_GL" not in os.environ and not _has_screen():
-        for library, backend in (("EGL", "egl"), ("OSMesa", "osmesa")):
-            if ctypes.util.find_library(library):
-                os.environ["MUJOCO_GL"] = backend
-                break
+        os.environ["MUJOCO_GL"] = _backend()
+    require("dm_control")
     try:
-        return require("dm_control.suite")
-    except (AttributeError, RuntimeError) as error:  # how PyOpenGL says that a library is not there
-        chosen = os.environ.get("MUJOCO_GL")
-        raise MissingPackageError(f"MUJOCO_GL={chosen} does not work here ({error}): {GL_ADVICE}") from error
+        return importlib.import_module("dm_control.suite")
+    except (
+        AttributeError,
+        ImportError,
+        RuntimeError,
+    ) as error:  # how PyOpenGL says that a library is missing
+        raise MissingPackageError(
+            f"dm_control cannot be imported with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({error}). "
+            f"Unset it or set MUJOCO_GL=disabled to go without pixels; {GL_ADVICE}"
+        ) from error
 
 
 @cache
