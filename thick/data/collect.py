@@ -32,7 +32,9 @@ class RandomPolicy:
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
 
-    def __call__(self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray) -> list[Any]:
+    def __call__(
+        self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray
+    ) -> list[Any]:
         return [sample_action(env.action_space, self._rng) for env in envs]
 
 
@@ -46,7 +48,9 @@ class ScriptedPolicy:
         self._policies: dict[int, Any] = {}
         self._resets: Counter[int] = Counter()
 
-    def __call__(self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray) -> list[Any]:
+    def __call__(
+        self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray
+    ) -> list[Any]:
         actions = []
         for index, env in enumerate(envs):
             if is_first[index]:
@@ -71,7 +75,9 @@ class Collector:
         options: for :func:`thick.envs.make`.
     """
 
-    def __init__(self, env_id: str, *, streams: int, seed: int, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, env_id: str, *, streams: int, seed: int, options: dict[str, Any] | None = None
+    ) -> None:
         self.envs = [make(env_id, **(options or {})) for _ in range(streams)]
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
         self._seed = seed
@@ -187,15 +193,23 @@ def summarize(episodes: Sequence[dict[str, Any]], *, steps: int) -> dict[str, An
         "mean_return": float(np.mean([episode["return"] for episode in episodes])) if episodes else None,
         "mean_length": float(np.mean([episode["length"] for episode in episodes])) if episodes else None,
         "success_rate": float(np.mean(successes)) if successes else None,
-        "events_per_1000_steps": {name: round(1000 * count / max(steps, 1), 2) for name, count in sorted(events.items())},
+        "events_per_1000_steps": {
+            name: round(1000 * count / max(steps, 1), 2) for name, count in sorted(events.items())
+        },
     }
 
 
 def ring_fields(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> dict[str, Field]:
     """Fields of a ring for these spaces; frames stay in the space's own dtype."""
     boxes = _boxes(observation_space)
-    fields = {f"observation/{key}": Field(tuple(box.shape), np.dtype(box.dtype).str) for key, box in boxes.items()}
-    size = int(action_space.n) if isinstance(action_space, gymnasium.spaces.Discrete) else int(action_space.shape[0])
+    fields = {
+        f"observation/{key}": Field(tuple(box.shape), np.dtype(box.dtype).str) for key, box in boxes.items()
+    }
+    size = (
+        int(action_space.n)
+        if isinstance(action_space, gymnasium.spaces.Discrete)
+        else int(action_space.shape[0])
+    )
     return fields | {
         "action": Field((size,), "<f4"),
         "reward": Field((), "<f4"),

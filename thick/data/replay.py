@@ -68,14 +68,21 @@ class ReplayRing:
         """
         path = directory / _DESCRIPTION
         if not path.is_file():
-            raise FileNotFoundError(f"{directory} holds no data set ({_DESCRIPTION} is missing); make one with 'thick collect'")
+            raise FileNotFoundError(
+                f"{directory} holds no data set ({_DESCRIPTION} is missing); make one with 'thick collect'"
+            )
         description = json.loads(path.read_text())
         ring = cls.__new__(cls)
         ring.fields = {
-            name: Field(tuple(field["shape"]), field["dtype"]) for name, field in description["fields"].items()
+            name: Field(tuple(field["shape"]), field["dtype"])
+            for name, field in description["fields"].items()
         }
         ring.streams, ring.capacity = description["streams"], description["capacity"]
-        ring.metadata, ring.written, ring.directory = description["metadata"], description["written"], directory
+        ring.metadata, ring.written, ring.directory = (
+            description["metadata"],
+            description["written"],
+            directory,
+        )
         ring._arrays = {name: ring._allocate(name, field, mode="r+") for name, field in ring.fields.items()}
         return ring
 
@@ -141,7 +148,9 @@ class ReplayRing:
             if isinstance(array, np.memmap):
                 array.flush()
         description = {
-            "fields": {name: {"shape": field.shape, "dtype": field.dtype} for name, field in self.fields.items()},
+            "fields": {
+                name: {"shape": field.shape, "dtype": field.dtype} for name, field in self.fields.items()
+            },
             "streams": self.streams,
             "capacity": self.capacity,
             "written": self.written,

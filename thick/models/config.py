@@ -85,9 +85,11 @@ class ModelConfig:
     mlp_units: int = 400
     """width of vector and grid encoders and decoders"""
     head_layers: int = 4
-    """layers of the reward and discount heads"""
+    """layers of the reward and discount heads, of actor and critics"""
     head_units: int = 400
-    """width of the reward and discount heads"""
+    """width of the reward and discount heads, of actor and critics"""
+    actor_critic: bool = False
+    """an actor and critics beside the world model (Dreamer, THICK Dreamer)"""
     discount_head: bool = True
     """predict the end of an episode"""
     clip_rewards: Literal["tanh", "none"] = "tanh"

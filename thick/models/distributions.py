@@ -77,3 +77,14 @@ def _normal_cdf(x: Tensor) -> Tensor:
 def bernoulli_log_prob(logits: Tensor, target: Tensor) -> Tensor:
     """Log probability of a soft ``target`` in [0, 1] under a Bernoulli with ``logits``."""
     return -F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+def truncated_normal_sample(mean: Tensor, std: Tensor) -> Tensor:
+    """A reparametrised sample of a normal truncated to [-1, 1], by its inverse distribution function."""
+    mean, std = mean.float(), std.float()
+    root = math.sqrt(2)
+    low = 0.5 * (1 + torch.erf((-1 - mean) / (std * root)))
+    high = 0.5 * (1 + torch.erf((1 - mean) / (std * root)))
+    quantile = low + (high - low) * torch.rand_like(mean)
+    sample = mean + std * root * torch.erfinv((2 * quantile - 1).clamp(-1 + 1e-6, 1 - 1e-6))
+    return sample.clamp(-1 + 1e-6, 1 - 1e-6)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thick.models.crssm import CRSSM
 from thick.models.beliefs import State
+from thick.models.crssm import CRSSM
 from thick.models.distributions import (
     balanced_kl,
     categorical_kl,
@@ -185,7 +185,10 @@ class HighLevel(nn.Module):
         losses = {name: (term * batch.mask).mean() for name, term in terms.items()}
         count = batch.mask.sum().clamp_min(1)
         usage = (high_action.detach() * batch.mask.unsqueeze(-1)).flatten(0, -2).sum(0) / count
-        metrics = {f"per_segment/{name}": ((term * batch.mask).sum() / count).detach() for name, term in terms.items()}
+        metrics = {
+            f"per_segment/{name}": ((term * batch.mask).sum() / count).detach()
+            for name, term in terms.items()
+        }
         metrics["mask"] = batch.mask.mean()
         metrics["elapsed"] = (batch.elapsed * batch.mask).sum() / count
         metrics["posterior_prior_kl"] = (kl_value * batch.mask).sum() / count

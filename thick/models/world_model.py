@@ -10,6 +10,7 @@ import gymnasium
 import torch
 from torch import Tensor, nn
 
+from thick.models.actor import Actor
 from thick.models.beliefs import Trajectory
 from thick.models.config import ModelConfig
 from thick.models.crssm import CRSSM
@@ -70,7 +71,7 @@ class WorldModel(nn.Module):
         self.encoder = Encoder(
             observation_space, cnn_depth=config.cnn_depth, units=config.mlp_units, layers=config.mlp_layers
         )
-        sizes: dict[str, Any] = {
+        cell: dict[str, Any] = {
             "stoch": config.stoch,
             "classes": config.classes,
             "deter": config.deter,
@@ -80,10 +81,11 @@ class WorldModel(nn.Module):
             "posterior": config.posterior,
         }
         flat_model = config.kind == "rssm"
-        self.dynamics = RSSM(**sizes) if flat_model else CRSSM(context=config.context, **sizes)
+        self.dynamics = RSSM(**cell) if flat_model else CRSSM(context=config.context, **cell)
         flat = config.stoch * config.classes
         context = self.dynamics.context
-        self.heads = Heads(flat + config.deter + context, observation_space, config)
+        fine = flat + config.deter + context
+        self.heads = Heads(fine, observation_space, config)
         self.coarse_heads = None if flat_model else Heads(flat + context, observation_space, config)
         self.high = (
             HighLevel(
@@ -99,25 +101,38 @@ class WorldModel(nn.Module):
             if config.kind == "thick"
             else None
         )
+        sizes = {"units": config.head_units, "layers": config.head_layers}
+        self.actor = self.critic = self.coarse_critic = None
+        if config.actor_critic:
+            self.actor = Actor(fine, action, continuous=self.continuous, **sizes)
+            self.critic = MLP(fine, outputs=1, **sizes)
+            if self.high is not None:
+                self.coarse_critic = MLP(flat + context, outputs=1, **sizes)
 
     # -- low level -------------------------------------------------------------------------------------------
 
     def low_level_parameters(self) -> list[nn.Parameter]:
-        """Parameters of everything but the high level."""
-        return [weight for name, weight in self.named_parameters() if not name.startswith("high.")]
+        """Parameters of everything but the high level, the actor and the critics."""
+        others = ("high.", "actor.", "critic.", "coarse_critic.")
+        return [weight for name, weight in self.named_parameters() if not name.startswith(others)]
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the critics; empty where there are none."""
+        critics = (self.critic, self.coarse_critic)
+        return [weight for critic in critics if critic is not None for weight in critic.parameters()]
 
     def target_reward(self, reward: Tensor) -> Tensor:
         """What the reward heads are trained to predict."""
         return torch.tanh(reward) if self.config.clip_rewards == "tanh" else reward
 
     def losses(
-        self, batch: Batch, *, sparsity: float | None = None
+        self, batch: Batch, *, scales: Mapping[str, float] | None = None
     ) -> tuple[Tensor, Trajectory, dict[str, Tensor], dict[str, Tensor]]:
         """Losses of the low level.
 
         Args:
             batch: sequences.
-            sparsity: β, in place of the configuration's (for a schedule).
+            scales: weights that replace the configuration's (for schedules), by the names of the terms.
 
         Returns:
             The weighted total, the filtered trajectory, the unweighted terms and metrics.
@@ -145,10 +160,8 @@ class WorldModel(nn.Module):
             opened = (posterior.gates > 0).any(-1).float()
             metrics["coarse_kl"] = value.mean()
             metrics["context_change"] = (opened * inside).sum() / inside.sum().clamp_min(1)
-        scales = asdict(config.loss)
-        if sparsity is not None:
-            scales["sparsity"] = sparsity
-        total = sum(scales[name] * term for name, term in terms.items())
+        weights = asdict(config.loss) | dict(scales or {})
+        total = sum(weights[name] * term for name, term in terms.items())
         return total, trajectory, terms, metrics  # type: ignore[return-value]
 
     def _head_losses(self, heads: Heads, feature: Tensor, batch: Batch, *, prefix: str) -> dict[str, Tensor]:
@@ -157,7 +170,9 @@ class WorldModel(nn.Module):
         terms = {f"{prefix}decoder": -decoded.mean(), f"{prefix}reward": -reward.mean()}
         if heads.discount is not None:
             target = self.config.discount * (1 - batch.is_terminal.float())
-            terms[f"{prefix}discount"] = -bernoulli_log_prob(heads.discount(feature).squeeze(-1), target).mean()
+            terms[f"{prefix}discount"] = -bernoulli_log_prob(
+                heads.discount(feature).squeeze(-1), target
+            ).mean()
         return terms
 
     # -- high level ------------------------------------------------------------------------------------------

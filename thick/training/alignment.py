@@ -55,7 +55,9 @@ def play_with_events(
     return EventPlay(episodes, events)
 
 
-def _row(env: Any, observation: Any, action: Any, reward: float, *, first: bool, terminal: bool) -> dict[str, np.ndarray]:
+def _row(
+    env: Any, observation: Any, action: Any, reward: float, *, first: bool, terminal: bool
+) -> dict[str, np.ndarray]:
     return {
         **stack_observations([observation], env.observation_space),
         "action": encode_actions([action], env.action_space),

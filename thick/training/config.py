@@ -5,8 +5,12 @@ A preset names only what differs from the defaults. ``--field value`` overrides 
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import inspect
+import itertools
+import textwrap
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any, Literal
 
 import yaml
 
+from thick.behaviours.config import BehaviourConfig
 from thick.models.config import ModelConfig
 
 PRESETS = Path(__file__).parent / "presets"
@@ -66,56 +71,26 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class SparsityConfig:
-    """A schedule for β: constant until ``ramp_from``, then geometric to ``final`` at ``ramp_to``."""
+class Schedule:
+    """A weight over time: constant until ``ramp_from``, then geometric to ``final`` at ``ramp_to``."""
 
     start: float = 1.0
-    """β in the beginning"""
+    """weight in the beginning"""
     final: float = 1.0
-    """β in the end"""
+    """weight in the end"""
     ramp_from: int = 0
     """update at which it begins to change"""
     ramp_to: int = 0
     """update from which on it stays"""
 
     def at(self, update: int) -> float:
-        """β at an update."""
+        """The weight at an update."""
         if update >= self.ramp_to or self.start == self.final:
             return self.final
         if update <= self.ramp_from:
             return self.start
         share = (update - self.ramp_from) / (self.ramp_to - self.ramp_from)
         return float(self.start * (self.final / self.start) ** share)
-
-
-@dataclass(frozen=True)
-class BehaviourConfig:
-    """An actor and a critic trained in imagination (Dreamer; THICK Dreamer with a high level)."""
-
-    enabled: bool = False
-    """train them"""
-    start: int = 0
-    """first update that trains them"""
-    horizon: int = 15
-    """steps imagined from every state"""
-    lambda_: float = 0.95
-    """λ of the return"""
-    entropy: float = 2e-3
-    """weight of the actor's entropy"""
-    actor_lr: float = 8e-5
-    """learning rate of the actor"""
-    critic_lr: float = 2e-4
-    """learning rate of the critics"""
-    target_every: int = 100
-    """updates between copies of the critic to its target"""
-    long_weight: float = 0.9
-    """ψ: share of V^λ beside V_long in the critics' target"""
-    starts: int = 256
-    """states of the batch that imagination starts from"""
-    units: int = 400
-    """width of actor and critics"""
-    layers: int = 4
-    """layers of actor and critics"""
 
 
 @dataclass(frozen=True)
@@ -172,8 +147,10 @@ class TrainConfig:
     """experience"""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """optimisation"""
-    sparsity: SparsityConfig = field(default_factory=SparsityConfig)
-    """β over time"""
+    sparsity: Schedule = field(default_factory=Schedule)
+    """β, the weight of open gates, over time"""
+    kl: Schedule = field(default_factory=Schedule)
+    """weight of both KLs over time: small at first, or z stays empty for long where observations are many symbols"""
     behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
     """actor and critic"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -259,6 +236,56 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         return value
     expected = " | ".join(map(repr, arguments)) if origin is Literal else getattr(hint, "__name__", str(hint))
     raise ValueError(f"{where}: expected {expected}, got {value!r}")
+
+
+def override(config: TrainConfig, arguments: list[str]) -> TrainConfig:
+    """A configuration with ``--field.name value`` arguments applied; values are read as YAML.
+
+    Raises:
+        ValueError: an argument that is no field, or a value that does not fit.
+    """
+    changes: dict[str, Any] = {}
+    rest = [part for argument in arguments for part in _split(argument)]
+    while rest:
+        name = rest.pop(0)
+        if not name.startswith("--"):
+            raise ValueError(f"expected --FIELD VALUE, got {name!r} (fields: thick train --fields)")
+        if not rest:
+            raise ValueError(f"{name}: a value is missing")
+        value = yaml.safe_load(rest.pop(0))
+        place = changes
+        *path, last = name[2:].replace("-", "_").split(".")
+        for key in path:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return merge(config, changes)
+
+
+def describe(record: Any, path: str = "") -> str:
+    """Every field, one a line: name, value and meaning."""
+    meanings = _meanings(type(record))
+    lines = []
+    for item in dataclasses.fields(record):
+        value, name = getattr(record, item.name), path + item.name
+        if dataclasses.is_dataclass(value):
+            lines += ["", f"{name}: {meanings.get(item.name, '')}", describe(value, name + ".")]
+        else:
+            lines.append(f"  --{name} {value!r}".ljust(48) + f" {meanings.get(item.name, '')}")
+    return "\n".join(lines)
+
+
+def _split(argument: str) -> list[str]:
+    return argument.split("=", 1) if argument.startswith("--") and "=" in argument else [argument]
+
+
+def _meanings(record: type) -> dict[str, str]:
+    """The string under each field of a dataclass, read from its source."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0].body  # type: ignore[attr-defined]
+    found = {}
+    for statement, following in itertools.pairwise(body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+            found[statement.target.id] = " ".join(str(ast.literal_eval(following.value)).split())  # type: ignore[union-attr]
+    return found
 
 
 def to_dict(record: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Behaviours learned in imagination: actors and critics."""

@@ -1,0 +1,35 @@
+"""Settings of actor and critic, beside the modules they build: loading a model needs no training code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BehaviourConfig:
+    """An actor and a critic trained in imagination (Dreamer; THICK Dreamer with a high level)."""
+
+    enabled: bool = False
+    """train them"""
+    start: int = 0
+    """first update that trains them"""
+    horizon: int = 15
+    """steps imagined from every state"""
+    lambda_: float = 0.95
+    """λ of the return"""
+    entropy: float = 2e-3
+    """weight of the actor's entropy"""
+    actor_lr: float = 8e-5
+    """learning rate of the actor"""
+    critic_lr: float = 2e-4
+    """learning rate of the critics"""
+    target_every: int = 100
+    """updates between copies of the critic to its target"""
+    long_weight: float = 0.9
+    """ψ: share of V^λ beside V_long in the critics' target"""
+    starts: int = 256
+    """states of the batch that imagination starts from"""
+    units: int = 400
+    """width of actor and critics"""
+    layers: int = 4
+    """layers of actor and critics"""

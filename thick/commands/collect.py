@@ -1,0 +1,71 @@
+"""``thick collect``: play an environment with a policy that needs no model, and keep what happened."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from thick.cli import Command
+
+
+def run(argv: list[str]) -> int:
+    """Parse the arguments, collect, print a summary."""
+    parser = argparse.ArgumentParser(
+        prog="thick collect",
+        description="Collect an offline data set: a folder of .npy arrays that 'thick train --data.dataset DIR' learns from.",
+    )
+    parser.add_argument("--env", required=True, help="task, such as minigrid:MiniGrid-DoorKey-8x8-v0+map")
+    parser.add_argument(
+        "--policy", default="random", help="random, or scripted (key-and-door rooms of MiniGrid)"
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of the policy, such as epsilon=0.3",
+    )
+    parser.add_argument("--steps", type=int, default=100_000, help="steps in all")
+    parser.add_argument("--streams", type=int, default=8, help="environments side by side")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write; must not hold a data set yet"
+    )
+    options = parser.parse_args(argv)
+    if (options.out / "replay.json").exists():
+        parser.error(f"{options.out} holds a data set already: name another folder, or remove it")
+
+    import yaml
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from thick.data.collect import collect
+
+    policy_options = {}
+    for item in options.option:
+        name, _, value = item.partition("=")
+        policy_options[name] = yaml.safe_load(value)
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("collecting", total=options.steps)
+        try:
+            _, summary = collect(
+                options.env,
+                policy=options.policy,
+                steps=options.steps,
+                streams=options.streams,
+                seed=options.seed,
+                directory=options.out,
+                policy_options=policy_options,
+                progress=lambda done: bar.update(task, completed=done),
+            )
+        except (ValueError, TypeError) as error:
+            print(f"thick collect: {error}", file=sys.stderr)
+            return 2
+    print(json.dumps(summary, indent=1))
+    print(f"data set: {options.out}", file=sys.stderr)
+    return 0
+
+
+command = Command("collect", "play an environment and keep the steps as a data set", run)

@@ -1,0 +1,119 @@
+"""``thick evaluate``: what a trained model is worth, by planning on seeds it was never trained on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from thick.cli import Command
+from thick.files import write_atomically
+
+
+def run(argv: list[str]) -> int:
+    """Parse the arguments, play the episodes, print a table and write the JSON."""
+    parser = argparse.ArgumentParser(
+        prog="thick evaluate",
+        description="Plan whole episodes on unseen seeds with each method, beside a random policy; for a run, the "
+        "results are kept in it and go into the manifest on export.",
+    )
+    parser.add_argument(
+        "model", type=Path, help="folder of a run, or an entry NAME/VERSION of a model repository"
+    )
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i")
+    parser.add_argument(
+        "--method", action="append", choices=("hierarchical", "flat", "policy", "random"),
+        help="may be given several times (default: hierarchical, flat and random, as far as the model has them)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="planner setting, such as samples=500",
+    )
+    parser.add_argument("--parallel", type=int, default=20, help="environments stepped together")
+    parser.add_argument("--max-steps", type=int, default=0, help="cut episodes here")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the results there")
+    options = parser.parse_args(argv)
+
+    import torch
+    import yaml
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+    from rich.table import Table
+
+    from thick.training.evaluate import evaluate_agent
+    from thick.training.runs import load_agent
+
+    torch.set_num_threads(options.threads)
+    try:
+        agent, task, env_options = load_agent(options.model)
+        changes = {}
+        for item in options.set:
+            name, _, value = item.partition("=")
+            changes[name] = yaml.safe_load(value)
+        settings = {
+            name: agent.planner.updated({**changes, "method": name})
+            for name in ("hierarchical", "flat", "policy")
+        }
+    except (ValueError, FileNotFoundError) as error:
+        print(f"thick evaluate: {error}", file=sys.stderr)
+        return 2
+    methods = options.method or [
+        m for m in ("hierarchical", "flat", "random") if m == "random" or agent.has(m)
+    ]
+    results = {}
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        for method in methods:
+            line = bar.add_task(method, total=options.episodes, note="")
+
+            def show(done: int, summary: dict, line=line) -> None:  # type: ignore[no-untyped-def, type-arg]
+                rate = summary["success_rate"]
+                note = f"return {summary['mean_return']:.2f}" if rate is None else f"success {rate:.1%}"
+                bar.update(line, completed=done, note=note)
+
+            results[method] = evaluate_agent(
+                None if method == "random" else agent,
+                task,
+                settings=settings.get(method),
+                episodes=options.episodes,
+                seed=options.seed,
+                parallel=options.parallel,
+                max_steps=options.max_steps,
+                options=env_options,
+                progress=show,
+            )
+    table = Table(title=f"{task}, {options.episodes} episodes, seeds from {options.seed}")
+    for heading in ("method", "success", "return", "length", "context changes"):
+        table.add_column(heading)
+    for method, result in results.items():
+        rate, change = result["success_rate"], result.get("context_change")
+        table.add_row(
+            method,
+            "-" if rate is None else f"{rate:.1%}",
+            f"{result['mean_return']:.3f}",
+            f"{result['mean_length']:.1f}",
+            "-" if change is None else f"{change:.1%}",
+        )
+    Console().print(table)
+    content = {
+        "task": task,
+        "seed": options.seed,
+        "episodes": options.episodes,
+        "planner": changes,
+        "methods": results,
+    }
+    if options.json:
+        write_atomically(options.json, json.dumps(content, indent=1).encode())
+    if (options.model / "config.yaml").is_file():
+        write_atomically(options.model / "results.json", json.dumps(content, indent=1).encode())
+        print(f"kept in {options.model / 'results.json'}")
+    return 0
+
+
+command = Command("evaluate", "measure a trained model by planning on unseen seeds", run)

@@ -1,0 +1,62 @@
+"""The actor: a policy on the fine feature of a belief (Dreamer)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thick.models.distributions import (
+    one_hot_sample,
+    truncated_normal_log_prob,
+    truncated_normal_sample,
+)
+from thick.models.layers import MLP
+
+
+class Actor(nn.Module):
+    """Policy on the fine feature: a categorical, or a normal truncated to the action range [-1, 1].
+
+    Args:
+        inputs: size of the feature.
+        actions: size of an action.
+        continuous: which of the two.
+        units, layers: of the MLP.
+    """
+
+    def __init__(self, inputs: int, actions: int, *, continuous: bool, units: int, layers: int) -> None:
+        super().__init__()
+        self.continuous = continuous
+        self.mlp = MLP(inputs, units, layers, 2 * actions if continuous else actions)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Parameters of the policy: logits ``[..., A]``, or mean and raw spread ``[..., 2A]``."""
+        return self.mlp(feature)
+
+    def distribution(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of a continuous policy, ``[..., A]`` each."""
+        mean, spread = self.mlp(feature).chunk(2, -1)
+        return torch.tanh(mean), 2 * torch.sigmoid(spread / 2) + 0.1
+
+    def sample(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Action ``[..., A]`` (reparametrised or straight-through), its log probability and entropy ``[...]``."""
+        if self.continuous:
+            mean, std = self.distribution(feature)
+            action = truncated_normal_sample(mean, std)
+            log_prob = truncated_normal_log_prob(action.detach(), mean, std).sum(-1)
+            # Of the normal before truncation: an upper bound with the same gradient where it matters.
+            entropy = (torch.log(std) + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+            return action, log_prob, entropy
+        logits = self.mlp(feature).float()
+        action = one_hot_sample(logits)
+        log_probs = logits.log_softmax(-1)
+        return action, (action.detach() * log_probs).sum(-1), -(log_probs.exp() * log_probs).sum(-1)
+
+    def mode(self, feature: Tensor) -> Tensor:
+        """The most probable action, ``[..., A]``."""
+        if self.continuous:
+            return self.distribution(feature)[0]
+        logits = self.mlp(feature)
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
