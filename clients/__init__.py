@@ -1,0 +1,48 @@
+"""Thin clients of the THICK service, environment drivers and pictures of what models imagine; no torch.
+
+    from clients import PlanningClient
+
+    with PlanningClient("http://localhost:8000") as client, client.session("doorkey") as session:
+        action = session.act(observation)
+
+See docs/client.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clients.asynchronous import AsyncPlanningClient, AsyncSession
+    from clients.errors import ClientError, ServiceError
+    from clients.grpc_client import GrpcPlanningClient
+    from clients.http_client import PlanningClient
+    from clients.session import Session
+
+# Looked up when asked for: the base install has no grpcio, and listing commands needs no httpx.
+_HOMES = {
+    "AsyncPlanningClient": "clients.asynchronous",
+    "AsyncSession": "clients.asynchronous",
+    "ClientError": "clients.errors",
+    "GrpcPlanningClient": "clients.grpc_client",
+    "PlanningClient": "clients.http_client",
+    "ServiceError": "clients.errors",
+    "Session": "clients.session",
+}
+
+__all__ = [
+    "AsyncPlanningClient",
+    "AsyncSession",
+    "ClientError",
+    "GrpcPlanningClient",
+    "PlanningClient",
+    "ServiceError",
+    "Session",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clients' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

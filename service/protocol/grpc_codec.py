@@ -19,7 +19,7 @@ from google.protobuf import json_format, struct_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from service.protocol.arrays import EncodedImage, encode_array, is_wire_array
+from service.protocol.arrays import EncodedImage, decode_array, encode_array, is_wire_array
 from service.protocol.bodies import to_wire
 from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError
 from service.protocol.events import END, STEP, Event
@@ -64,7 +64,14 @@ def to_dict(message: Message) -> Any:
     if "other" in message.DESCRIPTOR.fields_by_name and message.HasField("other"):
         for key, value in _read_struct(message.other).items():
             result.setdefault(key, value)
+    if name == "thick.v1.ImagineRequest" and "actions" in result:
+        # Lists, as in JSON: of actions, or of lists of actions for each roll-out.
+        result["actions"] = [_listed(action, f"actions[{i}]") for i, action in enumerate(result["actions"])]
     return result
+
+
+def _listed(action: Any, path: str) -> Any:
+    return decode_array(action, path=path).tolist() if isinstance(action, Mapping) else action
 
 
 def from_dict(kind: type[AnyMessage], tree: Any) -> AnyMessage:

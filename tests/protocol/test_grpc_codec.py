@@ -124,6 +124,11 @@ def test_an_answer_keeps_every_field_also_those_that_came_later() -> None:
     assert same(decode_arrays(through(pb.ActResponse, RESPONSE)), RESPONSE)
 
 
+@pytest.mark.parametrize("actions", [[1, 2], [[1, 2], [0, 0]], [[0.5, -0.5], [0.25, 0.0]]])
+def test_actions_to_imagine_arrive_as_lists(actions: Any) -> None:
+    assert through(pb.ImagineRequest, {"session_id": "s", "actions": actions})["actions"] == actions
+
+
 def test_a_flat_plan_has_no_high_part() -> None:
     plan = {"method": "flat", "replanned": False, "context_changed": False, "gates_open": 0, "high": None}
     tree = through(

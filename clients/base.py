@@ -1,0 +1,167 @@
+"""What the synchronous clients share: every method of the contract, over whatever carries a :class:`Call`."""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from clients import calls, results
+from clients.calls import Call
+from clients.connection import Connection
+from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError
+from clients.session import EVERYTHING, Session, prepare
+from service.protocol.events import Event
+
+Result = TypeVar("Result")
+
+
+class SyncClient(abc.ABC):
+    """A client whose methods wait for their answers. Threads may share it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    # ---- what a transport does
+
+    @abc.abstractmethod
+    def _send(self, call: Call[Result]) -> Result:
+        """Sends a call once."""
+
+    @abc.abstractmethod
+    def _stream(self, call: Call[Any]) -> Iterator[Event]:
+        """The events of an imagination; errors of the server are raised."""
+
+    @abc.abstractmethod
+    def _picture(self, call: Call[Any], form: str) -> bytes:
+        """An imagination as a picture."""
+
+    @abc.abstractmethod
+    def live(self) -> bool:
+        """Whether a server runs there."""
+
+    @abc.abstractmethod
+    def ready(self) -> bool:
+        """Whether every configured model has loaded and warmed up."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Closes the connections; sessions live on at the server until they expire."""
+
+    def _run_act(self, session: Session, call: Call[Result]) -> Result:
+        return self._run(call)
+
+    # ---- the same for all
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def session(
+        self,
+        model: str,
+        *,
+        version: str | None = None,
+        seed: int | None = None,
+        planner: Mapping[str, Any] | None = None,
+        ttl_s: float | None = None,
+    ) -> Session:
+        """A new session of a model; as a context manager it is deleted at the end.
+
+        Args:
+            model: name of the checkpoint.
+            version: its version; the newest by default.
+            seed: of the session's randomness: the same seed and observations give the same actions.
+            planner: overrides for all its acts, such as ``{"method": "flat"}``.
+            ttl_s: seconds without use after which it expires.
+        """
+        return Session(self, self._run(calls.create_session(model, version, seed, planner, ttl_s)))
+
+    def attach(self, session_id: str) -> Session:
+        """A session that lives at the server already, at its present step."""
+        return Session(self, self._run(calls.get_session(session_id)))
+
+    def restore(self, belief: bytes) -> Session:
+        """A session from ``session.belief()``: its next action is the one the original would have taken."""
+        return Session(self, self._run(calls.restore_session(belief)))
+
+    def sessions(self) -> list[results.SessionInfo]:
+        """All live sessions that the key may see."""
+        return self._run(calls.list_sessions())
+
+    def models(self) -> list[results.Model]:
+        """All models that the service hosts, with their states."""
+        return self._run(calls.list_models())
+
+    def model(self, name: str) -> results.Model:
+        """One model, with spaces, planner defaults, provenance and versions."""
+        return self._run(calls.get_model(name))
+
+    def load(self, name: str, version: str | None = None) -> results.Model | None:
+        """Loads a model (or a version of it) at the server; needs the admin key and a setting there."""
+        return self._run(calls.control_model(name, version, load=True))
+
+    def unload(self, name: str, version: str | None = None) -> results.Model | None:
+        """Unloads a model; live sessions go on until they end."""
+        return self._run(calls.control_model(name, version, load=False))
+
+    def act(
+        self,
+        observation: Any,
+        *,
+        model: str | None = None,
+        session_id: str | None = None,
+        version: str | None = None,
+        seed: int | None = None,
+        step: int | None = None,
+        include: Sequence[str] = EVERYTHING,
+        **options: Any,
+    ) -> results.Decision:
+        """One call for a first try: creates the session where none is named and tells its id.
+
+        Takes the further options of :meth:`Session.decide`.
+        """
+        body = calls.act_body(prepare(observation, self.connection.images), include=include, **options)
+        named = {"model": model, "session_id": session_id, "version": version, "seed": seed, "step": step}
+        return self._run(calls.act_once({**{k: v for k, v in named.items() if v is not None}, **body}))
+
+    def imagine(self, observation: Any, *, model: str, **options: Any) -> results.Imagination:
+        """What a model expects to happen after an observation; options as :meth:`Session.imagine`."""
+        body = calls.imagine_body({"observation": prepare(observation, self.connection.images), **options})
+        return self._run(calls.imagine_once(self.model(model), body))
+
+    def wait_until_ready(self, timeout_s: float = 60.0, *, pause_s: float = 0.1) -> None:
+        """Returns once the service is ready.
+
+        Raises:
+            NotConnectedError: it was not after ``timeout_s`` seconds.
+        """
+        end = time.monotonic() + timeout_s
+        while not self.ready():
+            if time.monotonic() > end:
+                state = "it runs, but is not ready" if self.live() else "nothing answers"
+                raise NotConnectedError(
+                    self.connection.url, "wait until ready", f"{state} after {timeout_s:g} s"
+                )
+            time.sleep(pause_s)
+
+    def _run(self, call: Call[Result]) -> Result:
+        """Sends a call, again where that is safe and may help."""
+        for attempt in self.connection.retries.context(call):
+            with attempt:
+                try:
+                    return self._send(call)
+                except NotFoundError:
+                    if call.gone_is_done and attempt.num > 1:
+                        return call.read({})
+                    raise
+        raise ClientError(self.connection.url, call.asked, "no attempt was made")
+
+    def _close_session(self, session: Session) -> None:
+        try:
+            self._run(calls.delete_session(session.id))
+        except (NotFoundError, SessionExpiredError):
+            return  # it is gone, which is what was wanted

@@ -1,0 +1,226 @@
+"""The requests of the contract, each written once and carried by any transport.
+
+A :class:`Call` says what is asked (HTTP verb and path, gRPC method and message), how its answer is read, and
+whether it may be sent again when an answer was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from clients import results
+from service.protocol.bodies import decode_arrays
+from service.protocol.spaces import Space
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Call(Generic[Result]):
+    """One request of the contract."""
+
+    asked: str
+    """for people: ``act on session 3f2a (step 7)``"""
+    verb: str
+    path: str
+    rpc: str
+    """method of ``thick.v1.Planner``; its request is ``names`` and ``body`` together"""
+    read: Callable[[Any], Result]
+    """from the decoded answer"""
+    names: Mapping[str, Any] = field(default_factory=dict)
+    """what the path names: the session, the model"""
+    body: Mapping[str, Any] | bytes | None = None
+    repeatable: bool = True
+    """whether sending it again after a lost answer does nothing twice"""
+    gone_is_done: bool = False
+    """whether 404 after a lost answer means that it worked"""
+
+
+def _nothing(tree: Any) -> None:
+    return None
+
+
+def list_models() -> Call[list[results.Model]]:
+    """``GET /v1/models``"""
+    return Call(
+        "list the models", "GET", "/v1/models", "ListModels",
+        lambda tree: [results.read_model(model) for model in tree["models"]],
+    )  # fmt: skip
+
+
+def get_model(name: str) -> Call[results.Model]:
+    """``GET /v1/models/{name}``"""
+    return Call(
+        f"describe model {name}", "GET", f"/v1/models/{_part(name)}", "GetModel", results.read_model,
+        names={"name": name},
+    )  # fmt: skip
+
+
+def control_model(name: str, version: str | None, *, load: bool) -> Call[results.Model | None]:
+    """``POST /v1/models/{name}/load`` and ``/unload``"""
+    verb = "load" if load else "unload"
+
+    def read(tree: Any) -> results.Model | None:
+        return results.read_model(tree) if isinstance(tree, Mapping) and "state" in tree else None
+
+    return Call(
+        f"{verb} model {name}", "POST", f"/v1/models/{_part(name)}/{verb}", f"{verb.title()}Model", read,
+        names={"name": name}, body=_sent(version=version),
+    )  # fmt: skip
+
+
+def create_session(
+    model: str, version: str | None, seed: int | None, planner: Mapping[str, Any] | None, ttl_s: float | None
+) -> Call[results.SessionInfo]:
+    """``POST /v1/sessions``"""
+    return Call(
+        f"create a session of model {model}", "POST", "/v1/sessions", "CreateSession", results.read_session,
+        body=_sent(model=model, version=version, seed=seed, planner=planner or None, ttl_s=ttl_s),
+        repeatable=False,
+    )  # fmt: skip
+
+
+def restore_session(belief: bytes) -> Call[results.SessionInfo]:
+    """``POST /v1/sessions`` with a belief"""
+    return Call(
+        "restore a session", "POST", "/v1/sessions", "RestoreSession", results.read_session, body=belief,
+        repeatable=False,
+    )  # fmt: skip
+
+
+def list_sessions() -> Call[list[results.SessionInfo]]:
+    """``GET /v1/sessions``"""
+    return Call(
+        "list the sessions", "GET", "/v1/sessions", "ListSessions",
+        lambda tree: [results.read_session(session) for session in tree["sessions"]],
+    )  # fmt: skip
+
+
+def get_session(session_id: str) -> Call[results.SessionInfo]:
+    """``GET /v1/sessions/{id}``"""
+    return Call(
+        f"describe session {session_id}", "GET", _session(session_id), "GetSession", results.read_session,
+        names={"session_id": session_id},
+    )  # fmt: skip
+
+
+def delete_session(session_id: str) -> Call[None]:
+    """``DELETE /v1/sessions/{id}``"""
+    return Call(
+        f"delete session {session_id}", "DELETE", _session(session_id), "DeleteSession", _nothing,
+        names={"session_id": session_id}, gone_is_done=True,
+    )  # fmt: skip
+
+
+def reset_session(session_id: str) -> Call[None]:
+    """``POST /v1/sessions/{id}/reset``"""
+    return Call(
+        f"reset session {session_id}", "POST", _session(session_id, "reset"), "ResetSession", _nothing,
+        names={"session_id": session_id},
+    )  # fmt: skip
+
+
+def fork_session(session_id: str, seed: int | None) -> Call[results.SessionInfo]:
+    """``POST /v1/sessions/{id}/fork``"""
+    return Call(
+        f"fork session {session_id}", "POST", _session(session_id, "fork"), "ForkSession",
+        results.read_session,
+        names={"session_id": session_id}, body=_sent(seed=seed), repeatable=False,
+    )  # fmt: skip
+
+
+def export_belief(session_id: str) -> Call[bytes]:
+    """``GET /v1/sessions/{id}/belief``"""
+    return Call(
+        f"export the belief of session {session_id}", "GET", _session(session_id, "belief"), "ExportBelief",
+        lambda tree: tree if isinstance(tree, bytes) else bytes(tree["data"]),
+        names={"session_id": session_id},
+    )  # fmt: skip
+
+
+def act(info: results.SessionInfo, step: int, body: Mapping[str, Any]) -> Call[results.Decision]:
+    """``POST /v1/sessions/{id}/act``; the step makes it exactly-once, so it may always be sent again"""
+    return Call(
+        f"act on session {info.session_id} (step {step})", "POST", _session(info.session_id, "act"), "Act",
+        _decision_reader(info.observation_space, info.action_space), names={"session_id": info.session_id},
+        body={**body, "step": step},
+    )  # fmt: skip
+
+
+def act_once(body: Mapping[str, Any]) -> Call[results.Decision]:
+    """``POST /v1/act``"""
+    named = body.get("session_id") or f"a new session of {body.get('model')}"
+    repeatable = body.get("session_id") is not None and body.get("step") is not None
+    return Call(
+        f"act on {named}", "POST", "/v1/act", "Act", _decision_reader(None, None), body=body,
+        repeatable=repeatable,
+    )  # fmt: skip
+
+
+def imagine(info: results.SessionInfo, body: Mapping[str, Any]) -> Call[results.Imagination]:
+    """``POST /v1/sessions/{id}/imagine``"""
+    return Call(
+        f"imagine in session {info.session_id}", "POST", _session(info.session_id, "imagine"), "Imagine",
+        _imagination_reader(info.observation_space, info.action_space), names={"session_id": info.session_id},
+        body=body,
+    )  # fmt: skip
+
+
+def imagine_once(model: results.Model, body: Mapping[str, Any]) -> Call[results.Imagination]:
+    """``POST /v1/imagine``"""
+    return Call(
+        f"imagine with model {model.name}", "POST", "/v1/imagine", "Imagine",
+        _imagination_reader(model.observation_space, model.action_space), body={**body, "model": model.name},
+    )  # fmt: skip
+
+
+def step_reader(info: results.SessionInfo) -> Callable[[Any], results.ImaginedStep]:
+    """Reads the steps of a stream."""
+    return lambda tree: results.read_step(decode_arrays(tree), info.observation_space, info.action_space)
+
+
+def imagine_body(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of an imagination: what was asked, without what was left to the server."""
+    return _sent(**options)
+
+
+def act_body(
+    observation: Any,
+    *,
+    reward: float | None = None,
+    is_first: bool | None = None,
+    executed_action: Any = None,
+    planner: Mapping[str, Any] | None = None,
+    deadline_ms: float | None = None,
+    include: Any = (),
+) -> dict[str, Any]:
+    """The body of an act, but for its step."""
+    merged = _sent(**{**(planner or {}), **_sent(deadline_ms=deadline_ms)})
+    sent = _sent(reward=reward, is_first=is_first, executed_action=executed_action, planner=merged or None)
+    return {"observation": observation, **sent, "include": list(include)}
+
+
+def _decision_reader(observations: Space | None, actions: Space | None) -> Callable[[Any], results.Decision]:
+    return lambda tree: results.read_decision(decode_arrays(tree), observations, actions)
+
+
+def _imagination_reader(
+    observations: Space | None, actions: Space | None
+) -> Callable[[Any], results.Imagination]:
+    return lambda tree: results.read_imagination(decode_arrays(tree), observations, actions)
+
+
+def _sent(**members: Any) -> dict[str, Any]:
+    return {key: value for key, value in members.items() if value is not None}
+
+
+def _session(session_id: str, action: str = "") -> str:
+    return f"/v1/sessions/{_part(session_id)}" + (f"/{action}" if action else "")
+
+
+def _part(name: str) -> str:
+    """One segment of a path."""
+    return quote(name, safe="")

@@ -1,0 +1,110 @@
+"""The synchronous HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import httpx
+
+from clients.base import SyncClient
+from clients.calls import Call
+from clients.connection import Connection, Tls
+from clients.errors import ConnectionLostError, service_error
+from clients.http_wire import HttpWire
+from clients.retries import Retries
+from service.protocol import media
+from service.protocol.errors import ProblemError
+from service.protocol.events import END, ERROR, Event, read_events
+
+Result = TypeVar("Result")
+
+PICTURES = {"png": media.PNG, "gif": media.GIF, "webp": media.WEBP}
+
+
+class PlanningClient(SyncClient):
+    """Asks a THICK service over HTTP.
+
+    Args:
+        url: ``http://host:port`` or ``https://…``.
+        encoding: of the bodies, ``msgpack`` or ``json``.
+        api_key: bearer key; the variable ``THICK_API_KEY`` by default.
+        tls: certificates, for ``https``.
+        timeout_s: how long an answer may take.
+        retries: bounds on sending again what may be sent again.
+        images: send pictures as ``png``, ``webp`` or ``jpeg`` instead of raw bytes.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        encoding: str = "msgpack",
+        api_key: str | None = None,
+        tls: Tls | None = None,
+        timeout_s: float = 120.0,
+        retries: Retries | None = None,
+        images: str | None = None,
+    ) -> None:
+        connection = Connection.to(
+            url, schemes=("http", "https"), port=8000, api_key=api_key, tls=tls, timeout_s=timeout_s,
+            retries=retries, images=images,
+        )  # fmt: skip
+        super().__init__(connection)
+        self._wire = HttpWire(connection, encoding)
+        self._http = httpx.Client(**self._wire.client_options())
+
+    def __enter__(self) -> PlanningClient:
+        return self
+
+    def live(self) -> bool:
+        """Whether a server runs there."""
+        return self._healthy("/health/live")
+
+    def ready(self) -> bool:
+        """Whether every configured model has loaded and warmed up."""
+        return self._healthy("/health/ready")
+
+    def close(self) -> None:
+        """Closes the connections; sessions live on at the server until they expire."""
+        self._http.close()
+
+    def _healthy(self, path: str) -> bool:
+        try:
+            return self._http.get(path, timeout=self.connection.connect_s).is_success
+        except httpx.HTTPError:
+            return False  # what cannot be reached is neither live nor ready
+
+    def _send(self, call: Call[Result]) -> Result:
+        try:
+            response = self._http.request(**self._wire.request(call))
+        except httpx.HTTPError as error:
+            raise self._wire.transport_error(call, error) from error
+        return self._wire.read(call, response)
+
+    def _stream(self, call: Call[Any]) -> Iterator[Event]:
+        try:
+            with self._http.stream(**self._wire.request(call, accept=media.EVENT_STREAM)) as response:
+                if not response.is_success:
+                    response.read()
+                self._wire.check(call, response)
+                for event in read_events(response.iter_lines()):
+                    if event.name == ERROR:
+                        problem = ProblemError.from_dict(event.data)
+                        raise service_error(self.connection.url, call.asked, problem)
+                    yield event
+                    if event.name == END:
+                        return
+        except httpx.HTTPError as error:
+            raise self._wire.transport_error(call, error) from error
+        raise ConnectionLostError(self.connection.url, call.asked, "the stream ended early")
+
+    def _picture(self, call: Call[Any], form: str) -> bytes:
+        if form not in PICTURES:
+            raise ValueError(f"form: expected one of {', '.join(PICTURES)}, got {form!r}")
+        try:
+            response = self._http.request(**self._wire.request(call, accept=PICTURES[form]))
+        except httpx.HTTPError as error:
+            raise self._wire.transport_error(call, error) from error
+        self._wire.check(call, response)
+        return response.content

@@ -1,0 +1,137 @@
+"""Calls as HTTP requests, and HTTP responses as results or errors; for both HTTP clients."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import httpx
+
+from clients.calls import Call
+from clients.connection import Connection
+from clients.errors import (
+    ClientError,
+    ConnectionLostError,
+    NotConnectedError,
+    UnexpectedAnswerError,
+    service_error,
+)
+from service.protocol import media
+from service.protocol.bodies import decode_body, encode_body
+from service.protocol.errors import ProblemError
+from service.protocol.limits import Limits
+
+Result = TypeVar("Result")
+
+# What a server sends is trusted more than what it receives, but not without bounds.
+ANSWER_LIMITS = Limits(body_bytes=2**30, string_bytes=2**30, array_bytes=2**30, nesting=64)
+
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class HttpWire:
+    """Between calls and httpx."""
+
+    def __init__(self, connection: Connection, encoding: str) -> None:
+        known = {"msgpack": media.MSGPACK, "json": media.JSON}
+        if encoding not in known:
+            raise ValueError(f"encoding: expected msgpack or json, got {encoding!r}")
+        self.connection = connection
+        self.media_type = known[encoding]
+
+    def client_options(self) -> dict[str, Any]:
+        """For ``httpx.Client`` and ``httpx.AsyncClient``."""
+        connection = self.connection
+        headers = {"User-Agent": "thick-client"}
+        if connection.api_key:
+            headers["Authorization"] = f"Bearer {connection.api_key}"
+        return {
+            "base_url": connection.url,
+            "headers": headers,
+            "timeout": httpx.Timeout(connection.timeout_s, connect=connection.connect_s),
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=128),
+            "verify": connection.tls.context() if connection.secure else False,
+            "trust_env": not connection.loopback,
+        }
+
+    def request(self, call: Call[Any], accept: str | None = None) -> dict[str, Any]:
+        """For ``client.request`` and ``client.stream``."""
+        headers = {"Accept": f"{accept or self.media_type}, {media.PROBLEM_JSON}", **_trace_headers()}
+        content: bytes | None = None
+        if isinstance(call.body, bytes):
+            content, headers["Content-Type"] = call.body, media.OCTET_STREAM
+        elif call.verb == "POST":
+            content, headers["Content-Type"] = encode_body(call.body or {}, self.media_type), self.media_type
+        return {"method": call.verb, "url": call.path, "headers": headers, "content": content}
+
+    def read(self, call: Call[Result], response: httpx.Response) -> Result:
+        """The result that a response holds.
+
+        Raises:
+            ServiceError: the server answered with a problem.
+            UnexpectedAnswerError: it answered something else that the contract does not know.
+        """
+        self.check(call, response)
+        kind = media.essence(response.headers.get("content-type"))
+        try:
+            if kind in media.BODY_TYPES:
+                return call.read(decode_body(response.content, kind, ANSWER_LIMITS))
+            return call.read(response.content if kind == media.OCTET_STREAM else {})
+        except (ProblemError, KeyError, TypeError, ValueError) as error:
+            raise UnexpectedAnswerError(
+                self.connection.url,
+                call.asked,
+                f"the answer cannot be read ({type(error).__name__}: {error})",
+            ) from error
+
+    def check(self, call: Call[Any], response: httpx.Response) -> None:
+        """Raises the error that a response tells of, if it does; its body must have been read."""
+        if response.is_success:
+            return
+        request_id = response.headers.get("x-request-id")
+        problem = _problem(response)
+        if problem is None:
+            text = response.text[:200].strip() or "an empty body"
+            reason = f"HTTP {response.status_code}, and not as the contract says it: {text}"
+            raise UnexpectedAnswerError(self.connection.url, call.asked, reason)
+        raise service_error(self.connection.url, call.asked, problem, request_id)
+
+    def transport_error(self, call: Call[Any], error: httpx.HTTPError) -> ClientError:
+        """What a failure below HTTP means for the call."""
+        url = self.connection.url
+        if isinstance(error, _UNSENT):
+            reason = f"cannot connect ({error or type(error).__name__}); is `thick serve` running there?"
+            return NotConnectedError(url, call.asked, reason)
+        if isinstance(error, httpx.TimeoutException):
+            return ConnectionLostError(url, call.asked, f"no answer within {self.connection.timeout_s:g} s")
+        return ConnectionLostError(url, call.asked, f"the connection broke ({error or type(error).__name__})")
+
+
+def _problem(response: httpx.Response) -> ProblemError | None:
+    if media.essence(response.headers.get("content-type")) not in (media.PROBLEM_JSON, media.JSON):
+        return None
+    try:
+        tree = json.loads(response.content)
+    except ValueError:
+        return None
+    if not isinstance(tree, Mapping) or not ({"code", "status", "detail"} & tree.keys()):
+        return None
+    problem = ProblemError.from_dict({"status": response.status_code, **tree})
+    if problem.retry_after is not None or not problem.kind.retry:
+        header = response.headers.get("retry-after", "")
+        if header.replace(".", "", 1).isdigit():
+            problem.retry_after = float(header)
+    return problem
+
+
+def _trace_headers() -> dict[str, str]:
+    """The caller's trace (W3C ``traceparent``), where OpenTelemetry is in use in this process."""
+    if "opentelemetry" not in sys.modules:
+        return {}
+    from opentelemetry import propagate
+
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier

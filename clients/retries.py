@@ -1,0 +1,47 @@
+"""When a request is sent again, and after what pause (stamina)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import stamina
+
+from clients.calls import Call
+from clients.errors import BusyError, ConnectionLostError, NotConnectedError
+
+
+@dataclass(frozen=True)
+class Retries:
+    """Bounds on sending a request again. ``Retries(attempts=1)`` never does."""
+
+    attempts: int = 6
+    """times a request is sent at most"""
+    total_s: float = 30.0
+    """seconds that all attempts and pauses may take together, before the last attempt starts"""
+    first_pause_s: float = 0.05
+    """the pause doubles from here, with jitter"""
+    longest_pause_s: float = 5.0
+    """the longest pause, also where the server's ``Retry-After`` says more"""
+
+    def context(self, call: Call[Any]) -> Any:
+        """stamina's loop over attempts: ``for attempt in ...: with attempt: ...``, also ``async for``"""
+        return stamina.retry_context(
+            on=self._when(call),
+            attempts=self.attempts,
+            timeout=self.total_s,
+            wait_initial=self.first_pause_s,
+            wait_max=self.longest_pause_s,
+            wait_jitter=self.first_pause_s,
+        )
+
+    def _when(self, call: Call[Any]) -> Callable[[Exception], bool | float]:
+        def when(error: Exception) -> bool | float:
+            if isinstance(error, BusyError):  # nothing was done; the server says when to come back
+                return min(error.retry_after, self.longest_pause_s) if error.retry_after else True
+            if isinstance(error, ConnectionLostError):
+                return call.repeatable
+            return isinstance(error, NotConnectedError)
+
+        return when
