@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from thick.manifest import (
     FORMAT_VERSION,
@@ -36,7 +36,10 @@ from thick.manifest import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    import torch
+    from torch import Tensor
+
+    from thick.models.world_model import WorldModel
 
 __all__ = [
     "EntryError",
@@ -57,7 +60,7 @@ class LoadedModel(NamedTuple):
     """A model as read from an entry, in evaluation mode."""
 
     manifest: Manifest
-    model: nn.Module
+    model: WorldModel
 
 
 def versions(repository: Path, name: str) -> list[str]:
@@ -122,7 +125,7 @@ def read_weights(entry: Path, manifest: Manifest) -> dict[str, Tensor]:
     return tensors
 
 
-def build_model(manifest: Manifest) -> nn.Module:
+def build_model(manifest: Manifest) -> WorldModel:
     """The network that a manifest describes, on the meta device: shapes without numbers.
 
     Building it costs no memory whatever the configuration says: a wrong one is refused, not allocated.
@@ -145,11 +148,11 @@ def build_model(manifest: Manifest) -> nn.Module:
     try:
         with torch.device("meta"):
             return WorldModel(config, observation_space, action_space)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise EntryError(f"{what} describes no model: {error}; export the model again") from error
 
 
-def load_model(entry: Path, *, device: str = "cpu") -> LoadedModel:
+def load_model(entry: Path, *, device: str | torch.device = "cpu") -> LoadedModel:
     """Read an entry and rebuild its model, bit for bit the one that was written.
 
     Args:
@@ -165,7 +168,7 @@ def load_model(entry: Path, *, device: str = "cpu") -> LoadedModel:
     model = build_model(manifest)
     _check_tensors(tensors, model.state_dict(), str(Path(entry) / manifest.weights.file))
     # Copies, because the tensors are slices of one buffer at whatever alignment the file happens to have.
-    model.load_state_dict({key: tensor.clone() for key, tensor in tensors.items()}, assign=True)
+    model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
     return LoadedModel(manifest, model.eval().to(device))
 
 
@@ -191,7 +194,7 @@ def write_entry(
         repository: folder of the model repository, made if missing.
         version: None takes the next whole number.
         observation_space, action_space: JSON form.
-        configuration: must hold ``model``, the fields of ``ModelConfig``; tuples become lists.
+        configuration: holds ``model``, the fields of ``ModelConfig``; tuples become lists.
         tensors: the model's ``state_dict()``.
 
     Returns:
@@ -291,22 +294,30 @@ def _record(cls: type[Any], value: object, what: str) -> Any:
     fields = json_object(value, what)
     check_keys(fields, [field.name for field in dataclasses.fields(cls)], what, complete=False)
     hints = get_type_hints(cls)
-    built: dict[str, Any] = {}
-    for key, item in fields.items():
-        if dataclasses.is_dataclass(hints[key]):
-            built[key] = _record(cast("type[Any]", hints[key]), item, f"{what}.{key}")
-        else:
-            built[key] = _tuples(item)
+    built = {key: _field(hints[key], item, f"{what}.{key}") for key, item in fields.items()}
     try:
         return cls(**built)
     except (ValueError, TypeError) as error:
         raise EntryError(f"{what}: {error}; export the model again") from error
 
 
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return value
+def _field(hint: Any, value: Any, what: str) -> Any:
+    """A value of a configuration, if it is of the field's type."""
+    if dataclasses.is_dataclass(hint):
+        return _record(cast("type[Any]", hint), value, what)
+    options = get_args(hint)
+    if get_origin(hint) is tuple:
+        if isinstance(value, list):
+            return tuple(_field(options[0], item, f"{what}[{index}]") for index, item in enumerate(value))
+    elif options:
+        if value in options:
+            return value
+    elif hint is float and type(value) is int:
+        return float(value)
+    elif type(value) is hint:
+        return value
+    expected = " or ".join(map(repr, options)) if options else getattr(hint, "__name__", str(hint))
+    raise EntryError(f"{what} is {value!r}, expected {expected}; export the model again")
 
 
 def _write(path: Path, content: bytes) -> None:

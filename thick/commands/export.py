@@ -53,7 +53,7 @@ def export_run(run: Path, *, out: Path, name: str | None = None, version: str | 
     from thick.cli import installed_version
     from thick.envs import make
     from thick.envs.spaces import space_to_json
-    from thick.export import EntryError, entry_tensors, write_entry
+    from thick.export import EntryError, write_entry
     from thick.training.checkpoint import load_checkpoint
     from thick.training.config import load_config, to_dict
 
@@ -93,7 +93,7 @@ def export_run(run: Path, *, out: Path, name: str | None = None, version: str | 
             "env_steps": state["written"],
             "results": _results(run / "results.json"),
         },
-        tensors=entry_tensors(tensors),
+        tensors={key[6:]: tensor for key, tensor in tensors.items() if key.startswith("model.")},
     )
 
 
