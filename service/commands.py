@@ -41,7 +41,10 @@ def run_models(argv: list[str]) -> int:
     from service.repository import describe_repository
 
     if not arguments.models.is_dir():
-        print(f"thick models: {arguments.models} is not a folder; name the repository with --models", file=sys.stderr)
+        print(
+            f"thick models: {arguments.models} is not a folder; name the repository with --models",
+            file=sys.stderr,
+        )
         return 1
     rows = describe_repository(arguments.models)
     if arguments.name:

@@ -63,7 +63,9 @@ class CostModel:
         if record is not None and record.slices:
             found = record.slices.get((_up(sessions), _down(index)))
             if found is None or found.mean is None:
-                near = min(record.slices, key=lambda at: (abs(at[0] - _up(sessions)), abs(at[1] - _down(index))))
+                near = min(
+                    record.slices, key=lambda at: (abs(at[0] - _up(sessions)), abs(at[1] - _down(index)))
+                )
                 mean = (record.slices[near].mean or 0.0) * max(1.0, _up(sessions) / near[0])
             else:
                 mean = found.mean

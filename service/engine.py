@@ -176,9 +176,7 @@ class Engine:
         self._sweep(now)
         task = min(self._tasks, key=lambda each: each.due(self._due, now), default=None)
         model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
-        if model is not None and (
-            task is None or self._first_due(model, now) <= task.due(self._due, now)
-        ):
+        if model is not None and (task is None or self._first_due(model, now) <= task.due(self._due, now)):
             if task is None and self._would_gain_by_waiting(model, now):
                 return
             self._begin(model, now)
@@ -188,8 +186,8 @@ class Engine:
 
     def _due(self, job: Job, settings: Any, spent: float) -> float:
         """When a job should be done, s on the monotonic clock."""
-        if job.deadline is not None:
-            return job.deadline
+        if job.finish_by is not None:
+            return job.finish_by
         expected = self.costs.total(job.model, settings) if settings is not None else None
         return job.arrived + STRETCH * max(UNKNOWN_COST_S if expected is None else expected, spent)
 
@@ -232,7 +230,9 @@ class Engine:
 
     def _begin(self, model: HostedModel, now: float) -> None:
         """Take a batch of waiting acts, those due first, observe it and start its plans."""
-        jobs = sorted(self._waiting.pop(model), key=lambda job: (self._due(job, job.settings, 0.0), job.ticket))
+        jobs = sorted(
+            self._waiting.pop(model), key=lambda job: (self._due(job, job.settings, 0.0), job.ticket)
+        )
         batch, rest = jobs[: self._max_batch], jobs[self._max_batch :]
         if rest:
             self._waiting[model] = rest

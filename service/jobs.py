@@ -51,7 +51,9 @@ class Job:
     submitted: float = field(default_factory=time.monotonic)
     """when it reached the engine"""
     deadline: float | None = None
-    """when the engine's answer is due, s on the monotonic clock; None for as long as it takes"""
+    """when the request must be answered, s on the monotonic clock; None for as long as it takes"""
+    finish_by: float | None = None
+    """when the search must stop for that: before the deadline, by what follows it"""
     cancelled: bool = False
     """nobody waits for the answer any more"""
     ticket: int = field(default_factory=lambda: next(_ticket))
@@ -76,6 +78,8 @@ class ActJob(Job):
     """whether the answer shows the plan (which decodes the subgoal)"""
     degradable: bool = False
     """answer from the last plan without a search, rather than fail, when the deadline passed in the queue"""
+    degraded: bool = False
+    """that is what happened; set by the engine"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,7 @@ class ActResult:
 
 @dataclass(eq=False, kw_only=True)
 class ImagineJob(Job):
-    """Imagine from a state; every step is put into ``steps`` as it is made, ``None`` after the last."""
+    """Imagine from a state; every step is put into ``steps`` as it is made, then ``tasks.END`` or an error."""
 
     slot: int
     arguments: Mapping[str, Any]

@@ -29,7 +29,11 @@ class Metrics:
             "thick_request_seconds", "Time to answer a request", ["route"], buckets=SECONDS, registry=registry
         )
         self.phase_seconds = Histogram(
-            "thick_phase_seconds", "Time in each phase of acting", ["phase"], buckets=SECONDS, registry=registry
+            "thick_phase_seconds",
+            "Time in each phase of acting",
+            ["phase"],
+            buckets=SECONDS,
+            registry=registry,
         )
         self.batch_size = Histogram(
             "thick_batch_size",
@@ -46,7 +50,10 @@ class Metrics:
             registry=registry,
         )
         self.model_loaded = Gauge(
-            "thick_model_loaded", "Whether a model is loaded and ready", ["model", "version"], registry=registry
+            "thick_model_loaded",
+            "Whether a model is loaded and ready",
+            ["model", "version"],
+            registry=registry,
         )
         self.started = time.time()
         self._lock = threading.Lock()

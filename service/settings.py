@@ -50,7 +50,9 @@ class Settings(BaseSettings):
 
     # -- where -------------------------------------------------------------------------------------------------
     models: Path = _field(
-        "where", Path("checkpoints"), "model repository: a folder NAME/VERSION/{model.safetensors, manifest.json}"
+        "where",
+        Path("checkpoints"),
+        "model repository: a folder NAME/VERSION/{model.safetensors, manifest.json}",
     )
     host: str = _field("where", "127.0.0.1", "address to listen on; beyond loopback needs keys")
     port: int = _field("where", 8000, "HTTP port; 0 takes a free one", ge=0, le=65535)
@@ -59,14 +61,19 @@ class Settings(BaseSettings):
         "where", "all", "which versions of a model to load at the start; live sessions keep theirs either way"
     )
     watch_s: float = _field(
-        "where", 0.0, "look for new models and versions every so many seconds; 0 looks only at the start", ge=0
+        "where",
+        0.0,
+        "look for new models and versions every so many seconds; 0 looks only at the start",
+        ge=0,
     )
     model_control: bool = _field(
         "where", False, "allow loading and unloading of models over the network, with an admin key"
     )
 
     # -- compute -----------------------------------------------------------------------------------------------
-    device: str = _field("compute", "cpu", "where models run: cpu, cuda or cuda:N", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: str = _field(
+        "compute", "cpu", "where models run: cpu, cuda or cuda:N", pattern=r"^(cpu|cuda(:\d+)?)$"
+    )
     backend: Literal["torch", "onnx"] = _field("compute", "torch", "what runs them")
     precision: Literal["auto", "fp32", "bf16"] = _field(
         "compute", "auto", "arithmetic of planning; auto takes bf16 where the hardware has it"
@@ -94,7 +101,10 @@ class Settings(BaseSettings):
     )
     max_sessions: int = _field("sessions", 4096, "live sessions at most; beyond, 429", ge=1)
     session_ttl_s: float = _field(
-        "sessions", 3600.0, "seconds without use after which a session expires, unless it asks otherwise", gt=0
+        "sessions",
+        3600.0,
+        "seconds without use after which a session expires, unless it asks otherwise",
+        gt=0,
     )
     max_ttl_s: float = _field("sessions", DEFAULT_LIMITS.ttl_s, "longest life a session may ask for", gt=0)
 
@@ -117,7 +127,9 @@ class Settings(BaseSettings):
         "security", False, "listen beyond loopback without keys: everybody who reaches the port may use it"
     )
     public_metrics: bool = _field("security", False, "serve /metrics without a key even when keys are set")
-    tls_cert: Path | None = _field("security", None, "certificate chain (PEM); with --tls-key, TLS on both ports")
+    tls_cert: Path | None = _field(
+        "security", None, "certificate chain (PEM); with --tls-key, TLS on both ports"
+    )
     tls_key: Path | None = _field("security", None, "private key (PEM) of the certificate")
 
     # -- limits ------------------------------------------------------------------------------------------------
@@ -141,7 +153,9 @@ class Settings(BaseSettings):
     )
     access_log: bool = _field("watch", True, "one line for every request")
     otlp_endpoint: str | None = _field(
-        "watch", None, "OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318; default no traces"
+        "watch",
+        None,
+        "OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318; default no traces",
     )
 
     @field_validator("api_keys", "admin_keys", mode="before")

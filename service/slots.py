@@ -117,7 +117,10 @@ class Layout:
             raise ValueError(f"a row of this model has {self.row_bytes} bytes, got {len(row)}")
         whole = torch.frombuffer(bytearray(row), dtype=torch.uint8)
         return {
-            leaf.name: whole[leaf.offset : leaf.offset + leaf.size].clone().view(leaf.dtype).reshape(leaf.shape)
+            leaf.name: whole[leaf.offset : leaf.offset + leaf.size]
+            .clone()
+            .view(leaf.dtype)
+            .reshape(leaf.shape)
             if leaf.size
             else torch.zeros(leaf.shape, dtype=leaf.dtype)
             for leaf in self.leaves
@@ -148,6 +151,7 @@ class SlotTable:
 
     def __init__(self, layout: Layout, device: torch.device | str, capacity: int = 64) -> None:
         self.layout = layout
+        self.device = torch.device(device)
         self._rows = torch.zeros((capacity, layout.row_bytes), dtype=torch.uint8, device=device)
         self._free = list(range(capacity - 1, -1, -1))
         self._references = [0] * capacity

@@ -72,7 +72,9 @@ class SQLiteStore:
     async def load(self) -> list[Record]:
         def read(connection: sqlite3.Connection) -> list[Record]:
             rows = connection.execute("SELECT id, revision, expires_at, head FROM sessions")
-            return [Record(id_, revision, expires, unpack_head(head)) for id_, revision, expires, head in rows]
+            return [
+                Record(id_, revision, expires, unpack_head(head)) for id_, revision, expires, head in rows
+            ]
 
         return await self._submit(read)  # type: ignore[no-any-return]
 
@@ -111,7 +113,8 @@ class SQLiteStore:
     async def sweep(self, now: float) -> None:
         def sweep(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "UPDATE sessions SET state = NULL, answer = NULL WHERE expires_at <= ? AND state IS NOT NULL", (now,)
+                "UPDATE sessions SET state = NULL, answer = NULL WHERE expires_at <= ? AND state IS NOT NULL",
+                (now,),
             )
             connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (now - REMEMBER_EXPIRED_S,))
 
@@ -145,7 +148,9 @@ class SQLiteStore:
                     raise StoreLocked(f"{self.path} is in use by another server") from error
                 raise StoreError(f"{self.path}: {error}") from error
             kept = self._put_aside()
-            log.error("the session file is damaged; starting with an empty one", path=str(self.path), kept=str(kept))
+            log.error(
+                "the session file is damaged; starting with an empty one", path=str(self.path), kept=str(kept)
+            )
             try:
                 return self._open_file()
             except sqlite3.DatabaseError as again:
@@ -164,7 +169,9 @@ class SQLiteStore:
                 raise sqlite3.DatabaseError(found)
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):
-                raise StoreError(f"{self.path} has format {version}, this release reads {FORMAT}; name another file")
+                raise StoreError(
+                    f"{self.path} has format {version}, this release reads {FORMAT}; name another file"
+                )
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(_SCHEMA)
             connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -197,7 +204,9 @@ class SQLiteStore:
                 if len(work) < len(entries):
                     return
 
-    def _commit(self, connection: sqlite3.Connection, work: list[tuple[Operation, asyncio.Future[Any]]]) -> None:
+    def _commit(
+        self, connection: sqlite3.Connection, work: list[tuple[Operation, asyncio.Future[Any]]]
+    ) -> None:
         """All of it in one transaction; if that fails, none of it happened and everybody is told."""
         outcome: list[tuple[asyncio.Future[Any], Any, Exception | None]]
         try:

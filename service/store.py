@@ -189,7 +189,9 @@ async def _open_default(settings: Settings) -> SessionStore:
         try:
             await store.open()
         except StoreLocked:
-            log.warning("another server keeps its sessions here", path=str(path), advice="name one with --store")
+            log.warning(
+                "another server keeps its sessions here", path=str(path), advice="name one with --store"
+            )
             continue
         except StoreError as error:
             log.warning(

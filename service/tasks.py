@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +21,10 @@ log = structlog.get_logger("thick.engine")
 
 Due = Callable[[Job, Any, float], float]
 """when a job with these settings, on which that much time was spent, should be done"""
+
+
+END = object()
+"""after the last imagined step"""
 
 
 class Task(Protocol):
@@ -44,7 +48,13 @@ class PlanTask:
     """
 
     def __init__(
-        self, model: HostedModel, jobs: Sequence[ActJob], state: Any, observe_ms: float, started: float, batch: int
+        self,
+        model: HostedModel,
+        jobs: Sequence[ActJob],
+        state: Any,
+        observe_ms: float,
+        started: float,
+        batch: int,
     ) -> None:
         self.accepted = len(jobs)
         self._model = model
@@ -55,9 +65,11 @@ class PlanTask:
         self._batch = batch
         self._slices = 0
         self._spent = 0.0
-        keys = torch.tensor([signed(job.key) for job in jobs], dtype=torch.long, device=model.agent.device)
+        keys = torch.tensor([job.key for job in jobs], dtype=torch.long, device=model.agent.device)
         begin = time.perf_counter()
-        self._planning = model.agent.plan(state, self._settings, keys=keys)
+        ends = [job.finish_by for job in jobs if job.finish_by is not None]
+        budget_s = max(0.0, min(ends) - time.monotonic()) if ends else None
+        self._planning = model.agent.plan(state, self._settings, keys=keys, budget_s=budget_s)
         self._spent += time.perf_counter() - begin
 
     def due(self, due: Due, now: float) -> float:
@@ -98,9 +110,10 @@ class PlanTask:
         """Answer those for whom another slice would come too late."""
         if not self._open or self._planning.done:
             return
-        ready = time.monotonic() + costs.next_slice(self._model, self._settings, len(self._open), self._slices)
-        late = [row for row, job in self._open.items() if job.deadline is not None and ready > job.deadline]
-        late += [row for row, job in self._open.items() if job.degradable and job.deadline is None]
+        ready = time.monotonic() + costs.next_slice(
+            self._model, self._settings, len(self._open), self._slices
+        )
+        late = [row for row, job in self._open.items() if job.finish_by is not None and ready > job.finish_by]
         if late:
             self._finish(late, metrics)
 
@@ -113,8 +126,8 @@ class PlanTask:
         states = packed.cpu().numpy()
         places = slots.put(packed)
         phases = {name: float(output.phase_ms.get(name, 0.0)) for name in ("high_plan_ms", "low_plan_ms")}
-        metrics.phase("high_plan", phases["high_plan_ms"] / 1e3)
-        metrics.phase("low_plan", phases["low_plan_ms"] / 1e3)
+        for name, spent in phases.items():
+            metrics.phase(name.removesuffix("_ms"), spent / 1e3)
         results = []
         for index, (row, job) in enumerate(zip(rows, jobs, strict=True)):
             timing = {
@@ -129,9 +142,9 @@ class PlanTask:
                 state=states[index].tobytes(),
                 plan=output.info(row) if job.want_plan else None,
                 timing=timing,
-                budget=output.budget(row),
                 degraded="deadline passed while queued" if job.degraded else None,
             )
+            metrics.budget(share_done(output.budget(row)))
             results.append((job, result))
         deliver(results, slots.release)
 
@@ -157,7 +170,7 @@ class StreamTask:
         try:
             if self._iterator is None:
                 self._iterator = self._start()
-            step = next(self._iterator, None)
+            step = next(self._iterator, END)
         except Exception as error:
             if not isinstance(error, ValueError):
                 log.exception("imagining failed", model=job.model.name)
@@ -167,15 +180,17 @@ class StreamTask:
         took = time.perf_counter() - began
         self._spent += took
         metrics.phase("imagine", took)
+        if step is None:  # a pause within a long search, so that others get their turn
+            return False
         job.loop.call_soon_threadsafe(job.steps.put_nowait, step)
-        if step is None:
+        if step is END:
             job.loop.call_soon_threadsafe(settle, job.future, None)
-        return step is None
+        return step is END
 
     def _start(self) -> Any:
         job, agent, slots = self._job, self._job.model.agent, self._job.model.slots
         state = slots.layout.unpack(slots.gather([job.slot]))
-        keys = torch.tensor([signed(job.key)], dtype=torch.long, device=agent.device)
+        keys = torch.tensor([job.key], dtype=torch.long, device=agent.device)
         if job.observation is not None:
             state = agent.observe(
                 state,
@@ -216,9 +231,7 @@ class CallTask:
         return True
 
 
-def observe_batch(
-    model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics
-) -> tuple[list[PlanTask], int]:
+def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) -> tuple[list[PlanTask], int]:
     """Update the beliefs of a batch of sessions of one model and start a plan for each group of equal settings.
 
     Returns:
@@ -243,7 +256,8 @@ def observe_batch(
     groups: dict[Any, list[int]] = defaultdict(list)
     for row, job in enumerate(jobs):
         job.degraded = job.degradable and job.deadline is not None and job.deadline <= started
-        groups[job.settings].append(row)
+        # Those with a deadline plan apart: it may cut the high-level search short, which is nobody else's business.
+        groups[job.settings, job.deadline is None].append(row)
     plans, failed = [], 0
     for rows in groups.values():
         members = [jobs[row] for row in rows]
@@ -277,7 +291,7 @@ def observe(model: HostedModel, jobs: Sequence[ActJob]) -> tuple[Any, float]:
         is_first=torch.tensor([job.is_first for job in jobs], device=device),
         executed_action=executed_action,
         executed=executed,
-        keys=torch.tensor([signed(job.key) for job in jobs], dtype=torch.long, device=device),
+        keys=torch.tensor([job.key for job in jobs], dtype=torch.long, device=device),
     )
     synchronise(device)
     return state, 1e3 * (time.perf_counter() - began)
@@ -291,10 +305,14 @@ def collate(observations: Sequence[Observation], device: Any) -> Any:
     return torch.from_numpy(np.stack(observations)).to(device)  # type: ignore[arg-type]
 
 
-def signed(key: int) -> int:
-    """A 64-bit key as torch holds it: int64, wrapped."""
-    key &= 2**64 - 1
-    return key - 2**64 if key >= 2**63 else key
+def share_done(budget: Mapping[str, Any]) -> float:
+    """The share of the asked search that was made, 0 to 1."""
+    shares = [
+        min(1.0, budget[f"{what}_done"] / budget[f"{what}_asked"])
+        for what in ("iterations", "simulations")
+        if budget.get(f"{what}_asked")
+    ]
+    return sum(shares) / len(shares) if shares else 1.0
 
 
 def synchronise(device: Any) -> None:

@@ -1,0 +1,168 @@
+"""The HTTP face: a FastAPI application around a ``PlanningService``."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.core import PlanningService
+from service.openapi import DESCRIPTION, describe
+from service.protocol.errors import FieldError, ProblemError, invalid_fields
+from service.routes import acting, health, imagining, models, operations, sessions
+from service.security import Keys
+from service.telemetry import Tracing
+from service.wire import problem_response
+
+log = structlog.get_logger("thick.http")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OPEN = ("/health/", "/v2/health/", "/docs", "/openapi.json")
+"""paths that need no key"""
+
+
+def create_app(service: PlanningService, *, tracing: Tracing | None = None) -> FastAPI:
+    """The application. It does not start or stop the service."""
+    app = FastAPI(
+        title="THICK planning service",
+        description=DESCRIPTION,
+        version="1",
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.tracing = tracing or Tracing(service.settings)
+    for module in (models, sessions, acting, imagining, health, operations):
+        app.include_router(module.router)
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_middleware(Gate, service=service, keys=Keys(service.settings), tracing=app.state.tracing)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return app
+
+
+class Gate:
+    """Around every request: its id, its key, its time; and no traceback ever reaches a client."""
+
+    def __init__(self, app: ASGIApp, *, service: PlanningService, keys: Keys, tracing: Tracing) -> None:
+        self._app = app
+        self._service = service
+        self._keys = keys
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        arrived = time.monotonic()
+        headers = Headers(scope=scope)
+        sent_id = headers.get("x-request-id", "")
+        request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
+        scope.setdefault("state", {}).update(arrived=arrived, request_id=request_id)
+        status = 0
+
+        async def reply(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            with self._tracing.request(f"{scope['method']} {scope['path']}", headers, {}):
+                try:
+                    scope["state"]["role"] = self._role(scope, headers)
+                    await self._app(scope, receive, reply)
+                except ProblemError as problem:
+                    await self._answer(problem, scope, receive, reply, request_id, started=bool(status))
+        except Exception as error:
+            if _is_disconnect(error):
+                status = status or 499
+            else:
+                log.exception("request failed", path=scope["path"])
+                failure = ProblemError(
+                    "internal", "the service failed; its log has the reason under the request_id"
+                )
+                await self._answer(failure, scope, receive, reply, request_id, started=bool(status))
+        finally:
+            self._record(scope, status, time.monotonic() - arrived)
+
+    def _role(self, scope: Scope, headers: Headers) -> Any:
+        path = scope["path"]
+        if path.startswith(_OPEN) or (path == "/metrics" and self._service.settings.public_metrics):
+            return self._keys.anonymous
+        return self._keys.role(headers.get("authorization"))
+
+    async def _answer(
+        self,
+        problem: ProblemError,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        *,
+        started: bool,
+    ) -> None:
+        if not started:
+            response = problem_response(problem, scope["path"], request_id=request_id)
+            await response(scope, receive, send)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._service.metrics.request(route, status or 499, seconds)
+        if self._service.settings.access_log:
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status or 499,
+                ms=round(1e3 * seconds, 2),
+            )
+
+
+def _is_disconnect(error: Exception) -> bool:
+    """Whether the client went away while it was being answered: not our failure."""
+    return type(error).__name__ in ("ClientDisconnect", "ClientDisconnected") or isinstance(error, OSError)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return problem_response(error, request.url.path, request_id=request.state.request_id)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "")
+        problem = ProblemError(
+            "method_not_allowed", f"{request.method} {path}: allowed are {allow}", allow=allow
+        )
+    elif error.status_code == 404:
+        problem = ProblemError("not_found", f"{request.method} {path}: there is no such path; see /docs")
+    else:
+        problem = ProblemError("invalid_request", str(error.detail))
+    return problem_response(problem, path)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    """Wrong path or query parameters."""
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        FieldError(".".join(str(part) for part in item["loc"][1:]), str(item["msg"]))
+        for item in error.errors()
+    ]
+    return problem_response(invalid_fields(fields), request.url.path)

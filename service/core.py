@@ -1,0 +1,430 @@
+"""The service without a transport: what HTTP, gRPC and WebSocket call.
+
+Methods take decoded bodies (plain dicts, arrays in their wire form or as numpy) and return plain dicts with numpy
+arrays in them; whatever cannot be done is a ``ProblemError``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+import torch
+
+from service import snapshots
+from service.acting import Acting, Clock, check_act, planner_settings, session_settings
+from service.engine import Engine
+from service.imagining import Imagination, Imagining
+from service.journal import Journal
+from service.metrics import Metrics
+from service.protocol.errors import ProblemError
+from service.protocol.requests import (
+    Act,
+    ActOnce,
+    CreateSession,
+    Fork,
+    Imagine,
+    ImagineOnce,
+    Planner,
+    check_limits,
+    parse,
+)
+from service.repository import Hosted, ModelRepository
+from service.sessions import Session, SessionTable
+from service.settings import Settings
+from service.store import SessionStore, open_store
+
+log = structlog.get_logger("thick.service")
+
+SWEEP_S = 1.0
+"""seconds between looks for expired sessions"""
+
+
+class PlanningService:
+    """Everything the service can do.
+
+    Args:
+        settings: of the operator.
+        store: an open session store.
+        load_agent: how to read a model, in place of ``thick.agent.Agent.load``.
+    """
+
+    def __init__(
+        self, settings: Settings, store: SessionStore, *, load_agent: Callable[..., Any] | None = None
+    ) -> None:
+        self.settings = settings
+        self.limits = settings.limits
+        self.metrics = Metrics()
+        self.engine = Engine(
+            metrics=self.metrics,
+            max_batch=settings.max_batch,
+            queue_limit=settings.queue_limit,
+            batch_wait_s=settings.batch_wait_ms / 1e3,
+            threads=settings.threads,
+        )
+        self.repository = ModelRepository(
+            settings.models,
+            engine=self.engine,
+            metrics=self.metrics,
+            device=settings.device,
+            precision=settings.precision,
+            load=settings.load_versions,
+            load_agent=load_agent,
+        )
+        self.sessions = SessionTable(self.repository, limit=settings.max_sessions)
+        self.journal = Journal(self.sessions, store, self.engine, self.metrics)
+        self.acting = Acting(
+            engine=self.engine,
+            journal=self.journal,
+            metrics=self.metrics,
+            limits=self.limits,
+            degrade=settings.degrade,
+        )
+        self.imagining = Imagining(engine=self.engine, limits=self.limits)
+        self.draining = False
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._chores: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def create(
+        cls, settings: Settings, *, load_agent: Callable[..., Any] | None = None
+    ) -> PlanningService:
+        """A service with its store open, not started yet.
+
+        Raises:
+            SettingsError: the store cannot be used.
+        """
+        return cls(settings, await open_store(settings), load_agent=load_agent)
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the worker, take up stored sessions, and begin loading models; ``ready`` says when they are."""
+        self.engine.start()
+        restored = await self.journal.adopt_all()
+        if restored:
+            log.info("sessions restored", sessions=restored)
+        needed = {(session.model, session.version) for session in self.sessions.all()}
+        self._chores.append(asyncio.create_task(self.repository.start(needed)))
+        self._chores.append(asyncio.create_task(self._sweep_forever()))
+        if self.settings.watch_s:
+            self._chores.append(asyncio.create_task(self._watch_forever()))
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take no more work and wait for what is running; False if that took too long."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+                while self.acting.running:
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            log.warning("stopping although requests still run", active=self._active)
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End the worker and close the store."""
+        self.draining = True
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self.engine.stop()
+        await self.journal.store.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be answered: models loaded and warm, and not shutting down."""
+        return self.repository.ready and not self.draining
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Around every request that shutting down waits for.
+
+        Raises:
+            ProblemError: ``draining``.
+        """
+        if self.draining:
+            raise ProblemError("draining", "the server is shutting down; ask another one", retry_after=5.0)
+        self._active += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._active -= 1
+            if not self._active:
+                self._idle.set()
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self.journal.sweep()
+            except Exception:
+                log.exception("looking for expired sessions failed")
+
+    async def _watch_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.watch_s)
+            try:
+                await self.repository.refresh()
+            except Exception:
+                log.exception("looking for new models failed")
+
+    # -- models ----------------------------------------------------------------------------------------------
+
+    def list_models(self) -> dict[str, Any]:
+        """``GET /v1/models``"""
+        return {"models": [hosted.summary() for hosted in self.repository.all()]}
+
+    def get_model(self, name: str, version: str | None = None) -> dict[str, Any]:
+        """``GET /v1/models/{name}``"""
+        return self.repository.get(name, version).detail(self.repository.versions(name))
+
+    async def load_model(self, name: str, version: str | None = None) -> dict[str, Any]:
+        """``POST /v1/models/{name}/load``; the transport has checked the admin key."""
+        hosted = await self.repository.load(name, version)
+        return hosted.detail(self.repository.versions(name))
+
+    def unload_model(self, name: str, version: str | None = None) -> dict[str, Any]:
+        """``POST /v1/models/{name}/unload``; the transport has checked the admin key."""
+        changed = self.repository.unload(name, version)
+        return changed[-1].detail(self.repository.versions(name))
+
+    # -- sessions --------------------------------------------------------------------------------------------
+
+    async def create_session(self, tree: Any) -> dict[str, Any]:
+        """``POST /v1/sessions``"""
+        body = parse(CreateSession, tree)
+        check_limits(body, self.limits)
+        with self.sessions.room():
+            session = self._new_session(body.model, body.version, body.seed, body.planner, body.ttl_s)
+            await self._keep_new(session)
+        return session.view()
+
+    async def restore_session(self, raw: bytes) -> dict[str, Any]:
+        """``POST /v1/sessions`` with an exported belief."""
+        snapshot = snapshots.parse(raw)
+        hosted = self.repository.for_new_session(snapshot.model, snapshot.version)
+        if hosted.weights != snapshot.weights:
+            raise ProblemError(
+                "invalid_belief",
+                f"the belief is of other weights than model {hosted.name!r} version {hosted.version!r} has here",
+            )
+        settings = planner_settings(hosted, snapshot.planner)
+        row = snapshots.row_of(snapshot, hosted.layout)
+        with self.sessions.room():
+            session = self.sessions.new(
+                hosted,
+                seed=snapshot.seed,
+                planner=snapshot.planner,
+                settings=settings,
+                deadline_ms=snapshot.deadline_ms,
+                ttl_s=min(snapshot.ttl_s, self.limits.ttl_s),
+                step=snapshot.step,
+                first=snapshot.first,
+            )
+            packed = torch.frombuffer(bytearray(row), dtype=torch.uint8).reshape(1, -1)
+            (session.slot,) = await self.engine.call(lambda: hosted.slots.put(packed))
+            await self._keep_new(session, state=row)
+        return session.view()
+
+    async def list_sessions(self) -> dict[str, Any]:
+        """``GET /v1/sessions``"""
+        if self.journal.store.shared:
+            await self.journal.adopt_all()
+        for session in self.sessions.all():
+            self._attach_if_loaded(session)
+        return {"sessions": [session.view() for session in self.sessions.all()]}
+
+    async def get_session(self, session_id: str) -> dict[str, Any]:
+        """``GET /v1/sessions/{id}``"""
+        session = await self.journal.find(session_id)
+        self._attach_if_loaded(session)
+        if self.journal.store.shared:
+            async with session.turn():
+                await self.journal.current(session)
+        return session.view()
+
+    async def delete_session(self, session_id: str) -> None:
+        """``DELETE /v1/sessions/{id}``; waits for an act that is running."""
+        session = await self.journal.find(session_id)
+        async with session.turn():
+            await self.journal.delete(session)
+
+    async def reset_session(self, session_id: str) -> dict[str, Any]:
+        """``POST /v1/sessions/{id}/reset``"""
+        session = await self.journal.find(session_id)
+        async with session.turn():
+            await self.journal.current(session)
+            hosted = session.hosted
+            assert hosted is not None
+            slot = hosted.slots.retain(hosted.initial_slot)
+            try:
+                await self.journal.write(
+                    session, state=None, slot=slot, step=0, first=True, digest=None, answer=None
+                )
+            except BaseException:
+                hosted.slots.release(slot)
+                raise
+            return session.view()
+
+    async def fork_session(self, session_id: str, tree: Any) -> dict[str, Any]:
+        """``POST /v1/sessions/{id}/fork``"""
+        body = parse(Fork, tree)
+        parent = await self.journal.find(session_id)
+        with self.sessions.room():
+            async with parent.turn():
+                await self.journal.current(parent)
+                hosted = parent.hosted
+                assert hosted is not None and parent.slot is not None
+                planner = parent.planner
+                if body.seed is not None:  # the fork's own seed stands above one in the parent's planner
+                    planner = {key: value for key, value in planner.items() if key != "seed"}
+                session = self.sessions.new(
+                    hosted,
+                    seed=parent.seed if body.seed is None else body.seed,
+                    planner=planner,
+                    settings=planner_settings(hosted, planner),
+                    deadline_ms=parent.deadline_ms,
+                    ttl_s=parent.ttl_s,
+                    step=parent.step,
+                    first=parent.first,
+                )
+                session.slot = hosted.slots.retain(parent.slot)
+                state = await self.journal.state(parent) if self.journal.store.durable else None
+            await self._keep_new(session, state=state)
+        return session.view()
+
+    async def export_belief(self, session_id: str) -> bytes:
+        """``GET /v1/sessions/{id}/belief``"""
+        session = await self.journal.find(session_id)
+        async with session.turn():
+            await self.journal.current(session)
+            assert session.hosted is not None
+            return snapshots.export(session, session.hosted.layout, await self.journal.state(session))
+
+    def _new_session(
+        self, model: str, version: str | None, seed: int | None, planner: Planner | None, ttl_s: float | None
+    ) -> Session:
+        hosted = self.repository.for_new_session(model, version)
+        overrides = planner.settings() if planner else {}
+        settings = planner_settings(hosted, overrides)
+        session = self.sessions.new(
+            hosted,
+            seed=seed,
+            planner=overrides,
+            settings=settings,
+            deadline_ms=float(planner.deadline_ms) if planner and planner.deadline_ms else None,
+            ttl_s=float(self.settings.session_ttl_s if ttl_s is None else ttl_s),
+        )
+        session.slot = hosted.slots.retain(hosted.initial_slot)
+        return session
+
+    async def _keep_new(self, session: Session, state: bytes | None = None) -> None:
+        """Store and list a new session; if that fails, it never was."""
+        try:
+            await self.journal.write(session, state=state)
+        except BaseException:
+            self.sessions.drop_state(session)
+            raise
+
+    def _attach_if_loaded(self, session: Session) -> None:
+        with contextlib.suppress(ProblemError):  # shown without spaces until its model is loaded
+            self.sessions.attach(session)
+
+    # -- act and imagine -------------------------------------------------------------------------------------
+
+    async def act(self, session_id: str, tree: Any, clock: Clock) -> dict[str, Any]:
+        """``POST /v1/sessions/{id}/act``"""
+        body = parse(Act, tree)
+        check_limits(body, self.limits)
+        session = await self.journal.find(session_id)
+        return await self.acting.act(session, body, clock)
+
+    async def act_once(self, tree: Any, clock: Clock) -> dict[str, Any]:
+        """``POST /v1/act``; a session that is created for it exists only if it was answered."""
+        body = parse(ActOnce, tree)
+        check_limits(body, self.limits)
+        if body.session_id is not None:
+            session = await self.journal.find(body.session_id)
+            if body.model is not None and body.model != session.model:
+                raise ProblemError(
+                    "conflict",
+                    f"session {body.session_id!r} is of model {session.model!r}, not {body.model!r}",
+                )
+            return await self.acting.act(session, body, clock)
+        model = self._only_model() if body.model is None else body.model
+        with self.sessions.room():
+            planner = body.planner
+            session = self._new_session(model, body.version, body.seed, planner, body.ttl_s)
+            try:
+                return await self.acting.act(session, body, clock)
+            finally:
+                if not session.listed:
+                    self.sessions.drop_state(session)
+
+    def _only_model(self) -> str:
+        """The model of a request that names none, where there is no choice."""
+        names = sorted({hosted.name for hosted in self.repository.all()})
+        if len(names) == 1:
+            return names[0]
+        from service.protocol.errors import invalid
+
+        raise invalid("model", f"is missing, and so is session_id; models here: {', '.join(names) or 'none'}")
+
+    async def imagine(self, session_id: str, tree: Any) -> Imagination:
+        """``POST /v1/sessions/{id}/imagine``; never changes the session."""
+        body = parse(Imagine, tree)
+        check_limits(body, self.limits)
+        session = await self.journal.find(session_id)
+        async with session.turn():
+            await self.journal.current(session)
+            hosted = session.hosted
+            assert hosted is not None and session.slot is not None
+            slot = hosted.slots.retain(session.slot)
+            settings, seed = session_settings(session, hosted, body.planner)
+            step = session.step
+        return await self.imagining.start(
+            hosted, slot, body, settings=settings, seed=seed if body.seed is None else body.seed, step=step
+        )
+
+    async def imagine_once(self, tree: Any) -> Imagination:
+        """``POST /v1/imagine``: from an observation, without a session."""
+        body = parse(ImagineOnce, tree)
+        check_limits(body, self.limits)
+        hosted = self.repository.for_new_session(body.model, body.version)
+        observation = check_act(hosted, Act(observation=body.observation), self.limits)["observation"]
+        settings = planner_settings(hosted, body.planner.settings() if body.planner else {})
+        seed = body.seed if body.seed is not None else settings.seed or 0
+        slot = hosted.slots.retain(hosted.initial_slot)
+        return await self.imagining.start(
+            hosted, slot, body, settings=settings, seed=seed, step=0, observation=observation
+        )
+
+    # -- watching --------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """``GET /v1/stats``"""
+        return {
+            **self.metrics.summary(),
+            "sessions": len(self.sessions),
+            "queue_depth": self.engine.depth,
+            "draining": self.draining,
+            "models": [
+                {
+                    **hosted.summary(),
+                    "sessions": hosted.sessions,
+                    "slots": hosted.slots.used if hosted.loaded else 0,
+                }
+                for hosted in self.repository.all()
+            ],
+        }
+
+
+__all__ = ["Clock", "Hosted", "Imagination", "PlanningService"]

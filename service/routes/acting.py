@@ -1,0 +1,65 @@
+"""``act``: the request that the service is for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.core import Clock
+from service.openapi import documented
+from service.protocol.requests import Act, ActOnce
+from service.protocol.responses import ActResponse
+from service.routes.common import body_of, name_session, service_of, while_connected
+from service.wire import body_type, respond_act
+
+router = APIRouter(prefix="/v1", tags=["act"])
+_PROBLEMS = (404, 406, 408, 409, 410, 413, 415, 422, 429, 504)
+
+
+@router.post(
+    "/sessions/{session_id}/act",
+    **documented(
+        summary="Observe, plan, act: exactly once a step", body=Act, answer=ActResponse, problems=_PROBLEMS
+    ),
+)
+async def act(request: Request, session_id: str) -> Response:
+    name_session(session_id)
+    service = service_of(request)
+    return await _answer(request, lambda tree, clock: service.act(session_id, tree, clock))
+
+
+@router.post(
+    "/act",
+    **documented(
+        summary="Act in one call; creates the session where none is named",
+        body=ActOnce,
+        answer=ActResponse,
+        problems=_PROBLEMS,
+    ),
+)
+async def act_once(request: Request) -> Response:
+    service = service_of(request)
+    return await _answer(request, service.act_once)
+
+
+async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[dict[str, Any]]]) -> Response:
+    service = service_of(request)
+    with service.working():
+        kind = body_type(request)
+        tree, decode_s = await body_of(request)
+        clock = Clock(request.state.arrived, decode_s)
+
+        async def run() -> dict[str, Any]:
+            return await act(tree, clock)
+
+        answer = await while_connected(request, run())
+        timing = answer.get("timing")
+        response, encode_s = respond_act(answer, kind, arrived=clock.arrived)
+        service.metrics.phase("decode", decode_s)
+        service.metrics.phase("encode", encode_s)
+        if timing is not None:
+            request.app.state.tracing.phases({**timing, "encode_ms": 1e3 * encode_s})
+        return response

@@ -1,0 +1,77 @@
+"""``/v1/models``"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.openapi import documented
+from service.protocol.errors import invalid
+from service.protocol.responses import ModelDetail, ModelList
+from service.routes.common import body_of, service_of
+from service.security import require_admin
+from service.wire import body_type, respond
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("", **documented(summary="Models and their state", answer=ModelList, problems=[406]))
+async def list_models(request: Request) -> Response:
+    return respond(service_of(request).list_models(), body_type(request))
+
+
+@router.get(
+    "/{name}",
+    **documented(summary="One model: spaces, planner, provenance", answer=ModelDetail, problems=[404, 406]),
+)
+async def get_model(request: Request, name: str) -> Response:
+    return respond(
+        service_of(request).get_model(name, request.query_params.get("version")), body_type(request)
+    )
+
+
+@router.post(
+    "/{name}/load",
+    **documented(
+        summary="Load a version (admin)", answer=ModelDetail, problems=[404, 406, 408, 409, 413, 415, 422]
+    ),
+)
+async def load_model(request: Request, name: str) -> Response:
+    service = service_of(request)
+    _admin_only(request)
+    with service.working():
+        return respond(await service.load_model(name, await _version(request)), body_type(request))
+
+
+@router.post(
+    "/{name}/unload",
+    **documented(
+        summary="Take no new sessions on a version (admin)",
+        answer=ModelDetail,
+        problems=[404, 406, 408, 409, 413, 415, 422],
+    ),
+)
+async def unload_model(request: Request, name: str) -> Response:
+    service = service_of(request)
+    _admin_only(request)
+    with service.working():
+        return respond(service.unload_model(name, await _version(request)), body_type(request))
+
+
+def _admin_only(request: Request) -> None:
+    sent = bool(request.headers.get("authorization"))
+    require_admin(request.state.role, service_of(request).settings, key_sent=sent)
+
+
+async def _version(request: Request) -> str | None:
+    """``{"version"?}``"""
+    tree: Any
+    tree, _ = await body_of(request, optional=True)
+    if not isinstance(tree, dict) or not set(tree) <= {"version"}:
+        raise invalid("body", 'expected an object such as {"version": "2"}, or nothing')
+    version = tree.get("version")
+    if version is not None and not isinstance(version, str):
+        raise invalid("version", "expected text")
+    return version

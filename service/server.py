@@ -1,0 +1,180 @@
+"""The process: sockets, signals, and the order in which things start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+
+from service.app import create_app
+from service.core import PlanningService
+from service.settings import Settings, SettingsError
+from service.telemetry import Tracing, configure_logging
+
+log = structlog.get_logger("thick.server")
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+"""idle connections are kept this long: longer than the 60 s of most proxies, so that they close first"""
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal; 0 after an orderly end.
+
+    Raises:
+        SettingsError: something the operator set cannot be used.
+    """
+    configure_logging(settings)
+    check(settings)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(settings))
+
+
+def check(settings: Settings) -> None:
+    """What can be known to be wrong before anything starts.
+
+    Raises:
+        SettingsError: the message says what to change.
+    """
+    if not settings.models.is_dir():
+        raise SettingsError(
+            f"--models {settings.models}: there is no such folder; it holds NAME/VERSION entries"
+        )
+    if settings.backend != "torch":
+        raise SettingsError(f"--backend {settings.backend}: this build runs models with torch only")
+    if settings.device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise SettingsError(f"--device {settings.device}: torch sees no GPU here; leave it at cpu")
+    for name in ("tls_cert", "tls_key"):
+        path = getattr(settings, name)
+        if path is not None and not os.access(path, os.R_OK):
+            raise SettingsError(f"--{name.replace('_', '-')} {path}: cannot be read")
+
+
+async def serve(settings: Settings) -> int:
+    """The whole life of the server."""
+    began = time.monotonic()
+    listener = listen(settings.host, settings.port, "--port")
+    service = await PlanningService.create(settings)
+    tracing = Tracing(settings)
+    await service.start()
+    server = _Server(_uvicorn(settings, create_app(service, tracing=tracing)))
+    stopping = _Stopping(service, server)
+    stopping.install()
+    scheme = "https" if settings.tls_cert else "http"
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    log.info(
+        "listening",
+        url=f"{scheme}://{shown}:{port}",
+        docs=f"{scheme}://{shown}:{port}/docs",
+        models=str(settings.models),
+        seconds=round(time.monotonic() - began, 2),
+    )
+    announcing = asyncio.create_task(_announce(service, began))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcing.cancel()
+        orderly = await service.drain(settings.drain_s)
+        kept = len(service.sessions) if service.journal.store.durable else 0
+        await service.stop()
+        tracing.shutdown()
+        log.info("stopped", sessions_kept=kept, orderly=orderly)
+    return 0
+
+
+def listen(host: str, port: int, flag: str) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        SettingsError: the address cannot be used.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); choose another {flag}"
+        ) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+def _uvicorn(settings: Settings, app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: uvicorn would raise them again at the end, and the exit code be theirs."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Stopping:
+    """The first signal drains, the second ends the process at once."""
+
+    def __init__(self, service: PlanningService, server: uvicorn.Server) -> None:
+        self._service = service
+        self._server = server
+        self._asked = False
+
+    def install(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: int) -> None:
+        if self._asked:
+            # Whatever was answered is in the store already; what runs is given up.
+            log.warning("stopping at once")
+            os._exit(128 + number)
+        self._asked = True
+        log.info("draining", signal=signal.Signals(number).name, advice="signal again to stop at once")
+        self._service.draining = True
+        self._server.should_exit = True
+
+
+async def _announce(service: PlanningService, began: float) -> None:
+    """One line when requests can be answered."""
+    while not service.ready:
+        await asyncio.sleep(0.02)
+    ready = [
+        f"{hosted.name}/{hosted.version}" for hosted in service.repository.all() if hosted.state == "ready"
+    ]
+    log.info("ready", models=ready, seconds=round(time.monotonic() - began, 2))
+
+
+def _loop_factory() -> object:
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,77 @@
+"""What happens between reading a model and calling it ready: slots are made, and every path is walked once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from service.protocol.spaces import Space
+from service.slots import Layout, SlotTable
+from service.tasks import collate, synchronise
+
+if TYPE_CHECKING:
+    from service.engine import Engine
+    from service.repository import Hosted
+
+SLICES = 3
+"""slices of each kind of plan that are run"""
+
+
+async def prepare(hosted: Hosted, agent: Any, engine: Engine) -> None:
+    """Give a model its slots and run an observation and some slices of each kind of plan, so that the first client
+    pays for no lazy initialisation. Each slice is a call of its own: other models' requests go in between."""
+
+    def make() -> None:
+        state = agent.initial(1)
+        hosted.layout = Layout(state)
+        hosted.slots = SlotTable(hosted.layout, agent.device)
+        (hosted.initial_slot,) = hosted.slots.put(hosted.layout.pack(state))
+
+    await engine.call(make)
+    assert hosted.observation_space is not None
+    rng = np.random.default_rng(0)
+    for method in ("policy", "flat", "hierarchical"):
+        if not agent.has(method):
+            continue
+        settings = agent.settings({"method": method, "seed": None})
+        for batch in (1, 2):
+            observation = collate([sample(hosted.observation_space, rng) for _ in range(batch)], agent.device)
+            keys = torch.arange(batch, device=agent.device)
+            first = torch.ones(batch, dtype=torch.bool, device=agent.device)
+
+            def begin(
+                o: Any = observation, k: Any = keys, f: Any = first, s: Any = settings, b: int = batch
+            ) -> Any:
+                state = agent.initial(b)
+                state = agent.observe(state, o, is_first=f, executed_action=None, executed=None, keys=k)
+                return agent.plan(state, s, keys=k)
+
+            planning = await engine.call(begin)
+            for index in range(SLICES):
+                if not planning.done:
+                    await engine.call(
+                        lambda p=planning, s=settings, b=batch, i=index: timed(engine, hosted, p, s, b, i)
+                    )
+            output = await engine.call(planning.result)
+            await engine.call(lambda out=output: (out.info(0), agent.decode_action(out.action)))
+    hosted.agent = agent
+
+
+def timed(engine: Engine, hosted: Hosted, planning: Any, settings: Any, batch: int, index: int) -> None:
+    """One slice, from which the engine learns what a slice costs; on the worker."""
+    began = time.perf_counter()
+    planning.step()
+    synchronise(hosted.slots.device)
+    if index:  # the first pays for lazy initialisation
+        engine.costs.slice_took(hosted, settings, batch, index, time.perf_counter() - began)
+
+
+def sample(space: Space, rng: np.random.Generator) -> Any:
+    """A random observation of a space."""
+    drawn = space.sample(rng)
+    if isinstance(drawn, dict):
+        return {key: np.asarray(value) for key, value in drawn.items()}
+    return np.asarray(drawn)

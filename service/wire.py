@@ -1,0 +1,134 @@
+"""HTTP bodies in and out: media types by ``Content-Type`` and ``Accept``, sizes and times bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service.protocol import media
+from service.protocol.bodies import decode_body, encode_body, to_wire
+from service.protocol.errors import ProblemError
+from service.protocol.limits import Limits
+
+
+async def read_raw(request: Request, *, most: int, timeout_s: float) -> bytes:
+    """The whole body.
+
+    Raises:
+        ProblemError: ``body_too_large`` (from the announced length, before it is read), ``request_timeout``,
+            ``cancelled``.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise ProblemError(
+            "body_too_large", f"a body has at most {most} bytes here, this one {int(announced)}"
+        )
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise ProblemError("body_too_large", f"a body has at most {most} bytes here")
+                parts.append(part)
+    except TimeoutError as error:
+        raise ProblemError(
+            "request_timeout", f"{size} bytes came in {timeout_s:g} s; the body must arrive in that time"
+        ) from error
+    except ClientDisconnect as error:
+        raise ProblemError("cancelled", "the client closed the connection while it was sending") from error
+    return b"".join(parts)
+
+
+async def read_body(
+    request: Request, limits: Limits, *, timeout_s: float, optional: bool = False
+) -> tuple[Any, float]:
+    """The tree of a JSON or msgpack body, and the seconds spent on decoding it.
+
+    Args:
+        optional: an empty body counts as an empty object.
+
+    Raises:
+        ProblemError: ``unsupported_media_type``, ``body_too_large``, ``request_timeout``, ``malformed_body``.
+    """
+    kind = request.headers.get("content-type")
+    if kind and media.essence(kind) not in media.BODY_TYPES:
+        raise ProblemError(
+            "unsupported_media_type",
+            f"Content-Type: expected {media.JSON} or {media.MSGPACK}, got {kind[:80]}",
+        )
+    raw = await read_raw(request, most=limits.body_bytes, timeout_s=timeout_s)
+    if optional and not raw:
+        return {}, 0.0
+    began = time.perf_counter()
+    tree = decode_body(raw, kind, limits)
+    return tree, time.perf_counter() - began
+
+
+def body_type(request: Request) -> str:
+    """The media type that the answer's body gets: what ``Accept`` prefers, else the type of the request's body.
+
+    Raises:
+        ProblemError: ``not_acceptable``.
+    """
+    return accepted(request, media.BODY_TYPES)
+
+
+def accepted(request: Request, offered: tuple[str, ...]) -> str:
+    """The one of the offered media types that the client prefers.
+
+    Raises:
+        ProblemError: ``not_acceptable``.
+    """
+    sent = media.essence(request.headers.get("content-type"))
+    default = sent if sent in media.BODY_TYPES else media.JSON
+    chosen = media.negotiate(request.headers.get("accept"), offered, default=default)
+    if chosen is None:
+        raise ProblemError(
+            "not_acceptable",
+            f"Accept: {str(request.headers.get('accept'))[:120]}: this resource answers {', '.join(offered)}",
+        )
+    return chosen
+
+
+def respond(tree: Any, kind: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer with a body."""
+    return Response(encode_body(tree, kind), status, headers, media_type=kind)
+
+
+def respond_act(
+    answer: dict[str, Any], kind: str, *, arrived: float, status: int = 200
+) -> tuple[Response, float]:
+    """The answer to an act, whose timing includes its own encoding; and the seconds that took."""
+    began = time.perf_counter()
+    timing = answer.pop("timing", None)
+    wire = to_wire(answer, binary=kind == media.MSGPACK)
+    if timing is not None:
+        if not answer["replayed"]:
+            timing = {
+                **timing,
+                "encode_ms": 1e3 * (time.perf_counter() - began),
+                "total_ms": 1e3 * (time.monotonic() - arrived),
+            }
+        wire["timing"] = {name: round(value, 3) for name, value in timing.items()}
+    response = respond(wire, kind, status=status)
+    return response, time.perf_counter() - began
+
+
+def problem_response(problem: ProblemError, instance: str, *, request_id: str = "") -> Response:
+    """An error as RFC 9457 has it; always JSON, whatever the client accepts."""
+    headers = {}
+    if problem.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(problem.retry_after)))
+    if problem.status == 401:
+        headers["www-authenticate"] = 'Bearer realm="thick"'
+    if problem.status == 405 and "allow" in problem.extra:
+        headers["allow"] = str(problem.extra["allow"])
+    if request_id and problem.status >= 500:
+        problem.extra.setdefault("request_id", request_id)
+    return Response(problem.to_json(instance), problem.status, headers, media_type=media.PROBLEM_JSON)
