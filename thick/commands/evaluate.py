@@ -57,8 +57,9 @@ def run(argv: list[str]) -> int:
             name, _, value = item.partition("=")
             changes[name] = yaml.safe_load(value)
         settings = {
-            name: agent.planner.updated({**changes, "method": name})
+            name: agent.settings({**changes, "method": name})
             for name in ("hierarchical", "flat", "policy")
+            if agent.has(name)
         }
     except (ValueError, FileNotFoundError) as error:
         print(f"thick evaluate: {error}", file=sys.stderr)

@@ -11,7 +11,7 @@ import torch
 
 from thick.agent import Agent
 from thick.data.collect import encode_actions, sample_action, stack_observations
-from thick.planning.settings import PlannerSettings, session_key
+from thick.planning.settings import session_key
 from thick.training.config import TrainConfig
 from thick.training.learner import Learner
 
@@ -29,7 +29,6 @@ class AgentPolicy:
 
     def __init__(self, learner: Learner, config: TrainConfig, *, refresh: int = 25) -> None:
         self._learner, self._config, self._refresh = learner, config, refresh
-        self._settings = PlannerSettings().updated(config.planner).updated(config.data.planner)
         self._rng = np.random.default_rng([config.seed, 77])
         self._agent: Agent | None = None
         self._state: Any = None
@@ -41,6 +40,7 @@ class AgentPolicy:
         space = envs[0].action_space
         if self._steps % self._refresh == 0 or self._agent is None:
             self._agent = self._learner.agent(self._config.planner)
+            self._settings = self._agent.settings(self._config.data.planner)
         if self._state is None:
             self._state = self._agent.initial(len(envs))
         keys = torch.tensor(

@@ -68,6 +68,13 @@ class OptimizerConfig:
     """share of every weight that is lost in a step"""
     warmup: int = 0
     """updates over which the learning rates rise from zero"""
+    decay: float = 1.0
+    """share of the learning rates that is left at the end of the run, falling linearly"""
+
+    def rate(self, lr: float, update: int, updates: int) -> float:
+        """A learning rate at an update of a run of ``updates``."""
+        rising = min(1.0, (update + 1) / max(self.warmup, 1))
+        return lr * rising * (1 - (1 - self.decay) * min(update / max(updates, 1), 1.0))
 
 
 @dataclass(frozen=True)

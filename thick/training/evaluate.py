@@ -82,10 +82,11 @@ def evaluate_agent(
 
 def evaluate_learner(learner: Learner, config: TrainConfig) -> dict[str, Any]:
     """A short evaluation during training, without the list of episodes."""
+    agent = learner.agent(config.planner)
     result = evaluate_agent(
-        learner.agent(config.planner),
+        agent,
         config.env,
-        settings=PlannerSettings().updated(config.planner),
+        settings=agent.planner,
         episodes=config.evaluation.episodes,
         seed=100_000,
         max_steps=config.evaluation.max_steps,

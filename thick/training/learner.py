@@ -109,7 +109,7 @@ class Learner:
         optimizer, parameters, lr = self._groups[name]
         options = self.config.optimizer
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (self.updates + 1) / max(options.warmup, 1))
+            group["lr"] = options.rate(lr, self.updates, self.config.updates)
         optimizer.zero_grad(set_to_none=True)
         # Only this group's parameters receive gradients: imagination also reaches the world model's weights.
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
