@@ -1,7 +1,7 @@
 """One act, from a checked body to an answer: the session's turn, the engine, the store.
 
-Nothing of the session changes before the new state and the answer are durable. A client that goes away before that
-moment changes nothing; after it, the answer waits for its retry.
+Nothing of the session changes before the new state and the answer are durable. A client that goes away
+before that moment changes nothing; after it, the answer waits for its retry.
 """
 
 from __future__ import annotations
@@ -215,7 +215,8 @@ class Acting:
         return answer
 
     async def _overtaken(self, session: Session, step: int, fingerprint: bytes) -> dict[str, Any]:
-        """Another replica answered this step first: its answer if the request was the same, else a conflict."""
+        """Another replica answered this step first: its answer if the request was the same, else a
+        conflict."""
         await self._journal.current(session)
         if session.step == step + 1 and session.digest == fingerprint and session.answer is not None:
             return replayed(session.answer)

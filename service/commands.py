@@ -1,4 +1,5 @@
-"""The subcommands ``thick serve`` and ``thick models``; light to import, whatever is heavy waits until they run."""
+"""The subcommands ``thick serve`` and ``thick models``; light to import, whatever is heavy waits until they
+run."""
 
 from __future__ import annotations
 
@@ -27,10 +28,11 @@ def run_serve(argv: list[str]) -> int:
 
 
 def run_models(argv: list[str]) -> int:
-    """``thick models``: what lies in a repository, and whether it can be served; needs no torch and no server."""
+    """``thick models``: what lies in a repository, and whether it can be served; needs no torch and no
+    server."""
     parser = argparse.ArgumentParser(
         prog="thick models",
-        description="List the models of a repository: name, version, kind, task, and what was measured of them.",
+        description="List the models of a repository: name, version, kind, task, and whether it can be read.",
     )
     parser.add_argument(
         "--models", default="checkpoints", metavar="DIR", type=Path, help="model repository (checkpoints)"

@@ -1,7 +1,7 @@
 """The service without a transport: what HTTP, gRPC and WebSocket call.
 
-Methods take decoded bodies (plain dicts, arrays in their wire form or as numpy) and return plain dicts with numpy
-arrays in them; whatever cannot be done is a ``ProblemError``.
+Methods take decoded bodies (plain dicts, arrays in their wire form or as numpy) and return plain dicts with
+numpy arrays in them; whatever cannot be done is a ``ProblemError``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 import torch
 
 from service import snapshots
-from service.acting import Acting, Clock, check_act, planner_settings, session_settings
+from service.acting import Acting, Clock, planner_settings, session_settings
 from service.engine import Engine
 from service.imagining import Imagination, Imagining
 from service.journal import Journal
@@ -32,6 +32,7 @@ from service.protocol.requests import (
     check_limits,
     parse,
 )
+from service.protocol.spaces import decode_observation
 from service.repository import Hosted, ModelRepository
 from service.sessions import Session, SessionTable
 from service.settings import Settings
@@ -101,10 +102,11 @@ class PlanningService:
         """
         return cls(settings, await open_store(settings), load_agent=load_agent)
 
-    # -- life ------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the worker, take up stored sessions, and begin loading models; ``ready`` says when they are."""
+        """Start the worker, take up stored sessions, and begin loading models; ``ready`` says when they
+        are."""
         self.engine.start()
         restored = await self.journal.adopt_all()
         if restored:
@@ -176,7 +178,7 @@ class PlanningService:
             except Exception:
                 log.exception("looking for new models failed")
 
-    # -- models ----------------------------------------------------------------------------------------------
+    # -- models ------------------------------------------------------------------------------------------
 
     def list_models(self) -> dict[str, Any]:
         """``GET /v1/models``"""
@@ -196,7 +198,7 @@ class PlanningService:
         changed = self.repository.unload(name, version)
         return changed[-1].detail(self.repository.versions(name))
 
-    # -- sessions --------------------------------------------------------------------------------------------
+    # -- sessions ----------------------------------------------------------------------------------------
 
     async def create_session(self, tree: Any) -> dict[str, Any]:
         """``POST /v1/sessions``"""
@@ -214,7 +216,7 @@ class PlanningService:
         if hosted.weights != snapshot.weights:
             raise ProblemError(
                 "invalid_belief",
-                f"the belief is of other weights than model {hosted.name!r} version {hosted.version!r} has here",
+                f"the belief is of other weights than {hosted.name!r} version {hosted.version!r} has here",
             )
         settings = planner_settings(hosted, snapshot.planner)
         row = snapshots.row_of(snapshot, hosted.layout)
@@ -338,7 +340,7 @@ class PlanningService:
         with contextlib.suppress(ProblemError):  # shown without spaces until its model is loaded
             self.sessions.attach(session)
 
-    # -- act and imagine -------------------------------------------------------------------------------------
+    # -- act and imagine ---------------------------------------------------------------------------------
 
     async def act(self, session_id: str, tree: Any, clock: Clock) -> dict[str, Any]:
         """``POST /v1/sessions/{id}/act``"""
@@ -399,7 +401,8 @@ class PlanningService:
         body = parse(ImagineOnce, tree)
         check_limits(body, self.limits)
         hosted = self.repository.for_new_session(body.model, body.version)
-        observation = check_act(hosted, Act(observation=body.observation), self.limits)["observation"]
+        assert hosted.observation_space is not None
+        observation = decode_observation(body.observation, hosted.observation_space, limits=self.limits)
         settings = planner_settings(hosted, body.planner.settings() if body.planner else {})
         seed = body.seed if body.seed is not None else settings.seed or 0
         slot = hosted.slots.retain(hosted.initial_slot)
@@ -407,7 +410,7 @@ class PlanningService:
             hosted, slot, body, settings=settings, seed=seed, step=0, observation=observation
         )
 
-    # -- watching --------------------------------------------------------------------------------------------
+    # -- watching ----------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
         """``GET /v1/stats``"""

@@ -1,6 +1,7 @@
 """What planning costs on this machine, learned from what it did cost: so that a search stops in time.
 
-Kept for each model and planner settings, since a slice of one search may take a hundred times that of another.
+Kept for each model and planner settings, since a slice of one search may take a hundred times that of
+another.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The engine: one worker thread for a device, which runs everything that touches a model.
 
-Requests wait in the inbox; the worker takes what is waiting for one model up to a batch, observes all of it at once
-and plans for each group of equal planner settings together. A plan is run in short slices (``Planning.step``), and
-between slices the worker looks again at who is due first: requests with a deadline by their deadline, the others by
-a virtual one that grows with what they cost, so that a long plan neither blocks short ones nor starves.
+Requests wait in the inbox; the worker takes what is waiting for one model up to a batch, observes all of it
+at once and plans for each group of equal planner settings together. A plan is run in short slices
+(``Planning.step``), and between slices the worker looks again at who is due first: requests with a deadline
+by their deadline, the others by a virtual one that grows with what they cost, so that a long plan neither
+blocks short ones nor starves.
 
 The event loop never waits for the worker: it hands jobs over and gets results through futures.
 """
@@ -27,8 +28,8 @@ from service.tasks import CallTask, CostModel, PlanTask, StreamTask, Task, fail,
 log = structlog.get_logger("thick.engine")
 
 STRETCH = 3.0
-"""a request without deadline is due after this many times what it is expected to cost: first come, first served
-among equals, while something a hundred times cheaper need not wait"""
+"""a request without deadline is due after this many times what it is expected to cost: first come, first
+served among equals, while something a hundred times cheaper need not wait"""
 UNKNOWN_COST_S = 0.02
 """assumed cost of a request whose like has not been seen, s"""
 
@@ -114,7 +115,8 @@ class Engine:
         return job
 
     def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Run ``function`` on the worker (loading, warming up, packing states); the future gives what it returns."""
+        """Run ``function`` on the worker (loading, warming up, packing states); the future gives what it
+        returns."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._condition:

@@ -205,8 +205,8 @@ class Imagining:
         if length > limits.horizon or rollouts > limits.rollouts or length * rollouts > limits.imagined_steps:
             raise invalid(
                 "actions",
-                f"at most {limits.horizon} steps, {limits.rollouts} roll-outs and {limits.imagined_steps} steps in "
-                f"all; got {rollouts} x {length}",
+                f"at most {limits.horizon} steps, {limits.rollouts} roll-outs and {limits.imagined_steps} "
+                f"steps in all; got {rollouts} x {length}",
             )
         checked = []
         for row, each in enumerate(lists):

@@ -84,7 +84,8 @@ class ActJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class ActResult:
-    """What acting gave. The new state lies in ``slot``, which whoever takes the result must release one day."""
+    """What acting gave. The new state lies in ``slot``, which whoever takes the result must release one
+    day."""
 
     action: int | np.ndarray
     slot: int
@@ -99,7 +100,8 @@ class ActResult:
 
 @dataclass(eq=False, kw_only=True)
 class ImagineJob(Job):
-    """Imagine from a state; every step is put into ``steps`` as it is made, then ``tasks.END`` or an error."""
+    """Imagine from a state; every step is put into ``steps`` as it is made, then ``tasks.END`` or an
+    error."""
 
     slot: int
     arguments: Mapping[str, Any]

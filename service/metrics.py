@@ -1,4 +1,5 @@
-"""What the service counts: Prometheus metrics by the contract's names, and the recent past for ``GET /v1/stats``."""
+"""What the service counts: Prometheus metrics by the contract's names, and the recent past for ``GET
+/v1/stats``."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ RECENT = 512
 
 
 class Metrics:
-    """All counters of one server, in a registry of their own (several servers may share a process in tests)."""
+    """All counters of one server, in a registry of their own (several servers may share a process in
+    tests)."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()

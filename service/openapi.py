@@ -1,4 +1,5 @@
-"""What ``/openapi.json`` says: the contract's schemas, in both media types, with every problem that may come."""
+"""What ``/openapi.json`` says: the contract's schemas, in both media types, with every problem that may
+come."""
 
 from __future__ import annotations
 
@@ -15,9 +16,10 @@ from service.protocol.errors import PROBLEMS
 
 DESCRIPTION = """Act, plan and imagine through hierarchical world models.
 
-Bodies are JSON or msgpack, by `Content-Type` and `Accept`. An array is nested lists, `{"dtype", "shape", "data"}` (data
-base64 in JSON, binary in msgpack) or a picture `{"encoding": "png" | "jpeg" | "webp", "data"}`. Errors are RFC 9457
-problems. Acting is exactly once: a step that is sent again is answered again, and changes nothing."""
+Bodies are JSON or msgpack, by `Content-Type` and `Accept`. An array is nested lists, `{"dtype", "shape",
+"data"}` (data base64 in JSON, binary in msgpack) or a picture `{"encoding": "png" | "jpeg" | "webp",
+"data"}`. Errors are RFC 9457 problems. Acting is exactly once: a step that is sent again is answered again,
+and changes nothing."""
 
 _COMMON = (401, 403, 500, 503)
 

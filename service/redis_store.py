@@ -1,4 +1,5 @@
-"""Sessions in Redis, for several replicas: each write says which revision it follows, so that none is lost."""
+"""Sessions in Redis, for several replicas: each write says which revision it follows, so that none is
+lost."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from service.store import REMEMBER_EXPIRED_S, Record, RevisionConflict, StoreErr
 
 PREFIX = "thick:session:"
 
-# A replica may write revision n only over n-1 (or over nothing, for a new session): compare and set in one step.
+# A replica may write revision n only over n-1 (or over nothing, for a new session): compare and set in one
+# step.
 _WRITE = """
 local current = redis.call('HGET', KEYS[1], 'revision')
 if current and tonumber(current) ~= tonumber(ARGV[1]) - 1 then return {err = 'REVISION ' .. current} end

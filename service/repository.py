@@ -1,4 +1,5 @@
-"""The model repository: what lies in the folder, what of it is loaded, and which version a new session gets."""
+"""The model repository: what lies in the folder, what of it is loaded, and which version a new session
+gets."""
 
 from __future__ import annotations
 
@@ -141,7 +142,7 @@ class ModelRepository:
         self._scanned = False
         self._one_at_a_time = asyncio.Lock()
 
-    # -- reading ---------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
@@ -209,7 +210,7 @@ class ModelRepository:
             )
         return hosted
 
-    # -- changing --------------------------------------------------------------------------------------------
+    # -- changing ----------------------------------------------------------------------------------------
 
     async def start(self, needed: set[tuple[str, str]]) -> None:
         """Scan and load: by the setting, and every version that live sessions need."""

@@ -239,7 +239,8 @@ class SessionTable:
         if len(self._sessions) + self._reserved >= self._limit:
             raise ProblemError(
                 "too_many_sessions",
-                f"there are {len(self._sessions)} sessions, the limit is {self._limit}; delete some, or let them expire",
+                f"there are {len(self._sessions)} sessions, the limit is {self._limit}; "
+                "delete some, or let them expire",
                 retry_after=10.0,
             )
         self._reserved += 1
@@ -268,7 +269,8 @@ class SessionTable:
         """The model of a session, which must be loaded.
 
         Raises:
-            ProblemError: ``model_not_ready``; ``conflict`` where its weights are others than the session began with.
+            ProblemError: ``model_not_ready``; ``conflict`` where its weights are others than the session
+                began with.
         """
         if session.hosted is not None and session.hosted.loaded:
             return session.hosted
@@ -276,7 +278,8 @@ class SessionTable:
         if hosted.weights != session.weights:
             raise ProblemError(
                 "conflict",
-                f"model {session.model!r} version {session.version!r} has other weights than the session began with",
+                f"model {session.model!r} version {session.version!r} has other weights "
+                "than the session began with",
             )
         if session.hosted is not hosted:
             if session.hosted is not None and session.listed:

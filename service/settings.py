@@ -1,6 +1,7 @@
 """Everything an operator may set: one record, read from ``--flags`` and ``THICK_*`` variables.
 
-A flag wins over its variable, a variable over the default. ``thick serve --help`` is made from the descriptions here.
+A flag wins over its variable, a variable over the default. ``thick serve --help`` is made from the
+descriptions here.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Settings(BaseSettings):
         env_prefix="THICK_", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    # -- where -------------------------------------------------------------------------------------------------
+    # -- where -------------------------------------------------------------------------------------------
     models: Path = _field(
         "where",
         Path("checkpoints"),
@@ -70,7 +71,7 @@ class Settings(BaseSettings):
         "where", False, "allow loading and unloading of models over the network, with an admin key"
     )
 
-    # -- compute -----------------------------------------------------------------------------------------------
+    # -- compute -----------------------------------------------------------------------------------------
     device: str = _field(
         "compute", "cpu", "where models run: cpu, cuda or cuda:N", pattern=r"^(cpu|cuda(:\d+)?)$"
     )
@@ -86,18 +87,18 @@ class Settings(BaseSettings):
         "compute", 1.0, "how long a request may wait for company while others are active", ge=0, le=1000
     )
 
-    # -- sessions ----------------------------------------------------------------------------------------------
+    # -- sessions ----------------------------------------------------------------------------------------
     store: str | None = _field(
         "sessions",
         None,
-        "memory:// (lost with the process), sqlite:///PATH, or redis://HOST:PORT/DB; default an SQLite file of this "
-        "model repository under the user's state folder",
+        "memory:// (lost with the process), sqlite:///PATH, or redis://HOST:PORT/DB; default an SQLite file of "
+        "this model repository under the user's state folder",
     )
     store_sync: Literal["process", "power"] = _field(
         "sessions",
         "process",
-        "what an answered step survives in SQLite: the end of the process (kill -9), or power loss too (an fsync "
-        "for each group of steps)",
+        "what an answered step survives in SQLite: the end of the process (kill -9), or power loss too (an "
+        "fsync for each group of steps)",
     )
     max_sessions: int = _field("sessions", 4096, "live sessions at most; beyond, 429", ge=1)
     session_ttl_s: float = _field(
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
     )
     max_ttl_s: float = _field("sessions", DEFAULT_LIMITS.ttl_s, "longest life a session may ask for", gt=0)
 
-    # -- load --------------------------------------------------------------------------------------------------
+    # -- load --------------------------------------------------------------------------------------------
     queue_limit: int = _field("load", 256, "acts that may wait; beyond, 429", ge=1)
     degrade: bool = _field(
         "load",
@@ -118,7 +119,7 @@ class Settings(BaseSettings):
     body_timeout_s: float = _field("load", 30.0, "seconds in which a request body must arrive", gt=0)
     drain_s: float = _field("load", 30.0, "seconds that SIGTERM leaves to running requests", ge=0)
 
-    # -- security ----------------------------------------------------------------------------------------------
+    # -- security ----------------------------------------------------------------------------------------
     api_keys: Keys = _field(
         "security", (), "keys of clients, separated by commas; each as it is, or sha256:HEX of it"
     )
@@ -132,7 +133,7 @@ class Settings(BaseSettings):
     )
     tls_key: Path | None = _field("security", None, "private key (PEM) of the certificate")
 
-    # -- limits ------------------------------------------------------------------------------------------------
+    # -- limits ------------------------------------------------------------------------------------------
     max_body_bytes: int = _field("limits", DEFAULT_LIMITS.body_bytes, "request body, bytes", ge=1024)
     max_belief_bytes: int = _field("limits", DEFAULT_LIMITS.belief_bytes, "belief to restore, bytes", ge=1024)
     max_array_bytes: int = _field("limits", DEFAULT_LIMITS.array_bytes, "one array, bytes", ge=1024)
@@ -146,7 +147,7 @@ class Settings(BaseSettings):
     max_iterations: int = _field("limits", DEFAULT_LIMITS.iterations, "iterations of a search", ge=1)
     max_simulations: int = _field("limits", DEFAULT_LIMITS.simulations, "simulations of a tree search", ge=1)
 
-    # -- watch -------------------------------------------------------------------------------------------------
+    # -- watch -------------------------------------------------------------------------------------------
     log_level: Literal["debug", "info", "warning", "error"] = _field("watch", "info", "least severity logged")
     log_format: Literal["auto", "json", "text"] = _field(
         "watch", "auto", "auto writes text to a terminal and JSON elsewhere"
@@ -198,13 +199,14 @@ class Settings(BaseSettings):
         """Refuse to serve strangers.
 
         Raises:
-            SettingsError: the address is not loopback, there are no keys, and nobody said that this is wanted.
+            SettingsError: the address is not loopback, there are no keys, and nobody said that this is
+                wanted.
         """
         if is_loopback(self.host) or self.api_keys or self.admin_keys or self.allow_anonymous:
             return
         raise SettingsError(
-            f"--host {self.host} can be reached from other machines and no keys are set: anybody could use the "
-            "service. Set --api-keys (or THICK_API_KEYS), listen on 127.0.0.1, or say --allow-anonymous."
+            f"--host {self.host} can be reached from other machines and no keys are set: anybody could "
+            "use the service. Set --api-keys (or THICK_API_KEYS), listen on 127.0.0.1, or say --allow-anonymous."
         )
 
 
@@ -263,8 +265,8 @@ def _flag(name: str) -> str:
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
-        description="Host trained models and answer over HTTP and gRPC: act, plan, imagine. Every flag is also a "
-        "variable: --grpc-port is THICK_GRPC_PORT. A flag wins over its variable.",
+        description="Host trained models and answer over HTTP and gRPC: act, plan, imagine. Every flag "
+        "is also a variable: --grpc-port is THICK_GRPC_PORT. A flag wins over its variable.",
         epilog="example: thick serve --models checkpoints --port 8000",
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=_width()),

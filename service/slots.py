@@ -1,12 +1,12 @@
 """Where the beliefs of live sessions live: preallocated rows on the device, written once, shared by counting.
 
-An agent's state (any nested ``NamedTuple`` of tensors whose leading dimension is the batch) is packed into one row
-of bytes a session. Gathering a batch out of the table is then one indexed read, whatever the model looks like, and
-the same bytes are what the session store writes.
+An agent's state (any nested ``NamedTuple`` of tensors whose leading dimension is the batch) is packed into
+one row of bytes a session. Gathering a batch out of the table is then one indexed read, whatever the model
+looks like, and the same bytes are what the session store writes.
 
-A row never changes after it was written: an act writes its new state into a fresh row and the session swaps to it
-once the answer is durable. So a failed act changes nothing, a fork is a second reference to a row, and imagining
-reads a row that nobody can move underneath it.
+A row never changes after it was written: an act writes its new state into a fresh row and the session swaps
+to it once the answer is durable. So a failed act changes nothing, a fork is a second reference to a row,
+and imagining reads a row that nobody can move underneath it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Leaf:
 
 
 class Layout:
-    """How a state is laid out in a row of ``row_bytes`` bytes; made from any example of it with a batch dimension."""
+    """How a state is laid out in a row of ``row_bytes`` bytes; made from any example of it with a batch
+    dimension."""
 
     def __init__(self, example: Any) -> None:
         self._example = example
@@ -90,7 +91,8 @@ class Layout:
         for leaf, tensor in zip(self.leaves, tensors, strict=True):
             if tuple(tensor.shape[1:]) != leaf.shape or tensor.dtype != leaf.dtype:
                 raise ValueError(
-                    f"{leaf.name}: expected {leaf.dtype} {leaf.shape}, got {tensor.dtype} {tuple(tensor.shape[1:])}"
+                    f"{leaf.name}: expected {leaf.dtype} {leaf.shape}, "
+                    f"got {tensor.dtype} {tuple(tensor.shape[1:])}"
                 )
             if leaf.size:
                 flat = tensor.detach().reshape(batch, -1).contiguous()
@@ -127,7 +129,8 @@ class Layout:
         }
 
     def join(self, leaves: Mapping[str, Tensor]) -> bytes:
-        """One row out of leaves by name; raises ``ValueError`` naming the leaf that is missing, foreign or misshapen."""
+        """One row out of leaves by name; raises ``ValueError`` naming the leaf that is missing, foreign or
+        misshapen."""
         wanted = {leaf.name for leaf in self.leaves}
         if missing := wanted - leaves.keys():
             raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
@@ -138,7 +141,8 @@ class Layout:
             tensor = leaves[leaf.name]
             if tensor.dtype != leaf.dtype or tuple(tensor.shape) != leaf.shape:
                 raise ValueError(
-                    f"{leaf.name}: expected {leaf.dtype} {leaf.shape}, got {tensor.dtype} {tuple(tensor.shape)}"
+                    f"{leaf.name}: expected {leaf.dtype} {leaf.shape}, "
+                    f"got {tensor.dtype} {tuple(tensor.shape)}"
                 )
             if leaf.size:
                 piece = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

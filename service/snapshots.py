@@ -39,8 +39,8 @@ class Snapshot:
 def export(session: Session, layout: Layout, row: bytes) -> bytes:
     """The belief of a session as a safetensors file.
 
-    The metadata has ``format``, ``model``, ``version``, ``weights`` (SHA-256), ``step``, ``plan`` (which tensors hold
-    the running plan, and the session's planner settings) and ``random_state``.
+    The metadata has ``format``, ``model``, ``version``, ``weights`` (SHA-256), ``step``, ``plan`` (which
+    tensors hold the running plan, and the session's planner settings) and ``random_state``.
     """
     leaves = layout.split(row)
     metadata = {

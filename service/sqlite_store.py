@@ -1,8 +1,8 @@
 """Sessions in an embedded SQLite file: one writer thread, group commit, off the event loop.
 
-Whatever waits when the writer comes round is written in one transaction, so that the cost of a commit is shared by
-all steps that were answered meanwhile. In WAL mode a commit survives the end of the process; with ``sync="power"`` it
-is also forced to the disk.
+Whatever waits when the writer comes round is written in one transaction, so that the cost of a commit is
+shared by all steps that were answered meanwhile. In WAL mode a commit survives the end of the process; with
+``sync="power"`` it is also forced to the disk.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class SQLiteStore:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    # -- the writer ------------------------------------------------------------------------------------------
+    # -- the writer --------------------------------------------------------------------------------------
 
     async def _submit(self, operation: Operation) -> Any:
         if self._thread is None or self._loop is None:

@@ -1,7 +1,7 @@
 """Where sessions survive: a record for each, written before the answer of the step leaves the server.
 
-``memory://`` keeps nothing, ``sqlite:///PATH`` writes through to an embedded file, ``redis://`` shares sessions
-between replicas. A record is written whole or not at all.
+``memory://`` keeps nothing, ``sqlite:///PATH`` writes through to an embedded file, ``redis://`` shares
+sessions between replicas. A record is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def unpack_head(raw: bytes) -> dict[str, Any]:
 
 
 class SessionStore(Protocol):
-    """What every store can do. All methods raise ``StoreError`` when the store cannot be reached or written."""
+    """What every store can do. All methods raise ``StoreError`` when the store cannot be reached or
+    written."""
 
     shared: bool
     """whether other replicas may change the same sessions"""
@@ -164,8 +165,8 @@ async def open_store(settings: Settings) -> SessionStore:
 def sqlite_path(url: str) -> Path:
     """The file of an ``sqlite:///`` address: three slashes for a relative path, four for an absolute one.
 
-    ``sqlite:///var/lib/x`` is also read as absolute where the relative folder does not exist but the absolute one
-    does, since that is what many people mean.
+    ``sqlite:///var/lib/x`` is also read as absolute where the relative folder does not exist but the
+    absolute one does, since that is what many people mean.
     """
     rest = url.removeprefix("sqlite:").removeprefix("//")
     path = Path(rest.removeprefix("/"))

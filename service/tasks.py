@@ -43,8 +43,8 @@ class Task(Protocol):
 class PlanTask:
     """One group of acts of one model with equal planner settings: a ``Planning`` over the whole group.
 
-    Each session gets its result at its own deadline; the others go on. Nobody's result depends on who else is in
-    the group, only on how many slices were run for it.
+    Each session gets its result at its own deadline; the others go on. Nobody's result depends on who else
+    is in the group, only on how many slices were run for it.
     """
 
     def __init__(
@@ -232,11 +232,12 @@ class CallTask:
 
 
 def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) -> tuple[list[PlanTask], int]:
-    """Update the beliefs of a batch of sessions of one model and start a plan for each group of equal settings.
+    """Update the beliefs of a batch of sessions of one model and start a plan for each group of equal
+    settings.
 
     Returns:
-        The plans, and how many jobs failed. Where the batch as a whole fails, each job is tried by itself, so that
-        one session's trouble is not its batch-mates'.
+        The plans, and how many jobs failed. Where the batch as a whole fails, each job is tried by itself,
+        so that one session's trouble is not its batch-mates'.
     """
     started = time.monotonic()
     try:
@@ -256,7 +257,8 @@ def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) 
     groups: dict[Any, list[int]] = defaultdict(list)
     for row, job in enumerate(jobs):
         job.degraded = job.degradable and job.deadline is not None and job.deadline <= started
-        # Those with a deadline plan apart: it may cut the high-level search short, which is nobody else's business.
+        # Those with a deadline plan apart: it may cut the high-level search short, which is nobody else's
+        # business.
         groups[job.settings, job.deadline is None].append(row)
     plans, failed = [], 0
     for rows in groups.values():
@@ -338,7 +340,8 @@ def fail(job: Job, error: BaseException) -> None:
 
 
 def deliver(results: Sequence[tuple[Job, ActResult]], release: Callable[[int], None]) -> None:
-    """Hand results over, with one wake-up for each event loop; a result that nobody takes gives its slot back."""
+    """Hand results over, with one wake-up for each event loop; a result that nobody takes gives its slot
+    back."""
 
     def hand_over(mine: list[tuple[Job, ActResult]]) -> None:
         for job, result in mine:

@@ -1,8 +1,10 @@
-"""What happens between reading a model and calling it ready: slots are made, and every path is walked once."""
+"""What happens between reading a model and calling it ready: slots are made, and every path is walked
+once."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +23,9 @@ SLICES = 3
 
 
 async def prepare(hosted: Hosted, agent: Any, engine: Engine) -> None:
-    """Give a model its slots and run an observation and some slices of each kind of plan, so that the first client
-    pays for no lazy initialisation. Each slice is a call of its own: other models' requests go in between."""
+    """Give a model its slots and run an observation and some slices of each kind of plan, so that the first
+    client pays for no lazy initialisation. Each slice is a call of its own: other models' requests go in
+    between."""
 
     def make() -> None:
         state = agent.initial(1)
@@ -32,32 +35,38 @@ async def prepare(hosted: Hosted, agent: Any, engine: Engine) -> None:
 
     await engine.call(make)
     assert hosted.observation_space is not None
-    rng = np.random.default_rng(0)
     for method in ("policy", "flat", "hierarchical"):
-        if not agent.has(method):
-            continue
-        settings = agent.settings({"method": method, "seed": None})
-        for batch in (1, 2):
-            observation = collate([sample(hosted.observation_space, rng) for _ in range(batch)], agent.device)
-            keys = torch.arange(batch, device=agent.device)
-            first = torch.ones(batch, dtype=torch.bool, device=agent.device)
-
-            def begin(
-                o: Any = observation, k: Any = keys, f: Any = first, s: Any = settings, b: int = batch
-            ) -> Any:
-                state = agent.initial(b)
-                state = agent.observe(state, o, is_first=f, executed_action=None, executed=None, keys=k)
-                return agent.plan(state, s, keys=k)
-
-            planning = await engine.call(begin)
-            for index in range(SLICES):
-                if not planning.done:
-                    await engine.call(
-                        lambda p=planning, s=settings, b=batch, i=index: timed(engine, hosted, p, s, b, i)
-                    )
-            output = await engine.call(planning.result)
-            await engine.call(lambda out=output: (out.info(0), agent.decode_action(out.action)))
+        if agent.has(method):
+            settings = agent.settings({"method": method, "seed": None})
+            for batch in (1, 2):
+                await _plan_once(hosted, agent, engine, settings, batch)
     hosted.agent = agent
+
+
+async def _plan_once(hosted: Hosted, agent: Any, engine: Engine, settings: Any, batch: int) -> None:
+    rng = np.random.default_rng(0)
+    assert hosted.observation_space is not None
+    observations = [sample(hosted.observation_space, rng) for _ in range(batch)]
+
+    def begin() -> Any:
+        keys = torch.arange(batch, device=agent.device)
+        first = torch.ones(batch, dtype=torch.bool, device=agent.device)
+        state = agent.observe(
+            agent.initial(batch), collate(observations, agent.device), is_first=first, keys=keys
+        )
+        return agent.plan(state, settings, keys=keys)
+
+    planning = await engine.call(begin)
+    for index in range(SLICES):
+        if not planning.done:
+            await engine.call(partial(timed, engine, hosted, planning, settings, batch, index))
+
+    def finish() -> None:
+        output = planning.result()
+        output.info(0)
+        agent.decode_action(output.action)
+
+    await engine.call(finish)
 
 
 def timed(engine: Engine, hosted: Hosted, planning: Any, settings: Any, batch: int, index: int) -> None:

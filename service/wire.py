@@ -71,7 +71,8 @@ async def read_body(
 
 
 def body_type(request: Request) -> str:
-    """The media type that the answer's body gets: what ``Accept`` prefers, else the type of the request's body.
+    """The media type that the answer's body gets: what ``Accept`` prefers, else the type of the request's
+    body.
 
     Raises:
         ProblemError: ``not_acceptable``.

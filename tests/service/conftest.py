@@ -18,7 +18,8 @@ from tests.service.support import write_model
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models: ``grid`` (discrete, a Dict observation), ``arm`` (continuous, vectors), ``camera`` (images, flat RSSM)."""
+    """Models: ``grid`` (discrete, a Dict observation), ``arm`` (continuous, vectors), ``camera`` (images,
+    flat RSSM)."""
     folder = tmp_path_factory.mktemp("models")
     write_model(folder, "grid", observation="dict", action="discrete")
     write_model(folder, "arm", observation="vector", action="continuous")
