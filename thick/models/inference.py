@@ -1,0 +1,402 @@
+"""A trained world model, frozen for planning and serving: index-valued z, no gradients, no coarse path on the way.
+
+Beliefs are kept in fp32 and filtered in fp32, so that gates open exactly when they did in training. Candidates of a
+search are imagined in bf16 where the device is faster in it. Must agree with the trained modules; tests hold this.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thick.models.beliefs import Belief
+from thick.models.crssm import CRSSM
+from thick.models.frozen import (
+    Affine,
+    Chain,
+    Gather,
+    Heads,
+    affine,
+    best_precision,
+    draw,
+    elu,
+    stacked,
+)
+from thick.models.high_level import HighLevel
+from thick.models.world_model import WorldModel
+
+
+class FrozenDynamics:
+    """One imagined step of an RSSM or C-RSSM and the heads on what it leads to, in one type.
+
+    Args:
+        model: the trained model.
+        dtype: of weights and activations.
+    """
+
+    def __init__(self, model: WorldModel, dtype: torch.dtype) -> None:
+        dynamics, config = model.dynamics, model.config
+        self.dtype = dtype
+        self.stoch, self.classes = config.stoch, config.classes
+        self.deter, self.context = config.deter, dynamics.context
+        self.gamma = config.discount
+        sizes: dict[str, Any] = {"stoch": self.stoch, "classes": self.classes, "dtype": dtype}
+        self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
+        self.gru = affine(dynamics.gru, dtype)
+        self.img_out, self.img_logit = affine(dynamics.img_out, dtype), affine(dynamics.img_logit, dtype)
+        self.gatel0rd = (
+            stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
+            if isinstance(dynamics, CRSSM)
+            else None
+        )
+        outcome = {"reward": model.heads.reward}
+        if model.heads.discount is not None:
+            outcome["discount"] = model.heads.discount
+        self._outcome = Heads(outcome, **sizes)
+        self._critic = None if model.critic is None else Heads({"critic": model.critic}, **sizes)
+        self._actor = None if model.actor is None else Heads({"actor": model.actor.mlp}, **sizes)
+        self.continuous = model.continuous
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers of one imagined step."""
+        return self.stoch
+
+    def initial(self, batch: int) -> Belief:
+        """The belief before anything was seen: z is -1, which stands for the zero vector."""
+        device = self.gru.weight.device
+        zeros = torch.zeros
+        return Belief(
+            torch.full((batch, self.stoch), -1, dtype=torch.int64, device=device),
+            zeros(batch, self.stoch, self.classes, device=device),
+            zeros(batch, self.deter, device=device),
+            zeros(batch, self.context, device=device),
+            zeros(batch, self.context, device=device),
+        )
+
+    def imagine(self, belief: Belief, action: Tensor, uniforms: Tensor | None = None) -> Belief:
+        """The belief after ``action`` ``[*B, A]``; z is drawn from the fine prior, or its mode without uniforms."""
+        deter, context, gates = self.transition(belief, action)
+        hidden = elu(self.img_out(torch.cat([deter, context], -1)))
+        logits = self.img_logit(hidden).unflatten(-1, (self.stoch, self.classes))
+        return Belief(draw(logits, uniforms), logits, deter, context, gates)
+
+    def transition(
+        self, belief: Belief, action: Tensor, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """h, c and gates after ``action``; ``keep`` ``[*B]`` is 0 where z is the zero vector."""
+        x = elu(self.img_in(belief.stoch, action, keep))
+        deter, context = belief.deter.to(self.dtype), belief.context.to(self.dtype)
+        gates = context
+        if self.gatel0rd is not None:
+            context, gates = gatel0rd(self.gatel0rd, x, context)
+        joint = torch.cat([x, context, deter], -1)
+        reset, candidate, update = self.gru(joint).chunk(3, -1)
+        update = (update - 1).sigmoid_()
+        proposal = (reset.sigmoid() * candidate).tanh_()
+        return update * proposal + (1 - update) * deter, context, gates
+
+    def features(self, belief: Belief) -> Tensor:
+        """Fine feature ``[z, h, c]``, ``[*B, S·K + H + C]``, with z as one-hots (zero where it is -1)."""
+        return torch.cat(
+            [one_hots(belief.stoch, self.classes, belief.deter), belief.deter, belief.context], -1
+        )
+
+    def outcome(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
+        """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""
+        outputs = self._outcome(belief.stoch, self._memory(belief))
+        return outputs["reward"].squeeze(-1), goes_on(outputs.get("discount"), self.gamma)
+
+    @property
+    def has_actor(self) -> bool:
+        """Whether the checkpoint has an actor and a critic."""
+        return self._actor is not None
+
+    def value(self, belief: Belief) -> Tensor:
+        """The critic's value ``[*B]``: expected return from here on, without the reward of arriving."""
+        assert self._critic is not None, "the checkpoint has no critic"
+        return self._critic(belief.stoch, self._memory(belief))["critic"].squeeze(-1)
+
+    def policy(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
+        """The actor: logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
+        assert self._actor is not None, "the checkpoint has no actor"
+        output = self._actor(belief.stoch, self._memory(belief))["actor"]
+        if not self.continuous:
+            return output, None
+        mean, spread = output.chunk(2, -1)
+        return torch.tanh(mean), 2 * torch.sigmoid(spread / 2) + 0.1
+
+    def _memory(self, belief: Belief) -> Tensor:
+        return torch.cat([belief.deter, belief.context], -1)
+
+
+class Landing(NamedTuple):
+    """One jump of the high level and what is received with it; leading dimensions ``[*B]``."""
+
+    logits_before: Tensor
+    """[*B, S, K] logits of ẑ[τ-1], the subgoal"""
+    stoch_before: Tensor
+    """[*B, S] its classes"""
+    action: Tensor
+    """[*B, A] â, the action that leads into the change"""
+    stoch: Tensor
+    """[*B, S] classes of the coarse z[τ]"""
+    context: Tensor
+    """[*B, C] c[τ]"""
+    gates: Tensor
+    """[*B, C]"""
+    elapsed: Tensor
+    """[*B] steps from now to τ"""
+    segment: Tensor
+    """[*B] return R of the segment, from the reward of now up to, not including, that of τ"""
+    reward: Tensor
+    """[*B] reward received at τ"""
+    continuation: Tensor
+    """[*B] probability that the episode goes on at τ"""
+
+
+class FrozenHighLevel:
+    """The high level, the coarse path and the coarse heads, in fp32.
+
+    Args:
+        model: a trained model of kind thick.
+    """
+
+    def __init__(self, model: WorldModel) -> None:
+        high, dynamics, heads = model.high, model.dynamics, model.coarse_heads
+        assert isinstance(high, HighLevel) and isinstance(dynamics, CRSSM) and heads is not None
+        dtype, config = torch.float32, model.config
+        sizes: dict[str, Any] = {"stoch": config.stoch, "classes": config.classes, "dtype": dtype}
+        self.stoch, self.classes, self.context = config.stoch, config.classes, dynamics.context
+        self.actions, self.continuous = high.actions, high.continuous
+        self.gamma, self.max_time = config.discount, config.high.max_time
+        self.prior_hidden = Gather(high.prior_hidden.weight, high.prior_hidden.bias, **sizes)
+        self.prior_logit = affine(high.prior_logit, dtype)
+        self.body0 = Gather(high.body0.weight, high.body0.bias, **sizes)
+        self.body = [affine(high.body1, dtype), affine(high.body2, dtype)]
+        self.stoch_hidden, self.stoch_logit = (
+            affine(high.stoch_hidden, dtype),
+            affine(high.stoch_logit, dtype),
+        )
+        self.action_chain, self.action_out = (
+            Chain(high.action_head.mlp, dtype),
+            affine(high.action_head.out, dtype),
+        )
+        self.time_chain, self.time_out = Chain(high.time_head.mlp, dtype), affine(high.time_head.out, dtype)
+        self.reward_chain, self.reward_out = (
+            Chain(high.reward_head.mlp, dtype),
+            affine(high.reward_head.out, dtype),
+        )
+        self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
+        self.gatel0rd = stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
+        summary = dynamics.ctxt_head.get_submodule("dense0")
+        self.ctxt_first = Gather(summary.weight, summary.bias, **sizes)
+        self.ctxt_rest = Chain(dynamics.ctxt_head, dtype, skip=1)
+        self.ctxt_img_out = Gather(dynamics.ctxt_img_out.weight, dynamics.ctxt_img_out.bias, **sizes)
+        self.ctxt_img_logit = affine(dynamics.ctxt_img_logit, dtype)
+        outcome = {"reward": heads.reward}
+        if heads.discount is not None:
+            outcome["discount"] = heads.discount
+        self._outcome = Heads(outcome, **sizes)
+        critic = model.coarse_critic
+        self._critic = None if critic is None else Heads({"critic": critic}, **sizes)
+
+    def prior(self, stoch: Tensor, context: Tensor) -> Tensor:
+        """Logits of p(A | s), ``[*B, G]``."""
+        return self.prior_logit(elu(self.prior_hidden(stoch, context)))
+
+    def segment_return(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> Tensor:
+        """R of a high-level action ``[*B]``, without the rest of the jump."""
+        return self.reward_out(self.reward_chain(self._body(stoch, context, high_action))).squeeze(-1)
+
+    def jump(
+        self, stoch: Tensor, context: Tensor, high_action: Tensor, uniforms: Tensor | None = None
+    ) -> Landing:
+        """From now to just after the next change (maths: one jump of the high level).
+
+        Args:
+            stoch: ``[*B, S]``.
+            context: ``[*B, C]``.
+            high_action: ``[*B]`` int64.
+            uniforms: ``[*B, 2·S]`` to sample both states; None takes their modes.
+        """
+        x = self._body(stoch, context, high_action)
+        shape = (self.stoch, self.classes)
+        logits = self.stoch_logit(elu(self.stoch_hidden(x))).unflatten(-1, shape)
+        before = draw(logits, None if uniforms is None else uniforms[..., : self.stoch])
+        action = self.action_out(self.action_chain(x))
+        if self.continuous:
+            action = torch.tanh(action)
+        else:
+            action = F.one_hot(action.argmax(-1), action.shape[-1]).to(action.dtype)
+        time = torch.relu(self.time_out(self.time_chain(x)).squeeze(-1)).clamp(0, self.max_time)
+        segment = self.reward_out(self.reward_chain(x)).squeeze(-1)
+        hidden = elu(self.img_in(before, action))
+        next_context, gates = gatel0rd(self.gatel0rd, hidden, context)
+        summary = self.ctxt_rest(elu(self.ctxt_first(before, torch.cat([action, next_context], -1))))
+        coarse = self.ctxt_img_logit(elu(self.ctxt_img_out(before, summary))).unflatten(-1, shape)
+        landed = draw(coarse, None if uniforms is None else uniforms[..., self.stoch :])
+        reward, continuation = self.outcome(landed, next_context)
+        return Landing(
+            logits, before, action, landed, next_context, gates, time + 1, segment, reward, continuation
+        )
+
+    def outcome(self, stoch: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward and probability that the episode goes on, from the coarse heads; ``[*B]`` (1 without such a head)."""
+        outputs = self._outcome(stoch, context)
+        reward = outputs["reward"].squeeze(-1)
+        continuation = goes_on(outputs.get("discount"), self.gamma)
+        return reward, torch.ones_like(reward) if continuation is None else continuation
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether the checkpoint has a coarse critic."""
+        return self._critic is not None
+
+    def value(self, stoch: Tensor, context: Tensor) -> Tensor:
+        """The coarse critic's value, ``[*B]``."""
+        assert self._critic is not None, "the checkpoint has no coarse critic"
+        return self._critic(stoch, context)["critic"].squeeze(-1)
+
+    def _body(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> Tensor:
+        one_hot = F.one_hot(high_action, self.actions).to(context.dtype)
+        x = elu(self.body0(stoch, torch.cat([context, one_hot], -1)))
+        for layer in self.body:
+            x = elu(layer(x))
+        return x
+
+
+class FrozenModel:
+    """Everything an agent needs of a trained model.
+
+    Args:
+        model: the trained world model.
+        precision: of the candidates of a search: auto (bf16 where that is faster), fp32 or bf16.
+        device: where to run.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        *,
+        precision: str = "auto",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        device = torch.device(device)
+        types = {"auto": best_precision(device), "fp32": torch.float32, "bf16": torch.bfloat16}
+        if precision not in types:
+            raise ValueError(f"precision: expected auto, fp32 or bf16, got {precision!r}")
+        # A copy: training may go on with the original while this one acts.
+        model = copy.deepcopy(model).requires_grad_(False).eval().to(device)
+        self.device = device
+        self.exact = FrozenDynamics(model, torch.float32)
+        self.search = (
+            self.exact
+            if types[precision] == torch.float32
+            else FrozenDynamics(model, types[precision])
+        )
+        self.high = FrozenHighLevel(model) if model.high is not None else None
+        self._encoder, self._decoder = model.encoder, model.heads.decoder
+        self._coarse_decoder = None if model.coarse_heads is None else model.coarse_heads.decoder
+        dynamics = model.dynamics
+        self._obs_out = affine(dynamics.obs_out, torch.float32)
+        self._obs_logit = affine(dynamics.obs_logit, torch.float32)
+        self._from_observation = dynamics.posterior_from_observation
+
+    # -- the dynamics' protocol, in fp32 -------------------------------------------------------------------------
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers of one imagined step."""
+        return self.exact.stoch
+
+    def initial(self, batch: int) -> Belief:
+        """The belief before anything was seen."""
+        return self.exact.initial(batch)
+
+    def observe(
+        self,
+        belief: Belief,
+        action: Tensor,
+        embedding: Tensor,
+        is_first: Tensor,
+        uniforms: Tensor | None = None,
+    ) -> Belief:
+        """The belief after ``action`` ``[B, A]`` led to an observation with ``embedding`` ``[B, E]``.
+
+        Args:
+            is_first: ``[B]`` bool; belief and action are zeroed there.
+            uniforms: ``[B, S]`` to sample z; None takes the mode of the posterior.
+        """
+        keep = (~is_first).to(action.dtype)
+        column = keep.unsqueeze(-1)
+        seen = keep * (belief.stoch[..., 0] >= 0)
+        start = belief._replace(
+            stoch=belief.stoch.clamp_min(0), deter=belief.deter * column, context=belief.context * column
+        )
+        deter, context, gates = self.exact.transition(start, action * column, seen)
+        read = embedding if self._from_observation else torch.cat([context, deter, embedding], -1)
+        logits = self._obs_logit(elu(self._obs_out(read)))
+        logits = logits.unflatten(-1, (self.exact.stoch, self.exact.classes))
+        return Belief(draw(logits, uniforms), logits, deter, context, gates)
+
+    def imagine(self, belief: Belief, action: Tensor, uniforms: Tensor | None = None) -> Belief:
+        """One imagined step in fp32."""
+        return self.exact.imagine(belief, action, uniforms)
+
+    def features(self, belief: Belief) -> Tensor:
+        """Fine feature."""
+        return self.exact.features(belief)
+
+    # -- observations ----------------------------------------------------------------------------------------------
+
+    def encode(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Embeddings ``[B, E]`` of a batch of observations."""
+        if self.device.type != "cpu":
+            return self._encoder(observation)
+        count = len(next(iter(observation.values())) if isinstance(observation, Mapping) else observation)
+        # One by one, for the reason given in thick.models.frozen.
+        rows = [self._encoder(_row(observation, index)) for index in range(count)]
+        return torch.cat(rows)
+
+    def decode(self, belief: Belief) -> Tensor | dict[str, Tensor]:
+        """The most likely observations of beliefs ``[B, ...]``."""
+        return self._decoder.observation(self.exact.features(belief).float())
+
+    def decode_coarse(self, stoch: Tensor, context: Tensor) -> Tensor | dict[str, Tensor]:
+        """The most likely observations of coarse states ``[B, S]`` and ``[B, C]``."""
+        assert self._coarse_decoder is not None, "the model has no coarse path"
+        return self._coarse_decoder.observation(
+            torch.cat([one_hots(stoch, self.exact.classes, context), context], -1)
+        )
+
+
+def gatel0rd(layer: Affine, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of the GateL0RD cell without noise: context and gates, ``[*B, C]``."""
+    gate, candidate = layer(torch.cat([x, context.to(x.dtype)], -1)).chunk(2, -1)
+    gate = torch.relu(torch.tanh(gate))
+    return gate * torch.tanh(candidate) + (1 - gate) * context, (gate > 0).to(gate.dtype)
+
+
+def goes_on(logits: Tensor | None, gamma: float) -> Tensor | None:
+    """The probability that an episode goes on, from the logits ``[*B, 1]`` of γ · (1 - is_terminal)."""
+    if logits is None:
+        return None
+    return (torch.sigmoid(logits.squeeze(-1)) / gamma).clamp(max=1.0)
+
+
+def one_hots(stoch: Tensor, classes: int, like: Tensor) -> Tensor:
+    """Classes ``[*B, S]`` as flat one-hots ``[*B, S·K]``; zero where the class is -1."""
+    seen = (stoch >= 0).unsqueeze(-1).to(like.dtype)
+    return (F.one_hot(stoch.clamp_min(0), classes).to(like.dtype) * seen).flatten(-2)
+
+
+def _row(observation: Tensor | Mapping[str, Tensor], index: int) -> Any:
+    if isinstance(observation, Mapping):
+        return {key: array[index : index + 1] for key, array in observation.items()}
+    return observation[index : index + 1]

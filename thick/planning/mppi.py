@@ -1,0 +1,48 @@
+"""MPPI: the plan moves to the elites' mean, weighted by the exponential of their scores (Williams et al., 2015)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from thick.planning.cem import CEM, ActionRange, Gaussian
+from thick.planning.sampling import Warm
+
+
+class MPPI(CEM):
+    """Path integral control as in TD-MPC (Hansen et al., 2022): weighted refits of mean and standard deviation.
+
+    Args:
+        horizon, actions, samples, smoothing, minimum_std: as :class:`~thick.planning.cem.CEM`.
+        sharpness: temperature of the weights, in standard deviations of the elites' scores, so that it means the
+            same for every scale of reward.
+    """
+
+    def __init__(
+        self,
+        *,
+        horizon: int,
+        actions: ActionRange,
+        samples: int,
+        smoothing: float,
+        minimum_std: float,
+        sharpness: float,
+    ) -> None:
+        super().__init__(
+            horizon=horizon, actions=actions, samples=samples, smoothing=smoothing, minimum_std=minimum_std
+        )
+        self.sharpness = sharpness
+
+    def start(self, warm: Warm) -> Gaussian:
+        """The previous plan where there is one."""
+        wide = super().start(warm)
+        return Gaussian(torch.where(warm.valid[:, None, None], warm.sequence, wide.mean), wide.std)
+
+    def refit(self, parameters: Gaussian, elites: Tensor, scores: Tensor) -> Gaussian:
+        finite = torch.where(torch.isfinite(scores), scores, scores.new_tensor(torch.finfo(scores.dtype).min))
+        spread = scores.masked_fill(~torch.isfinite(scores), 0.0).std(1, keepdim=True, correction=0)
+        weights = ((finite - finite[:, :1]) / (self.sharpness * spread).clamp_min(1e-6)).exp()
+        weights = (weights / weights.sum(1, keepdim=True))[..., None, None]  # [B, M, 1, 1]
+        mean = (weights * elites).sum(1)
+        variance = (weights * (elites - mean.unsqueeze(1)).square()).sum(1)
+        return self._blend(parameters, mean, variance.clamp_min(0).sqrt())

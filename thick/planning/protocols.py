@@ -1,0 +1,115 @@
+"""Where model and planner meet: small protocols over batches of sessions and candidates.
+
+Beliefs are trees of tensors that planners carry, expand and gather without looking inside.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from thick.planning.randomness import Randomness
+
+
+class Score(NamedTuple):
+    """What an objective says of candidates."""
+
+    score: Tensor
+    """[B, N] what a search maximises"""
+    returns: Tensor
+    """[B, N] the expected (discounted) sum of rewards in it, without any other credit"""
+
+
+class Dynamics(Protocol):
+    """A model of what follows an action. Leading dimensions are ``[B]`` or ``[B, N]``."""
+
+    def initial(self, batch: int) -> Any:
+        """The belief of ``batch`` sessions that have seen nothing."""
+
+    def observe(
+        self, belief: Any, action: Tensor, embedding: Tensor, is_first: Tensor, uniforms: Tensor | None = None
+    ) -> Any:
+        """The belief after an observation, ``[B]``; ``uniforms`` None takes the mode of the posterior."""
+
+    def imagine(self, belief: Any, action: Tensor, uniforms: Tensor | None = None) -> Any:
+        """The belief after an action ``[*B, A]``; ``uniforms`` ``[*B, draws]`` None takes the mode."""
+
+    def features(self, belief: Any) -> Tensor:
+        """The feature that heads read, ``[*B, F]``."""
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers that one imagined step of one candidate needs (0: nothing is random)."""
+
+
+class Objective(Protocol):
+    """What makes a trajectory good, folded over its steps so that no trajectory need be kept."""
+
+    def start(self, belief: Any) -> Any:
+        """The carry before the first step; ``belief`` ``[B, N, ...]`` is where all candidates start."""
+
+    def step(self, carry: Any, belief: Any, action: Tensor) -> Any:
+        """The carry after ``action`` ``[B, N, A]`` led to ``belief``."""
+
+    def finish(self, carry: Any, belief: Any, length: int) -> Score:
+        """Scores of trajectories that end in ``belief``; ``length`` is the horizon means are taken over."""
+
+
+class Node(NamedTuple):
+    """A state of a tree search, as its model describes it; leading dimensions ``[B]`` or ``[B, N]``."""
+
+    state: Any
+    """tree of tensors, whatever the model needs to go on from here"""
+    logits: Tensor
+    """[*B, G] logits of the prior over actions"""
+    value: Tensor
+    """[*B] expected return from here on, not counting what was received on arrival"""
+
+
+class Edge(NamedTuple):
+    """What an action of a tree search leads to; leading dimensions as of the node."""
+
+    node: Node
+    reward: Tensor
+    """[*B] return received on the way, discounted to the parent's time"""
+    discount: Tensor
+    """[*B] weight of the node's value in the parent's (0 where the episode ends)"""
+
+
+class SearchModel(Protocol):
+    """A model that a tree search can ask."""
+
+    def root(self) -> Node:
+        """Where the search starts."""
+
+    def expand(self, state: Any, action: Tensor) -> Edge:
+        """What ``action`` ``[*B]`` (int64) leads to from ``state`` ``[*B, ...]``."""
+
+
+class LowSearch(Protocol):
+    """An anytime search over sequences of low-level actions."""
+
+    iterations_done: int
+    iterations_asked: int
+    samples: int
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole budget was used."""
+
+    def step(self) -> None:
+        """One slice of work."""
+
+    def sequence(self) -> Tensor:
+        """The best plan so far ``[B, H, A]``; valid before the first slice too."""
+
+    def expected_return(self) -> Tensor:
+        """Expected return of that plan, ``[B]``; 0 before the first slice."""
+
+
+class Evaluate(Protocol):
+    """Scores of candidates."""
+
+    def __call__(self, candidates: Tensor, randomness: Randomness) -> Score:
+        """``[B, N, H, A]`` -> scores ``[B, N]``."""

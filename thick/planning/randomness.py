@@ -1,0 +1,77 @@
+"""Counter-based random numbers: a pure function of a key for each session, the purpose and the place in a tensor.
+
+There is no generator and no state. A session's numbers do not depend on who else is in its batch, on the order of calls
+or on the device, so a plan can be repeated from its key alone. The function is SplitMix64 read at a position (Steele,
+Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import torch
+from torch import Tensor
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+_FIRST = _signed(0xBF58476D1CE4E5B9)
+_SECOND = _signed(0x94D049BB133111EB)
+
+
+class Randomness:
+    """Random numbers for B sessions at once.
+
+    Args:
+        keys: ``[B]`` int64, one key a session (:func:`thick.planning.settings.session_key`).
+    """
+
+    def __init__(self, keys: Tensor) -> None:
+        if keys.dim() != 1 or keys.dtype != torch.int64:
+            raise ValueError(f"keys: expected an int64 tensor [B], got {keys.dtype} {list(keys.shape)}")
+        self.keys = keys
+
+    def fold(self, tag: int | str) -> Randomness:
+        """Independent randomness for another purpose or another step."""
+        number = zlib.crc32(tag.encode()) + (1 << 40) if isinstance(tag, str) else tag
+        offset = _signed((number + 1) * 0x2545F4914F6CDD1D & (1 << 64) - 1)
+        return Randomness(_mix(self.keys * _FIRST + offset))
+
+    def select(self, index: Tensor) -> Randomness:
+        """The randomness of some of the sessions."""
+        return Randomness(self.keys[index])
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Multiples of 2⁻²⁴ in [0, 1), float32 ``[B, *shape]``."""
+        return (self._bits(shape) >> 40).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, float32 ``[B, *shape]``, by the inverse of the distribution function."""
+        centred = (self._bits(shape) >> 40).bitwise_and_(0xFFFFFF).float().add_(0.5).mul_(2.0**-23).sub_(1.0)
+        # (2^24 - 0.5) · 2^-23 - 1 rounds to 1 in float32, where erfinv is infinite.
+        return centred.clamp_(max=1.0 - 2.0**-24).erfinv_().mul_(math.sqrt(2.0))
+
+    def gumbel(self, *shape: int) -> Tensor:
+        """Standard Gumbel numbers, float32 ``[B, *shape]``."""
+        uniform = self.uniform(*shape).add_(2.0**-25)
+        return uniform.log_().neg_().log_().neg_()
+
+    def _bits(self, shape: tuple[int, ...]) -> Tensor:
+        count = math.prod(shape)
+        counter = torch.arange(1, count + 1, device=self.keys.device).mul_(_GOLDEN)
+        bits = _mix(self.keys.unsqueeze(1) + counter)  # [B, count]; wraps around, as it should
+        return bits.view(-1, *shape)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser; ``>>`` is arithmetic, so the bits it shifts in are masked away."""
+    x = x ^ ((x >> 30).bitwise_and_((1 << 34) - 1))
+    x = x.mul_(_FIRST)
+    x ^= (x >> 27).bitwise_and_((1 << 37) - 1)
+    x = x.mul_(_SECOND)
+    x ^= (x >> 31).bitwise_and_((1 << 33) - 1)
+    return x

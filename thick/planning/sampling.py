@@ -1,0 +1,195 @@
+"""What all sampling planners share: draw candidates, score them, refit, and have an answer at any time.
+
+A planner (CEM, iCEM, MPPI, categorical CEM) is a :class:`Sampler`, the distribution it draws from and how that is
+refitted. Everything is batched: ``[B sessions, N candidates, H steps, A]``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from thick.planning import pytrees
+from thick.planning.protocols import Dynamics, Evaluate, Objective, Score
+from thick.planning.randomness import Randomness
+
+
+class Proposals(NamedTuple):
+    """Sequences that join the first candidates."""
+
+    sequences: Tensor
+    """[B, P, H, A]"""
+    valid: Tensor
+    """[B, P] bool; a drawn candidate stays where a proposal is not valid"""
+
+
+class Warm(NamedTuple):
+    """The previous plan, already shifted to the present."""
+
+    sequence: Tensor
+    """[B, H, A]"""
+    valid: Tensor
+    """[B] bool"""
+
+
+class Sampler(Protocol):
+    """A distribution over sequences of actions."""
+
+    kept: int
+    """elites of one iteration that join the candidates of the next"""
+    takes_best: bool
+    """whether the plan is the best candidate seen last, rather than the centre of the distribution"""
+
+    def start(self, warm: Warm) -> Any:
+        """Parameters before the first iteration (a tree of tensors ``[B, ...]``)."""
+
+    def count(self, iteration: int) -> int:
+        """Candidates of an iteration."""
+
+    def sample(self, parameters: Any, count: int, randomness: Randomness) -> Tensor:
+        """Candidates ``[B, count, H, A]``."""
+
+    def refit(self, parameters: Any, elites: Tensor, scores: Tensor) -> Any:
+        """Parameters after elites ``[B, M, H, A]`` with scores ``[B, M]``, best first."""
+
+    def centre(self, parameters: Any) -> Tensor:
+        """The middle of the distribution, ``[B, H, A]``."""
+
+
+def rollout(
+    dynamics: Dynamics, objective: Objective, belief: Any, candidates: Tensor, randomness: Randomness | None
+) -> Score:
+    """Imagine every candidate and score it.
+
+    Args:
+        belief: ``[B, ...]``.
+        candidates: ``[B, N, H, A]``.
+        randomness: of the imagined states; None takes their modes.
+
+    Returns:
+        Scores ``[B, N]``.
+    """
+    count, length = candidates.shape[1:3]
+    belief = pytrees.expand(belief, count)
+    carry = objective.start(belief)
+    for index in range(length):
+        action = candidates[:, :, index]  # [B, N, A]
+        uniforms = None
+        if randomness is not None and dynamics.draws:
+            uniforms = randomness.fold(index).uniform(count, dynamics.draws)
+        belief = dynamics.imagine(belief, action, uniforms)
+        carry = objective.step(carry, belief, action)
+    return objective.finish(carry, belief, length)
+
+
+class SamplingSearch:
+    """An anytime search: one iteration a slice.
+
+    Args:
+        sampler: what to draw candidates from.
+        evaluate: scores candidates.
+        iterations: iterations of the whole budget.
+        elites: candidates that the next iteration is fitted to.
+        randomness: of this plan.
+        warm: the previous plan; it starts the distribution where the sampler wants it, and is a candidate.
+        proposals: further candidates of the first iteration.
+        insert: an action ``[B, A]`` that a share of the first candidates takes at some step, or None.
+        insert_share: that share.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: Sampler,
+        evaluate: Evaluate,
+        iterations: int,
+        elites: int,
+        randomness: Randomness,
+        warm: Warm,
+        proposals: Proposals | None = None,
+        insert: Tensor | None = None,
+        insert_share: float = 0.0,
+    ) -> None:
+        self.sampler, self.evaluate, self.elites = sampler, evaluate, elites
+        self.randomness, self.warm, self.proposals = randomness, warm, proposals
+        self.insert, self.insert_share = insert, insert_share
+        self.iterations_asked, self.iterations_done, self.samples = iterations, 0, 0
+        self._parameters = sampler.start(warm)
+        self._elites: Tensor | None = None
+        # Before anything was scored the plan that was being followed is the best there is.
+        centre = sampler.centre(self._parameters)
+        self._sequence = torch.where(warm.valid[:, None, None], warm.sequence, centre)  # [B, H, A]
+        self._return = torch.zeros(centre.shape[0], device=centre.device)
+
+    @property
+    def done(self) -> bool:
+        """Whether all iterations were made."""
+        return self.iterations_done >= self.iterations_asked
+
+    def sequence(self) -> Tensor:
+        """The plan so far, ``[B, H, A]``."""
+        return self._sequence
+
+    def expected_return(self) -> Tensor:
+        """Mean return of the elites it comes from, ``[B]``."""
+        return self._return
+
+    def step(self) -> None:
+        """One iteration: sample, evaluate, refit."""
+        if self.done:
+            return
+        randomness = self.randomness.fold(self.iterations_done)
+        candidates = self._candidates(randomness)
+        score, returns = self.evaluate(candidates, randomness.fold("rollout"))
+        score = torch.nan_to_num(score, nan=-torch.inf)
+        top = score.topk(min(self.elites, candidates.shape[1]), dim=1)  # best first
+        rows = torch.arange(candidates.shape[0], device=score.device).unsqueeze(1)
+        elites = candidates[rows, top.indices]  # [B, M, H, A]
+        self._parameters = self.sampler.refit(self._parameters, elites, top.values)
+        self._elites = elites
+        self._sequence = elites[:, 0] if self.sampler.takes_best else self.sampler.centre(self._parameters)
+        self._return = returns.gather(1, top.indices).mean(1)
+        self.iterations_done += 1
+        self.samples += candidates.shape[1]
+
+    def _candidates(self, randomness: Randomness) -> Tensor:
+        count = self.sampler.count(self.iterations_done)
+        candidates = self.sampler.sample(self._parameters, count, randomness.fold("candidates"))
+        if self.iterations_done == 0:
+            self._insert(candidates)
+            self._place(candidates, self._first_proposals())
+        elif self.sampler.kept and self._elites is not None:
+            kept = min(self.sampler.kept, self._elites.shape[1], count)
+            candidates[:, :kept] = self._elites[:, :kept]
+        return candidates
+
+    def _insert(self, candidates: Tensor) -> None:
+        """Let the last candidates take the inserted action, each at another step."""
+        share = int(self.insert_share * candidates.shape[1])
+        if self.insert is None or share == 0:
+            return
+        place = torch.arange(share, device=candidates.device)
+        first = candidates.shape[1] - share
+        candidates[:, first + place, place % candidates.shape[2]] = self.insert.unsqueeze(1)
+
+    def _first_proposals(self) -> Proposals:
+        warm, valid = self.warm.sequence.unsqueeze(1), self.warm.valid.unsqueeze(1)
+        if self.insert is not None and self.insert_share > 0:
+            # The plan so far, cut short by the inserted action at every step.
+            length = warm.shape[2]
+            here = torch.eye(length, dtype=torch.bool, device=warm.device)[None, :, :, None]  # [1, H, H, 1]
+            cut = torch.where(here, self.insert[:, None, None, :], warm)  # [B, H, H, A]
+            warm, valid = torch.cat([warm, cut], 1), valid.expand(-1, 1 + length)
+        if self.proposals is None:
+            return Proposals(warm, valid)
+        return Proposals(
+            torch.cat([warm, self.proposals.sequences], 1), torch.cat([valid, self.proposals.valid], 1)
+        )
+
+    @staticmethod
+    def _place(candidates: Tensor, proposals: Proposals) -> None:
+        count = min(proposals.sequences.shape[1], candidates.shape[1])
+        valid = proposals.valid[:, :count, None, None]
+        candidates[:, :count] = torch.where(valid, proposals.sequences[:, :count], candidates[:, :count])
