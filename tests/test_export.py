@@ -50,9 +50,21 @@ def write(repository: Path, world: WorldModel, **changes: Any) -> Path:
     return write_entry(repository, **{**fields, **changes})
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """Manifest and weights of an entry, written once."""
+    path = write(tmp_path_factory.mktemp("sound"), sizes.model(sizes.VECTOR))
+    return (path / MANIFEST).read_bytes(), (path / WEIGHTS).read_bytes()
+
+
 @pytest.fixture
-def entry(tmp_path: Path) -> Path:
-    return write(tmp_path, sizes.model(sizes.VECTOR))
+def entry(tmp_path: Path, sound: tuple[bytes, bytes]) -> Path:
+    """An entry of its own to be spoilt."""
+    path = tmp_path / "doorkey" / "1"
+    path.mkdir(parents=True)
+    (path / MANIFEST).write_bytes(sound[0])
+    (path / WEIGHTS).write_bytes(sound[1])
+    return path
 
 
 def edit(entry: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -368,13 +380,7 @@ def test_an_entry_belongs_into_the_folder_of_its_name(entry: Path, tmp_path: Pat
     load_model(moved)  # by its path alone it still loads
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    path = write(tmp_path_factory.mktemp("sound"), sizes.model(sizes.VECTOR, stoch=2, deter=3, mlp_units=4))
-    return (path / MANIFEST).read_bytes(), (path / WEIGHTS).read_bytes()
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(data=st.data())
 def test_random_damage_is_an_entry_error_or_no_damage_at_all(
     sound: tuple[bytes, bytes], tmp_path: Path, data: st.DataObject

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thick.cli import Command
+
+if TYPE_CHECKING:
+    from thick.training.config import TrainConfig
 
 
 def run(argv: list[str]) -> int:
@@ -50,7 +55,6 @@ def export_run(run: Path, *, out: Path, name: str | None = None, version: str | 
         thick.manifest.EntryError: the folder holds no run, or not one of this release; or nothing can be
             written from it.
     """
-    from thick.cli import installed_version
     from thick.envs import make
     from thick.envs.spaces import space_to_json
     from thick.export import EntryError, write_entry
@@ -85,30 +89,96 @@ def export_run(run: Path, *, out: Path, name: str | None = None, version: str | 
         action_space=spaces[1],
         configuration=configuration,
         planner=config.planner,
-        provenance={
-            "description": config.description,
-            "release": installed_version(),
-            "updates": state["update"],
-            "hours": round(state["seconds"] / 3600, 3),
-            "env_steps": state["written"],
-            "results": _results(run / "results.json"),
-        },
+        provenance=provenance(run, config, state),
         tensors={key[6:]: tensor for key, tensor in tensors.items() if key.startswith("model.")},
     )
 
 
+def provenance(run: Path, config: TrainConfig, state: dict[str, Any]) -> dict[str, Any]:
+    """How a model came to be and what it was measured to do, from the files of its run.
+
+    Args:
+        run: the run's folder.
+        config: its configuration.
+        state: of its latest checkpoint.
+
+    Raises:
+        thick.manifest.EntryError: ``metrics.jsonl`` or ``results.json`` is damaged.
+    """
+    from thick.cli import installed_version
+
+    events = _last_events(run / "metrics.jsonl", ("data", "collected", "gates"))
+    return {
+        "description": config.description,
+        "release": installed_version(),
+        "command": training_command(config),
+        "updates": state["update"],
+        "hours": round(state["seconds"] / 3600, 3),
+        # Every stream of the ring has seen as many; a data set counts its own.
+        "env_steps": None if config.data.dataset else state["written"] * config.data.streams,
+        "data": events.get("collected", events.get("data")),
+        "gates": events.get("gates"),
+        "results": _results(run / "results.json"),
+    }
+
+
+def training_command(config: TrainConfig) -> str:
+    """The shortest `thick train` that gives this configuration: the nearest preset, and what differs."""
+    from thick.training.config import load_config, presets
+
+    candidates = {name: _differences(load_config(name), config) for name in presets()}
+    name = min(candidates, key=lambda name: (len(candidates[name]), name != config.name, name))
+    words = ["thick", "train", "--preset", name]
+    for field, value in candidates[name].items():
+        words += [f"--{field}", shlex.quote(value if isinstance(value, str) else json.dumps(value))]
+    return " ".join(words)
+
+
+def _differences(base: Any, record: Any, path: str = "") -> dict[str, Any]:
+    """Fields of a configuration that differ from another's, by their dotted names."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(record):
+        one, other = getattr(base, field.name), getattr(record, field.name)
+        if dataclasses.is_dataclass(other):
+            found |= _differences(one, other, f"{path}{field.name}.")
+        elif one != other:
+            found[path + field.name] = other
+    return found
+
+
+def _last_events(path: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """The last content of each kind of event in a run's log."""
+    from thick.export import EntryError
+
+    events: dict[str, Any] = {}
+    if not path.is_file():
+        return events
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+        if not line.endswith("\n"):
+            break  # the line that was being written when the run was killed
+        try:
+            content = json.loads(line)
+        except ValueError as error:
+            raise EntryError(f"{path}, line {number}: not valid JSON ({error}); remove the line") from error
+        events |= {kind: content[kind] for kind in kinds if kind in content}
+    return events
+
+
 def _results(path: Path) -> Any:
-    """What `thick evaluate` measured; None if nothing yet."""
+    """What `thick evaluate` measured, without its lists of episodes; None if nothing yet."""
     from thick.export import EntryError
 
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        results = json.loads(path.read_text())
+        for measured in results["methods"].values():
+            measured.pop("episodes", None)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EntryError(
-            f"{path}: not valid JSON ({error}); evaluate the run again, or remove the file"
+            f"{path} is no result of `thick evaluate` ({error!r}); evaluate the run again"
         ) from error
+    return results
 
 
 def _parser() -> argparse.ArgumentParser:
