@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thick.models.beliefs import State
-from thick.models.gatel0rd import GateL0RD
+from thick.models.gatel0rd import GateL0RD, update_context
 from thick.models.layers import MLP, Dense
 from thick.models.rssm import RSSM
 
@@ -44,8 +44,24 @@ class CRSSM(RSSM):
         context, gates = self.gatel0rd(x, state.context)
         return context, gates, self.coarse_prior(state.stoch, action, context)
 
-    def _transition(
-        self, x: Tensor, deter: Tensor, context: Tensor, noise: Tensor | None
+    def _project(self, x: Tensor) -> Tensor:
+        gates = (self.gatel0rd.gate, self.gatel0rd.candidate, self.gru)
+        weight = torch.cat([layer.weight[:, : self.hidden] for layer in gates])
+        return F.linear(x, weight, torch.cat([layer.bias for layer in gates]))
+
+    def _recurrent_weights(self) -> tuple[Tensor, ...]:
+        cell = torch.cat([self.gatel0rd.gate.weight, self.gatel0rd.candidate.weight])
+        return cell[:, self.hidden :], self.gru.weight[:, self.hidden :]
+
+    def _recur(
+        self,
+        projected: Tensor,
+        weights: tuple[Tensor, ...],
+        deter: Tensor,
+        context: Tensor,
+        noise: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        context, gates = self.gatel0rd(x, context, noise)
-        return self._gru(torch.cat([x, context, deter], -1), deter), context, gates
+        cell, gru = projected.split((2 * self.context, 3 * self.deter), -1)
+        gate, candidate = (cell + F.linear(context, weights[0])).chunk(2, -1)
+        context, gates = update_context(gate, candidate, context, noise)
+        return self._gru(gru + F.linear(torch.cat([context, deter], -1), weights[1]), deter), context, gates

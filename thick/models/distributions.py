@@ -12,6 +12,17 @@ _LOG_2PI = math.log(2 * math.pi)
 _SQRT_2 = math.sqrt(2)
 
 
+def log_softmax(logits: Tensor) -> Tensor:
+    """Log-softmax over the last dimension, in fp32 also under bf16 autocast.
+
+    Few classes in the last dimension are slow on a CPU: with the classes moved one dimension forward the same
+    numbers come several times faster.
+    """
+    if logits.dim() < 2:
+        return logits.float().log_softmax(-1)
+    return logits.float().transpose(-1, -2).contiguous().log_softmax(-2).transpose(-1, -2)
+
+
 def one_hot_mode(logits: Tensor) -> Tensor:
     """Arg-max one-hot of ``[..., K]`` logits, without gradient."""
     return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
@@ -23,22 +34,21 @@ def one_hot_sample(logits: Tensor, generator: torch.Generator | None = None) -> 
     One uniform number a categorical and the inverse of its distribution function, which is several times
     cheaper than Gumbel noise for every class.
     """
-    logits = logits.float()  # also under bf16 autocast
-    probabilities = logits.softmax(-1)
+    probabilities = log_softmax(logits).exp()
     uniform = torch.rand(
-        (*logits.shape[:-1], 1), dtype=logits.dtype, device=logits.device, generator=generator
+        (*logits.shape[:-1], 1), dtype=probabilities.dtype, device=logits.device, generator=generator
     )
     with torch.no_grad():
         below = probabilities.cumsum(-1) <= uniform
         index = below.sum(-1).clamp_(max=logits.shape[-1] - 1)
-        sample = F.one_hot(index, logits.shape[-1]).to(logits.dtype)
+        sample = F.one_hot(index, logits.shape[-1]).to(probabilities.dtype)
     # In this order the forward value is exactly 0 or 1.
     return sample + (probabilities - probabilities.detach())
 
 
 def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     """KL(p ‖ q) of categoricals in nats, ``[..., S, K] -> [..., S]``."""
-    log_p, log_q = logits_p.float().log_softmax(-1), logits_q.float().log_softmax(-1)
+    log_p, log_q = log_softmax(logits_p), log_softmax(logits_q)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 

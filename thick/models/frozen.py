@@ -1,12 +1,12 @@
 """Frozen layers: trained weights as fast, deterministic functions of class indices.
 
 A one-hot input to a dense layer is a sum of rows of its weights, so z enters as indices and the first layer of whatever
-reads it is a gather-sum. Matrix products on the CPU are made in shapes that do not depend on the number of sessions:
-the last bits of a product depend on its shape, a last bit can flip a sampled class, and a session's plan must not
-depend on who else is in the batch.
+reads it is a gather-sum.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from thick.models.layers import MLP, Dense
 
-_TILE = {torch.float32: 4, torch.bfloat16: 16}
-"""rows of a product over sessions alone, by type: about as quick as a single row, on the CPUs tried"""
+TILE = 4
+"""sessions of a product over sessions alone: takes little longer than one, on the CPUs tried"""
 
 
 def best_precision(device: torch.device) -> torch.dtype:
@@ -27,29 +27,37 @@ def best_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x W^T + b`` for ``x`` ``[B, I]`` or ``[B, ..., I]``; each session's rows in a product of their own shape."""
-    if x.device.type != "cpu":
-        return F.linear(x, weight, bias)
-    if x.dim() > 2:
-        if x.shape[0] == 1:
-            return F.linear(x[0], weight, bias).unsqueeze(0)
-        out = x.new_empty((*x.shape[:-1], weight.shape[0]))
-        for session, result in zip(x, out, strict=True):
-            result.copy_(F.linear(session, weight, bias))
-        return out
-    tile = _TILE.get(x.dtype, 4)
-    padded = F.pad(x, (0, 0, 0, -x.shape[0] % tile))
-    parts = [F.linear(rows, weight, bias) for rows in padded.split(tile)]
-    return (parts[0] if len(parts) == 1 else torch.cat(parts))[: x.shape[0]]
+def by_session(function: Callable[..., tuple[Tensor, ...]], first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Call a function of a batch so that a session's numbers do not depend on the other sessions, to the last bit.
+
+    The last bits of a matrix product depend on its shape (and those of some functions on the place in a vector), a last
+    bit can flip a sampled class, and a class a plan. So the CPU sees shapes that do not depend on the number of sessions:
+    one session at a time where each has many rows, else a fixed number of sessions, filled up with zeros. On a GPU the
+    batch stays whole, and equality is up to rounding.
+
+    Args:
+        function: of tensors with the same leading dimensions; gives a tuple of such.
+        first, others: ``[B, X]`` or ``[B, N, ..., X]``.
+    """
+    inputs = (first, *others)
+    batch = first.shape[0]
+    if first.device.type != "cpu":
+        return function(*inputs)
+    if first.dim() > 2:
+        if batch == 1:
+            return function(*inputs)
+        parts = [function(*(x[row : row + 1] for x in inputs)) for row in range(batch)]
+    else:
+        fill = -batch % TILE
+        padded = [F.pad(x, (0, 0) * (x.dim() - 1) + (0, fill)) if fill else x for x in inputs]
+        parts = [function(*tile) for tile in zip(*(x.split(TILE) for x in padded), strict=True)]
+        if len(parts) == 1:
+            return tuple(x[:batch] for x in parts[0])
+    return tuple(torch.cat(columns)[:batch] for columns in zip(*parts, strict=True))
 
 
 def elu(x: Tensor) -> Tensor:
-    """ELU, in place where that is exact."""
-    if x.dtype == torch.float32 and x.device.type == "cpu":
-        # The vectorised and the scalar loop of F.elu differ in the last bit, and which one an element meets depends on
-        # the size of the batch.
-        return torch.maximum(x, x.clamp(max=0).expm1_())
+    """ELU in place."""
     return F.elu(x, inplace=True)
 
 
@@ -68,7 +76,7 @@ class Affine:
 
     def __call__(self, x: Tensor) -> Tensor:
         """``[*B, I]`` -> ``[*B, O]``."""
-        return product(x.to(self.weight.dtype), self.weight, self.bias)
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
 class Gather:
@@ -93,12 +101,12 @@ class Gather:
         Args:
             stoch: ``[*B, S]`` class indices.
             rest: ``[*B, R]``.
-            keep: ``[*B]`` 0 where z is the zero vector, not a class.
+            keep: ``[*B, 1]`` 0 where z is the zero vector, not a class.
         """
         index = (stoch + self.offsets).flatten(0, -2)
         summed = F.embedding_bag(index, self.table, mode="sum").unflatten(0, stoch.shape[:-1])
         if keep is not None:
-            summed = summed * keep.unsqueeze(-1).to(summed.dtype)
+            summed = summed * keep.to(summed.dtype)
         return self.rest(rest) + summed
 
 
@@ -132,13 +140,13 @@ class Heads:
     """MLPs that read the same feature ``[z, rest]``, their first layers made in one go.
 
     Args:
-        mlps: by name; each has a linear output.
+        mlps: each has at least one hidden layer and a linear output.
         stoch, classes: S and K.
         dtype: of the layers.
     """
 
-    def __init__(self, mlps: dict[str, MLP], *, stoch: int, classes: int, dtype: torch.dtype) -> None:
-        first = [mlp.get_submodule("dense0") for mlp in mlps.values()]
+    def __init__(self, mlps: list[MLP], *, stoch: int, classes: int, dtype: torch.dtype) -> None:
+        first = [mlp.get_submodule("dense0") for mlp in mlps]
         self.first = Gather(
             torch.cat([layer.weight for layer in first]),
             torch.cat([layer.bias for layer in first]),
@@ -147,12 +155,12 @@ class Heads:
             dtype=dtype,
         )
         self.sizes = [layer.out_features for layer in first]
-        self.chains = {name: Chain(mlp, dtype, skip=1) for name, mlp in mlps.items()}
+        self.chains = [Chain(mlp, dtype, skip=1) for mlp in mlps]
 
-    def __call__(self, stoch: Tensor, rest: Tensor) -> dict[str, Tensor]:
-        """Outputs ``[*B, O]`` fp32 by name."""
+    def __call__(self, stoch: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        """Outputs ``[*B, O]`` fp32, in the order of the MLPs."""
         hidden = elu(self.first(stoch, rest)).split(self.sizes, -1)
-        return {name: chain(x) for (name, chain), x in zip(self.chains.items(), hidden, strict=True)}
+        return tuple(chain(x) for chain, x in zip(self.chains, hidden, strict=True))
 
 
 def draw(logits: Tensor, uniforms: Tensor | None) -> Tensor:

@@ -38,9 +38,12 @@ class GateL0RD(nn.Module):
             The next context and the gates (1 where a gate opened), both ``[..., C]``.
         """
         joint = torch.cat([x, context], -1)
-        pre_activation = self.gate(joint)
-        if noise is not None:
-            pre_activation = pre_activation + noise
-        gate = torch.relu(torch.tanh(pre_activation))
-        updated = gate * torch.tanh(self.candidate(joint)) + (1 - gate) * context
-        return updated, straight_through_ceil(gate)
+        return update_context(self.gate(joint), self.candidate(joint), context, noise)
+
+
+def update_context(
+    gate: Tensor, candidate: Tensor, context: Tensor, noise: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The next context and the open gates from the pre-activations of gate and candidate, all ``[..., C]``."""
+    gate = torch.relu(torch.tanh(gate if noise is None else gate + noise))
+    return context + gate * (torch.tanh(candidate) - context), straight_through_ceil(gate)

@@ -23,11 +23,13 @@ from thick.models.frozen import (
     Heads,
     affine,
     best_precision,
+    by_session,
     draw,
     elu,
     stacked,
 )
 from thick.models.high_level import HighLevel
+from thick.models.layers import MLP
 from thick.models.world_model import WorldModel
 
 
@@ -54,12 +56,10 @@ class FrozenDynamics:
             if isinstance(dynamics, CRSSM)
             else None
         )
-        outcome = {"reward": model.heads.reward}
-        if model.heads.discount is not None:
-            outcome["discount"] = model.heads.discount
+        outcome = [model.heads.reward, *_present(model.heads.discount)]
         self._outcome = Heads(outcome, **sizes)
-        self._critic = None if model.critic is None else Heads({"critic": model.critic}, **sizes)
-        self._actor = None if model.actor is None else Heads({"actor": model.actor.mlp}, **sizes)
+        self._critic = None if model.critic is None else Heads([model.critic], **sizes)
+        self._actor = None if model.actor is None else Heads([model.actor.mlp], **sizes)
         self.continuous = model.continuous
 
     @property
@@ -81,25 +81,27 @@ class FrozenDynamics:
 
     def imagine(self, belief: Belief, action: Tensor, uniforms: Tensor | None = None) -> Belief:
         """The belief after ``action`` ``[*B, A]``; z is drawn from the fine prior, or its mode without uniforms."""
-        deter, context, gates = self.transition(belief, action)
+        given = (belief.stoch, belief.deter, belief.context, action)
+        return Belief(*by_session(self._imagine, *given, *(() if uniforms is None else (uniforms,))))
+
+    def _imagine(
+        self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, uniforms: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        deter, context, gates = self.transition(self.img_in(stoch, action), deter, context)
         hidden = elu(self.img_out(torch.cat([deter, context], -1)))
         logits = self.img_logit(hidden).unflatten(-1, (self.stoch, self.classes))
-        return Belief(draw(logits, uniforms), logits, deter, context, gates)
+        return draw(logits, uniforms), logits, deter, context, gates
 
-    def transition(
-        self, belief: Belief, action: Tensor, keep: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """h, c and gates after ``action``; ``keep`` ``[*B]`` is 0 where z is the zero vector."""
-        x = elu(self.img_in(belief.stoch, action, keep))
-        deter, context = belief.deter.to(self.dtype), belief.context.to(self.dtype)
+    def transition(self, x: Tensor, deter: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """h, c and gates after a step whose z and action, through ``img_in``, gave ``x`` ``[*B, hidden]``."""
+        x = elu(x)
+        deter, context = deter.to(self.dtype), context.to(self.dtype)
         gates = context
         if self.gatel0rd is not None:
             context, gates = gatel0rd(self.gatel0rd, x, context)
-        joint = torch.cat([x, context, deter], -1)
-        reset, candidate, update = self.gru(joint).chunk(3, -1)
-        update = (update - 1).sigmoid_()
+        reset, candidate, update = self.gru(torch.cat([x, context, deter], -1)).chunk(3, -1)
         proposal = (reset.sigmoid() * candidate).tanh_()
-        return update * proposal + (1 - update) * deter, context, gates
+        return torch.lerp(deter, proposal, (update - 1).sigmoid_()), context, gates
 
     def features(self, belief: Belief) -> Tensor:
         """Fine feature ``[z, h, c]``, ``[*B, S·K + H + C]``, with z as one-hots (zero where it is -1)."""
@@ -109,8 +111,8 @@ class FrozenDynamics:
 
     def outcome(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
         """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""
-        outputs = self._outcome(belief.stoch, self._memory(belief))
-        return outputs["reward"].squeeze(-1), goes_on(outputs.get("discount"), self.gamma)
+        outputs = by_session(self._outcome, belief.stoch, self._memory(belief))
+        return outputs[0].squeeze(-1), goes_on(outputs[1], self.gamma) if len(outputs) > 1 else None
 
     @property
     def has_actor(self) -> bool:
@@ -120,15 +122,20 @@ class FrozenDynamics:
     def value(self, belief: Belief) -> Tensor:
         """The critic's value ``[*B]``: expected return from here on, without the reward of arriving."""
         assert self._critic is not None, "the checkpoint has no critic"
-        return self._critic(belief.stoch, self._memory(belief))["critic"].squeeze(-1)
+        return by_session(self._critic, belief.stoch, self._memory(belief))[0].squeeze(-1)
 
     def policy(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
         """The actor: logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
         assert self._actor is not None, "the checkpoint has no actor"
-        output = self._actor(belief.stoch, self._memory(belief))["actor"]
+        given = (belief.stoch, self._memory(belief))
         if not self.continuous:
-            return output, None
-        mean, spread = output.chunk(2, -1)
+            return by_session(self._actor, *given)[0], None
+        mean, std = by_session(self._spread, *given)
+        return mean, std
+
+    def _spread(self, stoch: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
+        assert self._actor is not None
+        mean, spread = self._actor(stoch, memory)[0].chunk(2, -1)
         return torch.tanh(mean), 2 * torch.sigmoid(spread / 2) + 0.1
 
     def _memory(self, belief: Belief) -> Tensor:
@@ -199,20 +206,23 @@ class FrozenHighLevel:
         self.ctxt_rest = Chain(dynamics.ctxt_head, dtype, skip=1)
         self.ctxt_img_out = Gather(dynamics.ctxt_img_out.weight, dynamics.ctxt_img_out.bias, **sizes)
         self.ctxt_img_logit = affine(dynamics.ctxt_img_logit, dtype)
-        outcome = {"reward": heads.reward}
-        if heads.discount is not None:
-            outcome["discount"] = heads.discount
-        self._outcome = Heads(outcome, **sizes)
+        self._outcome = Heads([heads.reward, *_present(heads.discount)], **sizes)
         critic = model.coarse_critic
-        self._critic = None if critic is None else Heads({"critic": critic}, **sizes)
+        self._critic = None if critic is None else Heads([critic], **sizes)
 
     def prior(self, stoch: Tensor, context: Tensor) -> Tensor:
         """Logits of p(A | s), ``[*B, G]``."""
-        return self.prior_logit(elu(self.prior_hidden(stoch, context)))
+        return by_session(self._prior, stoch, context)[0]
+
+    def _prior(self, stoch: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        return (self.prior_logit(elu(self.prior_hidden(stoch, context))),)
 
     def segment_return(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> Tensor:
         """R of a high-level action ``[*B]``, without the rest of the jump."""
-        return self.reward_out(self.reward_chain(self._body(stoch, context, high_action))).squeeze(-1)
+        return by_session(self._segment, stoch, context, self._one_hot(high_action))[0].squeeze(-1)
+
+    def _segment(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> tuple[Tensor, ...]:
+        return (self.reward_out(self.reward_chain(self._body(stoch, context, high_action))),)
 
     def jump(
         self, stoch: Tensor, context: Tensor, high_action: Tensor, uniforms: Tensor | None = None
@@ -225,6 +235,12 @@ class FrozenHighLevel:
             high_action: ``[*B]`` int64.
             uniforms: ``[*B, 2·S]`` to sample both states; None takes their modes.
         """
+        given = (stoch, context, self._one_hot(high_action))
+        return Landing(*by_session(self._jump, *given, *(() if uniforms is None else (uniforms,))))
+
+    def _jump(
+        self, stoch: Tensor, context: Tensor, high_action: Tensor, uniforms: Tensor | None = None
+    ) -> Landing:
         x = self._body(stoch, context, high_action)
         shape = (self.stoch, self.classes)
         logits = self.stoch_logit(elu(self.stoch_hidden(x))).unflatten(-1, shape)
@@ -241,17 +257,20 @@ class FrozenHighLevel:
         summary = self.ctxt_rest(elu(self.ctxt_first(before, torch.cat([action, next_context], -1))))
         coarse = self.ctxt_img_logit(elu(self.ctxt_img_out(before, summary))).unflatten(-1, shape)
         landed = draw(coarse, None if uniforms is None else uniforms[..., self.stoch :])
-        reward, continuation = self.outcome(landed, next_context)
+        reward, continuation = self._outcomes(landed, next_context)
         return Landing(
             logits, before, action, landed, next_context, gates, time + 1, segment, reward, continuation
         )
 
     def outcome(self, stoch: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Reward and probability that the episode goes on, from the coarse heads; ``[*B]`` (1 without such a head)."""
+        reward, continuation = by_session(self._outcomes, stoch, context)
+        return reward, continuation
+
+    def _outcomes(self, stoch: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self._outcome(stoch, context)
-        reward = outputs["reward"].squeeze(-1)
-        continuation = goes_on(outputs.get("discount"), self.gamma)
-        return reward, torch.ones_like(reward) if continuation is None else continuation
+        reward = outputs[0].squeeze(-1)
+        return reward, goes_on(outputs[1], self.gamma) if len(outputs) > 1 else torch.ones_like(reward)
 
     @property
     def has_critic(self) -> bool:
@@ -261,11 +280,13 @@ class FrozenHighLevel:
     def value(self, stoch: Tensor, context: Tensor) -> Tensor:
         """The coarse critic's value, ``[*B]``."""
         assert self._critic is not None, "the checkpoint has no coarse critic"
-        return self._critic(stoch, context)["critic"].squeeze(-1)
+        return by_session(self._critic, stoch, context)[0].squeeze(-1)
+
+    def _one_hot(self, high_action: Tensor) -> Tensor:
+        return F.one_hot(high_action, self.actions).float()
 
     def _body(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> Tensor:
-        one_hot = F.one_hot(high_action, self.actions).to(context.dtype)
-        x = elu(self.body0(stoch, torch.cat([context, one_hot], -1)))
+        x = elu(self.body0(stoch, torch.cat([context, high_action], -1)))
         for layer in self.body:
             x = elu(layer(x))
         return x
@@ -339,11 +360,18 @@ class FrozenModel:
         start = belief._replace(
             stoch=belief.stoch.clamp_min(0), deter=belief.deter * column, context=belief.context * column
         )
-        deter, context, gates = self.exact.transition(start, action * column, seen)
+        given = (start.stoch, start.deter, start.context, action * column, seen.unsqueeze(-1), embedding)
+        logits, deter, context, gates = by_session(self._observe, *given)
+        return Belief(draw(logits, uniforms), logits, deter, context, gates)
+
+    def _observe(
+        self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, seen: Tensor, embedding: Tensor
+    ) -> tuple[Tensor, ...]:
+        x = self.exact.img_in(stoch, action, seen)
+        deter, context, gates = self.exact.transition(x, deter, context)
         read = embedding if self._from_observation else torch.cat([context, deter, embedding], -1)
         logits = self._obs_logit(elu(self._obs_out(read)))
-        logits = logits.unflatten(-1, (self.exact.stoch, self.exact.classes))
-        return Belief(draw(logits, uniforms), logits, deter, context, gates)
+        return logits.unflatten(-1, (self.exact.stoch, self.exact.classes)), deter, context, gates
 
     def imagine(self, belief: Belief, action: Tensor, uniforms: Tensor | None = None) -> Belief:
         """One imagined step in fp32."""
@@ -383,10 +411,8 @@ def gatel0rd(layer: Affine, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]
     return gate * torch.tanh(candidate) + (1 - gate) * context, (gate > 0).to(gate.dtype)
 
 
-def goes_on(logits: Tensor | None, gamma: float) -> Tensor | None:
+def goes_on(logits: Tensor, gamma: float) -> Tensor:
     """The probability that an episode goes on, from the logits ``[*B, 1]`` of γ · (1 - is_terminal)."""
-    if logits is None:
-        return None
     return (torch.sigmoid(logits.squeeze(-1)) / gamma).clamp(max=1.0)
 
 
@@ -394,6 +420,10 @@ def one_hots(stoch: Tensor, classes: int, like: Tensor) -> Tensor:
     """Classes ``[*B, S]`` as flat one-hots ``[*B, S·K]``; zero where the class is -1."""
     seen = (stoch >= 0).unsqueeze(-1).to(like.dtype)
     return (F.one_hot(stoch.clamp_min(0), classes).to(like.dtype) * seen).flatten(-2)
+
+
+def _present(module: MLP | None) -> list[MLP]:
+    return [] if module is None else [module]
 
 
 def _row(observation: Tensor | Mapping[str, Tensor], index: int) -> Any:

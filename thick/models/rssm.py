@@ -127,6 +127,13 @@ class RSSM(nn.Module):
         """Fine feature ``[z, h, c]``, ``[..., S·K + H + C]``."""
         return torch.cat([state.stoch.flatten(-2), state.deter, state.context], -1)
 
+    def update_gates(self, state: State, action: Tensor) -> Tensor:
+        """How far each unit of h moves on a step from ``state`` with ``action``, ``[..., H]`` in (0, 1)."""
+        x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        _, context, _ = self._transition(x, state.deter, state.context, None)
+        joint = torch.cat([x, context, state.deter], -1)
+        return torch.sigmoid(self.gru(joint).chunk(3, -1)[2] - 1)
+
     # -- parts -----------------------------------------------------------------------------------------------
 
     def prior(self, deter: Tensor, context: Tensor) -> Tensor:
@@ -140,19 +147,31 @@ class RSSM(nn.Module):
     def _transition(
         self, x: Tensor, deter: Tensor, context: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return self._gru(torch.cat([x, deter], -1), deter), context, context
+        """One step of h and c from the input layer's output ``[..., hidden]``."""
+        return self._recur(self._project(x), self._recurrent_weights(), deter, context, noise)
 
-    def update_gates(self, state: State, action: Tensor) -> Tensor:
-        """How far each unit of h moves on a step from ``state`` with ``action``, ``[..., H]`` in (0, 1)."""
-        x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
-        _, context, _ = self._transition(x, state.deter, state.context, None)
-        joint = torch.cat([x, context, state.deter], -1)
-        return torch.sigmoid(self.gru(joint).chunk(3, -1)[2] - 1)
+    def _project(self, x: Tensor) -> Tensor:
+        """The input's share of all recurrent pre-activations: taken out of the loop over time."""
+        return F.linear(x, self.gru.weight[:, : self.hidden], self.gru.bias)
 
-    def _gru(self, joint: Tensor, deter: Tensor) -> Tensor:
-        reset, candidate, update = self.gru(joint).chunk(3, -1)
+    def _recurrent_weights(self) -> tuple[Tensor, ...]:
+        """The weights that stay in the loop."""
+        return (self.gru.weight[:, self.hidden :],)
+
+    def _recur(
+        self,
+        projected: Tensor,
+        weights: tuple[Tensor, ...],
+        deter: Tensor,
+        context: Tensor,
+        noise: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self._gru(projected + F.linear(deter, weights[0]), deter), context, context
+
+    def _gru(self, pre_activation: Tensor, deter: Tensor) -> Tensor:
+        reset, candidate, update = pre_activation.chunk(3, -1)
         update = torch.sigmoid(update - 1)
-        return update * torch.tanh(torch.sigmoid(reset) * candidate) + (1 - update) * deter
+        return deter + update * (torch.tanh(torch.sigmoid(reset) * candidate) - deter)
 
     def _noise(self, like: Tensor, batch: int, time: int, scale: float) -> Tensor | None:
         if scale == 0 or self.context == 0:
@@ -164,13 +183,20 @@ class RSSM(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """h, c and gates along time where z is known beforehand."""
         deter, context = state.deter, state.context
+        # The loop runs on a few small matrices: in bf16 the casts would cost more than the products.
+        projected, weights = self._project(x).float().unbind(1), self._recurrent_weights()
+        alive, noises = keep.unsqueeze(-1).unbind(1), None if noise is None else noise.unbind(1)
         steps = []
-        for time in range(x.shape[1]):
-            alive = keep[:, time, None]
-            deter, context, gates = self._transition(
-                x[:, time], deter * alive, context * alive, None if noise is None else noise[:, time]
-            )
-            steps.append((deter, context, gates))
+        with torch.autocast(x.device.type, enabled=False):
+            for time in range(x.shape[1]):
+                deter, context, gates = self._recur(
+                    projected[time],
+                    weights,
+                    deter * alive[time],
+                    context * alive[time],
+                    None if noises is None else noises[time],
+                )
+                steps.append((deter, context, gates))
         deters, contexts, opened = zip(*steps, strict=True)
         return torch.stack(deters, 1), torch.stack(contexts, 1), torch.stack(opened, 1)
 

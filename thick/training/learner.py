@@ -100,7 +100,7 @@ class Learner:
 
     def _add(self, name: str, parameters: list[nn.Parameter], lr: float) -> None:
         self._groups[name] = (
-            torch.optim.Adam(parameters, lr=lr, eps=self.config.optimizer.eps),
+            torch.optim.Adam(parameters, lr=lr, eps=self.config.optimizer.eps, fused=True),
             parameters,
             lr,
         )
