@@ -32,7 +32,7 @@ def test_a_jump_is_the_predicted_change_followed_by_one_step_of_the_coarse_path(
     assert torch.equal(jump.stoch_before, one_hot_mode(prediction.stoch_logits))
     start = world.dynamics.initial(3, 2)._replace(stoch=jump.stoch_before, context=context)
     step = world.dynamics.imagine_step(start, jump.action, sample=False)
-    assert torch.equal(jump.context, step.context)
+    torch.testing.assert_close(jump.context, step.context)
     assert torch.equal(jump.gates, step.gates)
     expected = world.dynamics.coarse_prior(jump.stoch_before, jump.action, jump.context)
     torch.testing.assert_close(jump.logits, expected)
