@@ -76,8 +76,6 @@ class ControlSuite(gymnasium.Env):  # type: ignore[name-defined]
         """
         if repeat is not None and repeat < 1:
             raise ValueError(f"repeat: expected at least 1, got {repeat}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode: expected None or 'rgb_array', got {render_mode!r}")
         self.repeat = REPEATS.get(domain, DEFAULT_REPEAT) if repeat is None else repeat
         self.pixels = pixels
         self.render_mode = render_mode

@@ -47,6 +47,7 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         if view not in VIEWS:
             raise UnknownEnvironmentError(f"unknown MiniGrid view {view!r}; known: {', '.join(VIEWS)}")
         base = env.unwrapped
+        self.metadata = {**env.metadata, "render_modes": ["rgb_array"]}
         self.view = view
         self.action_names: tuple[str, ...] = ACTIONS if view == "egocentric" else REDUCED_ACTIONS
         """The name of each action number of this environment."""

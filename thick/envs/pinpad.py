@@ -127,8 +127,6 @@ class PinPad(gymnasium.Env):  # type: ignore[name-defined]
         """
         if max_steps < 1 or pause < 1:
             raise ValueError(f"max_steps and pause: expected at least 1, got {max_steps} and {pause}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode: expected None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
         self.action_names = ACTIONS
         self.task_name = task

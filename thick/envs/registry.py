@@ -129,6 +129,9 @@ def make(
     `info["events"]` lists what happened on this step; `info["success"]` tells whether the task is
     solved (absent where the task has no such notion).
     """
+    if render_mode not in (None, "rgb_array"):
+        # A window's OpenGL (MiniGrid's "human") would end that of the control suite in the same process.
+        raise ValueError(f"render_mode: expected None or 'rgb_array', got {render_mode!r}")
     parsed = spec(env_id)
     env = family(parsed.family).build(parsed, render_mode=render_mode, **options)
     if seed is not None:
