@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from thick.models.crssm import CRSSM
 from thick.models.distributions import (
     normal_log_prob,
     one_hot_sample,
-    truncated_normal_log_prob,
 )
 from thick.models.world_model import Batch, WorldModel
 
@@ -31,18 +29,19 @@ class ActorCritic(nn.Module):
 
     def __init__(self, model: WorldModel, config: Any) -> None:
         super().__init__()
-        self._model = (model,)
-        self.config = config
         if model.actor is None or model.critic is None:
             raise ValueError("the model has no actor and critic: set model.actor_critic")
+        # In a tuple, so that they are not registered as submodules.
+        self._parts = (model, model.actor, model.critic)
+        self.config = config
         self.target = copy.deepcopy(model.critic)
         self.coarse_target = copy.deepcopy(model.coarse_critic)
 
     def update_target(self) -> None:
         """Copy the critics to their targets."""
-        model = self._model[0]
-        self.target.load_state_dict(model.critic.state_dict())
-        if self.coarse_target is not None:
+        model, _, critic = self._parts
+        self.target.load_state_dict(critic.state_dict())
+        if self.coarse_target is not None and model.coarse_critic is not None:
             self.coarse_target.load_state_dict(model.coarse_critic.state_dict())
 
     def losses(self, batch: Batch, trajectory: Trajectory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -54,7 +53,7 @@ class ActorCritic(nn.Module):
         Returns:
             ``{"actor", "critic"}`` and metrics.
         """
-        model, config = self._model[0], self.config
+        (model, actor, critic), config = self._parts, self.config
         start = self._starts(batch, trajectory)
         with torch.set_grad_enabled(model.continuous):
             states, actions = self._imagine(start)
@@ -68,7 +67,7 @@ class ActorCritic(nn.Module):
         # States after a predicted end do not count.
         weight = torch.cat([torch.ones_like(discount[:1]), discount[1:-1]]).cumprod(0).detach()
         fixed = features.detach()
-        _, log_prob, entropy = self._policy_of(fixed[:-1], actions.detach())
+        log_prob, entropy = actor.judge(fixed[:-1], actions.detach())
         if model.continuous:
             objective = returns
         else:
@@ -77,7 +76,7 @@ class ActorCritic(nn.Module):
         actor_loss = -(weight * (objective + config.entropy * entropy)).mean()
         goal = returns.detach()
         metrics = {"return": goal.mean(), "entropy": entropy.mean(), "imagined_reward": reward[1:].mean()}
-        prediction = model.critic(fixed[:-1]).squeeze(-1).float()
+        prediction = critic(fixed[:-1]).squeeze(-1).float()
         if model.coarse_critic is None:
             critic_loss = -(weight * normal_log_prob(goal, prediction)).mean()
         else:
@@ -103,37 +102,27 @@ class ActorCritic(nn.Module):
 
     def _imagine(self, state: State) -> tuple[State, Tensor]:
         """States ``[H+1, N, ...]`` and actions ``[H, N, A]`` of the actor's roll-out in the model."""
-        model = self._model[0]
+        model, actor, _ = self._parts
         dynamics = model.dynamics
         states, actions = [state], []
         for _ in range(self.config.horizon):
             # Gradients reach the actor through the dynamics, not through the feature it looked at (DreamerV2).
-            action, _, _ = model.actor.sample(dynamics.features(state).detach())
+            action = actor.sample(dynamics.features(state).detach())
             state = dynamics.imagine_step(state, action)
             states.append(state)
             actions.append(action)
         return State(*(torch.stack(parts) for parts in zip(*states, strict=True))), torch.stack(actions)
 
-    def _policy_of(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`Actor.sample`, for an action already taken."""
-        model = self._model[0]
-        if model.actor.continuous:
-            mean, std = model.actor.distribution(feature)
-            log_prob = truncated_normal_log_prob(action, mean, std).sum(-1)
-            return action, log_prob, (torch.log(std) + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-        log_probs = model.actor(feature).float().log_softmax(-1)
-        return action, (action * log_probs).sum(-1), -(log_probs.exp() * log_probs).sum(-1)
-
     def _discount(self, heads: Any, feature: Tensor) -> Tensor:
         """γ times the probability that the episode goes on, ``[...]``."""
         if heads.discount is None:
-            return torch.full_like(feature[..., 0], self._model[0].config.discount).float()
+            return torch.full_like(feature[..., 0], self._parts[0].config.discount).float()
         return torch.sigmoid(heads.discount(feature).squeeze(-1).float())
 
     @torch.no_grad()
     def _long_values(self, states: State) -> Tensor:
         """V_long of every imagined state by one jump of the high level (THICK Dreamer, equation 13)."""
-        model = self._model[0]
+        model = self._parts[0]
         assert model.high is not None and model.coarse_heads is not None and self.coarse_target is not None
         assert isinstance(model.dynamics, CRSSM)
         high_action = one_hot_sample(model.high.prior(states.stoch, states.context))

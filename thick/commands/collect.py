@@ -14,7 +14,7 @@ def run(argv: list[str]) -> int:
     """Parse the arguments, collect, print a summary."""
     parser = argparse.ArgumentParser(
         prog="thick collect",
-        description="Collect an offline data set: a folder of .npy arrays that 'thick train --data.dataset DIR' learns from.",
+        description="Collect a data set: a folder of arrays that 'thick train --data.dataset DIR' learns from.",
     )
     parser.add_argument("--env", required=True, help="task, such as minigrid:MiniGrid-DoorKey-8x8-v0+map")
     parser.add_argument(

@@ -208,7 +208,7 @@ def ring_fields(observation_space: gymnasium.Space, action_space: gymnasium.Spac
     size = (
         int(action_space.n)
         if isinstance(action_space, gymnasium.spaces.Discrete)
-        else int(action_space.shape[0])
+        else int(np.prod(action_space.shape or ()))
     )
     return fields | {
         "action": Field((size,), "<f4"),
@@ -234,7 +234,7 @@ def encode_actions(actions: Sequence[Any], space: gymnasium.Space) -> np.ndarray
             if action is not None:
                 encoded[row, int(action) - int(space.start)] = 1
         return encoded
-    zero = np.zeros(space.shape, np.float32)
+    zero = np.zeros(space.shape or (), np.float32)
     return np.stack([zero if action is None else np.asarray(action, np.float32) for action in actions])
 
 
@@ -242,7 +242,8 @@ def sample_action(space: gymnasium.Space, rng: np.random.Generator) -> Any:
     """A uniform action from an explicit generator."""
     if isinstance(space, gymnasium.spaces.Discrete):
         return int(space.start + rng.integers(space.n))
-    return rng.uniform(space.low, space.high).astype(space.dtype)
+    assert isinstance(space, gymnasium.spaces.Box)
+    return np.asarray(rng.uniform(space.low, space.high), space.dtype)
 
 
 def _boxes(space: gymnasium.Space) -> dict[str, Any]:

@@ -40,19 +40,21 @@ class Actor(nn.Module):
         mean, spread = self.mlp(feature).chunk(2, -1)
         return torch.tanh(mean), 2 * torch.sigmoid(spread / 2) + 0.1
 
-    def sample(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Action ``[..., A]`` (reparametrised or straight-through), its log probability and entropy ``[...]``."""
+    def sample(self, feature: Tensor) -> Tensor:
+        """An action ``[..., A]``, reparametrised (continuous) or with straight-through gradient (discrete)."""
+        if self.continuous:
+            return truncated_normal_sample(*self.distribution(feature))
+        return one_hot_sample(self.mlp(feature))
+
+    def judge(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probability of an action ``[..., A]`` and entropy of the policy, both ``[...]``."""
         if self.continuous:
             mean, std = self.distribution(feature)
-            action = truncated_normal_sample(mean, std)
-            log_prob = truncated_normal_log_prob(action.detach(), mean, std).sum(-1)
             # Of the normal before truncation: an upper bound with the same gradient where it matters.
             entropy = (torch.log(std) + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-            return action, log_prob, entropy
-        logits = self.mlp(feature).float()
-        action = one_hot_sample(logits)
-        log_probs = logits.log_softmax(-1)
-        return action, (action.detach() * log_probs).sum(-1), -(log_probs.exp() * log_probs).sum(-1)
+            return truncated_normal_log_prob(action, mean, std).sum(-1), entropy
+        log_probs = self.mlp(feature).float().log_softmax(-1)
+        return (action * log_probs).sum(-1), -(log_probs.exp() * log_probs).sum(-1)
 
     def mode(self, feature: Tensor) -> Tensor:
         """The most probable action, ``[..., A]``."""

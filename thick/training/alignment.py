@@ -37,7 +37,9 @@ def play_with_events(
     """Play whole episodes on seeds below those of training until there are ``steps`` steps."""
     env = make(env_id, **(options or {}))
     act = POLICIES[policy](seed, **(policy_options or {}))
-    episodes, events, total = [], [], 0
+    episodes: list[dict[str, np.ndarray]] = []
+    events: list[list[list[str]]] = []
+    total = 0
     while total < steps:
         observation, info = env.reset(seed=500_000_000 + 1000 * seed + len(episodes))
         rows = [_row(env, observation, None, 0.0, first=True, terminal=False)]

@@ -54,23 +54,20 @@ def evaluate_agent(
     for env in envs:
         lanes.append(_Lane(env, waiting.pop(0), seed) if waiting else None)
     while any(lane is not None for lane in lanes):
-        live = [index for index, lane in enumerate(lanes) if lane is not None]
+        live = {index: lane for index, lane in enumerate(lanes) if lane is not None}
         if agent is None:
-            actions = {
-                index: sample_action(lanes[index].env.action_space, lanes[index].rng) for index in live
-            }  # type: ignore[union-attr]
+            actions = {i: sample_action(lane.env.action_space, lane.rng) for i, lane in live.items()}
         else:
             assert settings is not None
             # Idle lanes repeat a live one's observation; a plan does not depend on its batch-mates.
-            rows = [lane if lane is not None else lanes[live[0]] for lane in lanes]
+            anyone = next(iter(live.values()))
+            rows = [anyone if lane is None else lane for lane in lanes]
             state, actions = _plan(agent, state, rows, settings)
             changed = (state.belief.gates > 0).any(-1).tolist()
-            for index in live:
-                if lanes[index].steps > 0:  # type: ignore[union-attr]
-                    gates.add(bool(changed[index]), lanes[index].events)  # type: ignore[union-attr]
-        for index in live:
-            lane = lanes[index]
-            assert lane is not None
+            for index, lane in live.items():
+                if lane.steps > 0:
+                    gates.add(bool(changed[index]), lane.events)
+        for index, lane in live.items():
             if lane.step(actions[index], max_steps):
                 results[lane.episode] = lane.result()
                 progress(len(results), _summary(list(results.values())))
@@ -104,7 +101,8 @@ class _Lane:
         self.rng = np.random.default_rng(self.seed)
         self.observation, info = env.reset(seed=self.seed)
         self.events: list[str] = list(info.get("events", ()))
-        self.steps, self.total, self.success = 0, 0.0, None
+        self.steps, self.total = 0, 0.0
+        self.success: bool | None = None
 
     def step(self, action: Any, max_steps: int) -> bool:
         """Whether the episode is over."""

@@ -119,7 +119,7 @@ class Learner:
         optimizer.step()
         if options.weight_decay:
             with torch.no_grad():
-                torch._foreach_mul_(parameters, 1 - options.weight_decay)
+                torch._foreach_mul_(list[Tensor](parameters), 1 - options.weight_decay)
         return norm
 
     def _autocast(self) -> torch.autocast:

@@ -26,6 +26,7 @@ def load_agent(path: Path) -> tuple[Agent, str, dict[str, Any]]:
     """
     if (path / MANIFEST).is_file():
         agent = Agent.load(path)
+        assert agent.manifest is not None
         return agent, agent.manifest.task, agent.manifest.configuration.get("env_options", {})
     if not (path / "config.yaml").is_file():
         raise FileNotFoundError(
