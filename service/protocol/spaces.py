@@ -27,6 +27,13 @@ class Box:
     low: np.ndarray
     high: np.ndarray
 
+    def __repr__(self) -> str:
+        ends = [
+            f"{edge(bound):g}" if bound.size else "-"
+            for edge, bound in ((np.min, self.low), (np.max, self.high))
+        ]
+        return f"Box({self.dtype.name}, {self.shape}, {ends[0]} to {ends[1]})"
+
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Uniform between the bounds; standard normal where a bound is missing."""
         if self.dtype.kind in "iub":

@@ -1,0 +1,282 @@
+"""Playing episodes: an environment here, the agent behind the service."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from clients.base import SyncClient
+from clients.results import Decision, Model
+from service.protocol.spaces import Space, as_space, describe, space_to_json
+from thick.envs import make
+from thick.envs.spaces import kinds_of
+
+log = logging.getLogger(__name__)
+
+
+class TaskMismatchError(ValueError):
+    """The environment is not what the model was trained for."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How one episode went."""
+
+    seed: int
+    return_: float
+    """sum of the rewards"""
+    length: int
+    success: bool | None
+    """None where the task does not say"""
+    act_ms: tuple[float, ...] = field(default=(), repr=False)
+    """what each act took, seen from here"""
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the file that ``thick drive --json`` writes."""
+        return {"seed": self.seed, "return": self.return_, "length": self.length, "success": self.success}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of an episode, for those who watch."""
+
+    step: int
+    observation: Any
+    decision: Decision | None
+    """None at the end, and where no agent decided"""
+    action: Any
+    """None at the end"""
+    reward: float
+    """received on arrival here"""
+    return_: float
+    """so far"""
+    success: bool | None
+    events: tuple[str, ...]
+    """what happened on the way here, as the environment tells it"""
+    frame: np.ndarray | None = None
+    """the scene as the simulator draws it, uint8 [h, w, 3], where it was asked to"""
+
+
+class Watcher(Protocol):
+    """Sees each moment of an episode, the end included."""
+
+    def __call__(self, moment: Moment) -> None: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """Whom to ask, in which environment, how to plan."""
+
+    client: SyncClient
+    model: Model
+    env_id: str
+    env_options: Mapping[str, Any]
+    planner: Mapping[str, Any]
+    method: str
+    max_steps: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        client: SyncClient,
+        model_name: str,
+        *,
+        env_id: str | None,
+        planner: Mapping[str, Any],
+        max_steps: int | None = None,
+    ) -> Task:
+        """The task of a model, or another environment with the same spaces.
+
+        Raises:
+            ServiceError: there is no such model.
+            TaskMismatchError: no environment is known, or its spaces are not the model's.
+        """
+        model = client.model(model_name)
+        env_id = env_id or model.task
+        if env_id is None:
+            raise TaskMismatchError(f"model {model.name} names no task: say --env")
+        options = model.other.get("env_options") if env_id == model.task else None
+        method = str(planner.get("method", "hierarchical"))
+        task = cls(client, model, env_id, options or {}, dict(planner), method, max_steps)
+        env = task.make_env()
+        try:
+            _check_spaces(env_id, env, model)
+        finally:
+            env.close()
+        return task
+
+    def make_env(self) -> Any:
+        """A new environment."""
+        return make(self.env_id, **self.env_options)
+
+    def make_filmed_env(self) -> Any:
+        """A new environment for a film: where observations are mere numbers, one that draws its scene.
+
+        Where the simulator cannot draw here, an ordinary one: the film then shows the numbers.
+        """
+        env = self.make_env()
+        if set(kinds_of(env.observation_space).values()) != {"vector"}:
+            return env
+        try:
+            drawing = make(self.env_id, render_mode="rgb_array", **self.env_options)
+            drawing.reset(seed=0)
+            drawing.render()
+        except Exception as error:  # OpenGL fails in many ways, each with an exception of its own
+            log.warning("the film shows numbers, not the scene: %s", error)
+            return env
+        env.close()
+        return drawing
+
+
+def play(
+    task: Task,
+    env: Any,
+    seed: int,
+    *,
+    watch: Watcher | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> EpisodeResult | None:
+    """One episode; None if it was ``stopped`` on the way.
+
+    The environment is reset with ``seed``, which is the session's seed too.
+
+    Raises:
+        ClientError: an act could not be had.
+    """
+    if task.method == "random":
+        chooser = _RandomChooser(task.model.action_space or as_space(env.action_space), seed)
+        return _play(task, env, seed, chooser, watch, stopped)
+    with task.client.session(
+        task.model.name, version=task.model.version, seed=seed, planner=task.planner or None
+    ) as session:
+        include = ("plan",) if watch else ()
+
+        def choose(observation: Any, reward: float) -> Decision:
+            return session.decide(observation, reward=reward, include=include)
+
+        return _play(task, env, seed, choose, watch, stopped)
+
+
+class _RandomChooser:
+    """Actions drawn from the space: what to compare with."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space = space
+        self._rng = np.random.default_rng(seed)
+        self._step = 0
+
+    def __call__(self, observation: Any, reward: float) -> Decision:
+        self._step += 1
+        action: Any = self._space.sample(self._rng)
+        return Decision(session_id="", step=self._step - 1, action=action)
+
+
+def _play(
+    task: Task,
+    env: Any,
+    seed: int,
+    choose: Callable[[Any, float], Decision],
+    watch: Watcher | None,
+    stopped: Callable[[], bool],
+) -> EpisodeResult | None:
+    observation, info = env.reset(seed=seed)
+    total, reward, step, over = 0.0, 0.0, 0, False
+    success = info.get("success")
+    act_ms = list[float]()
+    while not over:
+        if stopped():
+            return None
+        began = time.perf_counter()
+        decision = choose(observation, reward)
+        act_ms.append(1e3 * (time.perf_counter() - began))
+        if watch:
+            watch(_moment(env, step, observation, decision, reward, total, success, info))
+        observation, reward, terminated, truncated, info = env.step(decision.action)
+        reward = float(reward)
+        total += reward
+        step += 1
+        success = info.get("success", success)
+        over = bool(terminated or truncated) or (task.max_steps is not None and step >= task.max_steps)
+    if watch:
+        watch(_moment(env, step, observation, None, reward, total, success, info))
+    return EpisodeResult(
+        seed=seed,
+        return_=total,
+        length=step,
+        success=None if success is None else bool(success),
+        act_ms=tuple(act_ms) if task.method != "random" else (),
+    )
+
+
+def _moment(
+    env: Any,
+    step: int,
+    observation: Any,
+    decision: Decision | None,
+    reward: float,
+    total: float,
+    success: Any,
+    info: Mapping[str, Any],
+) -> Moment:
+    # Environments may write into the arrays that they hand out.
+    kept = (
+        {key: np.array(value) for key, value in observation.items()}
+        if isinstance(observation, Mapping)
+        else np.array(observation)
+    )
+    events = tuple(str(event) for event in info.get("events", ()))
+    return Moment(
+        step=step,
+        observation=kept,
+        decision=decision,
+        action=decision.action if decision else None,
+        reward=reward,
+        return_=total,
+        success=None if success is None else bool(success),
+        events=events,
+        frame=np.asarray(env.render()) if env.render_mode == "rgb_array" else None,
+    )
+
+
+def _check_spaces(env_id: str, env: Any, model: Model) -> None:
+    pairs = (
+        ("observation", model.observation_space, env.observation_space),
+        ("action", model.action_space, env.action_space),
+    )
+    for name, trained, found in pairs:
+        if trained is None:
+            continue
+        if space_to_json(trained) != space_to_json(found):
+            raise TaskMismatchError(
+                f"{env_id} has other {name}s than model {model.name} was trained for ({model.task}): "
+                f"{describe(as_space(found))} instead of {describe(trained)}"
+                + (", or other bounds" if describe(as_space(found)) == describe(trained) else "")
+            )
+
+
+def action_names(env: Any) -> tuple[str, ...] | None:
+    """What the environment calls its discrete actions, where it has names for them."""
+    try:
+        return tuple(str(name) for name in env.get_wrapper_attr("action_names"))
+    except AttributeError:
+        return None
+
+
+def summarise(results: list[EpisodeResult]) -> dict[str, Any]:
+    """The contents of the file that ``thick drive --json`` writes."""
+    told = [result.success for result in results if result.success is not None]
+    act_ms = np.concatenate([result.act_ms for result in results]) if results else np.empty(0)
+    return {
+        "episodes": [result.to_json() for result in results],
+        "success_rate": float(np.mean(told)) if told else None,
+        "mean_return": float(np.mean([result.return_ for result in results])) if results else None,
+        "act_ms": {
+            "p50": float(np.percentile(act_ms, 50)) if act_ms.size else None,
+            "p95": float(np.percentile(act_ms, 95)) if act_ms.size else None,
+        },
+    }

@@ -1,0 +1,276 @@
+"""Films of episodes and pictures of what a model imagines, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from clients import drawing as d
+from clients.episodes import Moment
+from clients.results import Imagination, ImaginedStep, Rollout
+
+FRAME_MS = 180
+LAST_FRAME_MS = 2000
+MARGIN = 20
+
+
+class Film:
+    """Collects the moments of an episode and draws them as a GIF; give it to ``drive`` as the watcher.
+
+    Args:
+        space: the observation space (gymnasium, JSON or of the protocol).
+        actions: names of the discrete actions, where they have names.
+        title: a line above the picture.
+    """
+
+    def __init__(self, space: Any, actions: Sequence[str] | None, *, title: str) -> None:
+        self._space = space
+        self._actions = actions
+        self._title = title
+        self._moments = list[Moment]()
+
+    def __call__(self, moment: Moment) -> None:
+        """Takes one moment."""
+        self._moments.append(moment)
+
+    def save(self, path: Path) -> None:
+        """Writes the GIF.
+
+        Raises:
+            ValueError: nothing was filmed.
+        """
+        if not self._moments:
+            raise ValueError("nothing was filmed")
+        frames = self.frames()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        d.save_gif(frames, path, [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])
+
+    def frames(self) -> list[Image.Image]:
+        """One frame for each moment."""
+        subgoal: Any = None
+        frames = []
+        for index, moment in enumerate(self._moments):
+            plan = moment.decision.plan if moment.decision else None
+            if plan and plan.high and plan.high.subgoal is not None:
+                subgoal = plan.high.subgoal
+            frames.append(self._frame(index, moment, subgoal))
+        return frames
+
+    def _frame(self, index: int, moment: Moment, subgoal: Any) -> Image.Image:
+        side, small = 320, 192
+        canvas = Image.new("RGB", (MARGIN * 3 + side + 220, MARGIN * 2 + side + 108), d.PAPER)
+        draw = ImageDraw.Draw(canvas)
+        d.write(draw, (MARGIN, 12), d.shorten(self._title, 15, canvas.width - 2 * MARGIN), 15)
+        top = MARGIN + 20
+        shown = d.fit(moment.frame, side, side) if moment.frame is not None else None
+        image = shown or d.observation_image(moment.observation, self._space, side)
+        d.place(canvas, image, (MARGIN, top, side, side))
+        left = 2 * MARGIN + side
+        self._facts(draw, moment, left, top)
+        if subgoal is not None:
+            d.write(draw, (left, top + 104), "subgoal", 13, d.SOFT)
+            d.place(canvas, d.observation_image(subgoal, self._space, small), (left, top + 122, small, small))
+        self._timeline(draw, index, (MARGIN, top + side + 18, canvas.width - 2 * MARGIN, 16))
+        return canvas
+
+    def _facts(self, draw: ImageDraw.ImageDraw, moment: Moment, left: int, top: int) -> None:
+        d.write(draw, (left, top - 4), f"step {moment.step}", 22)
+        if moment.action is None:
+            ends = {True: ("solved", d.GREEN), False: ("not solved", d.ORANGE), None: ("over", d.SOFT)}
+            text, colour = ends[moment.success]
+            d.write(draw, (left, top + 28), text, 17, colour)
+        else:
+            d.write(draw, (left, top + 28), d.shorten(self.action_text(moment.action), 17, 220), 17, d.BLUE)
+        d.write(draw, (left, top + 54), f"return {d.number(moment.return_)}", 14, d.SOFT)
+        plan = moment.decision.plan if moment.decision else None
+        if moment.events:
+            d.write(draw, (left, top + 78), ", ".join(moment.events).replace("_", " "), 14, d.GREEN)
+        elif plan and plan.context_changed:
+            gates = f", {plan.gates_open} gates" if plan.gates_open > 1 else ""
+            d.write(draw, (left, top + 78), f"context changed{gates}", 14, d.ORANGE)
+        elif plan and plan.replanned and plan.high:
+            d.write(draw, (left, top + 78), "planned anew", 14, d.SOFT)
+
+    def _timeline(self, draw: ImageDraw.ImageDraw, now: int, box: tuple[int, int, int, int]) -> None:
+        """The episode as a line: a mark where the context changed, a dot where something happened."""
+        left, top, width, height = box
+        last = max(1, len(self._moments) - 1)
+        middle = top + height // 2
+        draw.line((left, middle, left + width, middle), fill=d.FAINT, width=3)
+        draw.line((left, middle, left + width * now / last, middle), fill=d.INK, width=3)
+        for index, moment in enumerate(self._moments[: now + 1]):
+            x = left + width * index / last
+            plan = moment.decision.plan if moment.decision else None
+            if plan and plan.context_changed:
+                draw.line((x, top, x, top + height), fill=d.ORANGE, width=3)
+            if moment.events:
+                draw.ellipse((x - 5, middle - 5, x + 5, middle + 5), fill=d.GREEN)
+        y = top + height + 6
+        draw.line((left + 2, y + 1, left + 2, y + 12), fill=d.ORANGE, width=3)
+        d.write(draw, (left + 10, y), "the context changed", 12, d.SOFT)
+        x = left + 24 + d.text_width("the context changed", 12)
+        draw.ellipse((x, y + 2, x + 10, y + 12), fill=d.GREEN)
+        d.write(draw, (x + 16, y), "something happened (as the environment tells)", 12, d.SOFT)
+
+    def action_text(self, action: Any) -> str:
+        """An action in words."""
+        return action_text(action, self._actions)
+
+
+def action_text(action: Any, names: Sequence[str] | None) -> str:
+    """``forward``, ``action 3``, ``[0.25 -1.00]``"""
+    if isinstance(action, (int, np.integer)):
+        return names[int(action)] if names and int(action) < len(names) else f"action {int(action)}"
+    return "[" + " ".join(f"{value:.2f}" for value in np.ravel(action)) + "]"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a contact sheet says besides the imagination."""
+
+    title: str
+    subtitle: str
+    space: Any
+    """observation space"""
+    now: Any = None
+    """the current observation"""
+    actions: Sequence[str] | None = None
+    """names of the discrete actions"""
+
+
+def contact_sheet(imagination: Imagination, sheet: Sheet) -> Image.Image:
+    """An imagination on one page, a row for each roll-out, the most probable first."""
+    rollouts = sorted(imagination.rollouts, key=_first_probability, reverse=True)
+    draw_rows = _high_rows if imagination.level == "high" else _low_rows
+    rows = draw_rows(rollouts, sheet)
+    now = 236 if sheet.now is not None else 0
+    width = max(MARGIN * 2 + now + rows.width, 640)
+    canvas = Image.new("RGB", (width, max(rows.height, now + 30) + 96), d.PAPER)
+    draw = ImageDraw.Draw(canvas)
+    d.write(draw, (MARGIN, 16), d.shorten(sheet.title, 22, width - 2 * MARGIN), 22)
+    d.write(draw, (MARGIN, 46), d.shorten(sheet.subtitle, 14, width - 2 * MARGIN), 14, d.SOFT)
+    if sheet.now is not None:
+        d.write(draw, (MARGIN, 80), "now", 14, d.SOFT)
+        d.place(canvas, d.observation_image(sheet.now, sheet.space, 216), (MARGIN, 102, 216, 216), d.INK)
+    canvas.paste(rows, (MARGIN + now, 76))
+    return canvas
+
+
+def _first_probability(rollout: Rollout) -> float:
+    first = rollout.steps[0].probability if rollout.steps else None
+    return first if first is not None else (rollout.probability or 0.0)
+
+
+TILE = 132
+FACTS = 148
+
+
+def _high_rows(rollouts: Sequence[Rollout], sheet: Sheet) -> Image.Image:
+    """Each step is a card: the facts of the jump, the subgoal, and what follows."""
+    steps = max((len(rollout.steps) for rollout in rollouts), default=0)
+    card = FACTS + 2 * TILE + 54
+    row = TILE + 34
+    canvas = Image.new("RGB", (max(1, steps) * (card + 12), 26 + max(1, len(rollouts)) * (row + 10)), d.PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for column in range(steps):
+        x = column * (card + 12)
+        d.write(
+            draw,
+            (x + 12, 4),
+            "first jump" if column == 0 else "then" if column == 1 else "and then",
+            14,
+            d.SOFT,
+        )
+    for r, rollout in enumerate(rollouts):
+        for s, step in enumerate(rollout.steps):
+            x, y = s * (card + 12), 26 + r * (row + 10)
+            draw.rounded_rectangle((x, y, x + card, y + row), 8, fill=d.CARD)
+            _high_facts(draw, step, x + 12, y + 10)
+            place_y = y + 24
+            pictures = (("subgoal", step.subgoal), ("what follows", step.observation))
+            for p, (name, observation) in enumerate(pictures):
+                left = x + FACTS + p * (TILE + 34)
+                d.write(draw, (left + TILE / 2, y + 6), name, 12, d.SOFT, "ma")
+                if observation is not None:
+                    image = d.observation_image(observation, sheet.space, TILE)
+                    d.place(canvas, image, (left, place_y, TILE, TILE))
+            d.arrow(draw, x + FACTS + TILE + 6, x + FACTS + TILE + 28, place_y + TILE // 2)
+    return canvas
+
+
+def _high_facts(draw: ImageDraw.ImageDraw, step: ImaginedStep, x: int, y: int) -> None:
+    d.write(draw, (x, y), f"action {step.high_action}", 18)
+    if step.probability is not None:
+        d.write(draw, (x, y + 26), f"{100 * step.probability:.1f} % likely", 14, d.BLUE)
+        d.share_bar(draw, (x, y + 46, FACTS - 32, 7), step.probability)
+    duration = "–" if step.duration is None else f"{step.duration:.1f}"
+    d.write(draw, (x, y + 62), f"lasts {duration} steps", 14)
+    d.write(draw, (x, y + 84), f"reward {d.number(step.reward)}", 13, d.SOFT)
+    d.write(draw, (x, y + 102), f"value {d.number(step.value)}", 13, d.SOFT)
+    if step.continuation is not None:
+        ends = 100 * (1 - step.continuation)
+        d.write(draw, (x, y + 120), f"ends {ends:.0f} %", 13, d.ORANGE if ends >= 50 else d.SOFT)
+
+
+COLUMNS = 8
+
+
+def _low_rows(rollouts: Sequence[Rollout], sheet: Sheet) -> Image.Image:
+    """Each roll-out is a strip of steps, broken after a few columns; a context change has an orange frame."""
+    side, gap, foot = 112, 10, 44
+    longest = max((len(rollout.steps) for rollout in rollouts), default=0)
+    lines = [max(1, -(-len(rollout.steps) // COLUMNS)) for rollout in rollouts]
+    height = sum(24 + n * (side + foot) + 8 for n in lines)
+    canvas = Image.new("RGB", (min(COLUMNS, max(1, longest)) * (side + gap) + gap, max(1, height)), d.PAPER)
+    draw = ImageDraw.Draw(canvas)
+    y = 0
+    for index, (rollout, count) in enumerate(zip(rollouts, lines, strict=True)):
+        title = f"future {index + 1}"
+        if rollout.return_ is not None:
+            title += f", return {d.number(rollout.return_)}"
+        d.write(draw, (gap, y + 4), title, 14)
+        for s, step in enumerate(rollout.steps):
+            x, top = gap + (s % COLUMNS) * (side + gap), y + 26 + (s // COLUMNS) * (side + foot)
+            if step.observation is not None:
+                image = d.observation_image(step.observation, sheet.space, side - 4)
+                edge = d.ORANGE if step.context_changed else d.FAINT
+                d.place(canvas, image, (x, top, side, side), edge)
+                if step.context_changed:
+                    draw.rectangle((x - 1, top - 1, x + side, top + side), outline=d.ORANGE, width=3)
+            action = action_text(step.action, sheet.actions) if step.action is not None else ""
+            d.write(draw, (x, top + side + 4), d.shorten(f"{s + 1}. {action}", 13, side), 13)
+            facts = f"reward {d.number(step.reward)}"
+            d.write(draw, (x, top + side + 20), d.shorten(facts, 12, side), 12, d.SOFT)
+        y += 24 + count * (side + foot) + 8
+    return canvas
+
+
+def imagination_film(imagination: Imagination, sheet: Sheet) -> list[Image.Image]:
+    """The most probable roll-out, a frame a picture: now, then for each step the subgoal and what follows."""
+    rollouts = sorted(imagination.rollouts, key=_first_probability, reverse=True)
+    shots = list[tuple[str, Any]]()
+    if sheet.now is not None:
+        shots.append(("now", sheet.now))
+    for step in rollouts[0].steps if rollouts else ():
+        if imagination.level == "high":
+            if step.subgoal is not None:
+                lasts = f", {step.duration:.1f} steps" if step.duration is not None else ""
+                shots.append((f"subgoal of action {step.high_action}{lasts}", step.subgoal))
+            if step.observation is not None:
+                shots.append(("what follows", step.observation))
+        elif step.observation is not None:
+            shots.append((action_text(step.action, sheet.actions), step.observation))
+    frames = []
+    for text, observation in shots:
+        canvas = Image.new("RGB", (MARGIN * 2 + 320, MARGIN * 2 + 320 + 48), d.PAPER)
+        draw = ImageDraw.Draw(canvas)
+        d.write(draw, (MARGIN, 14), d.shorten(sheet.title, 14, 320), 14, d.SOFT)
+        d.write(draw, (MARGIN, 36), d.shorten(text, 17, 320), 17, d.BLUE)
+        d.place(canvas, d.observation_image(observation, sheet.space, 320), (MARGIN, MARGIN + 48, 320, 320))
+        frames.append(canvas)
+    return frames
