@@ -1,0 +1,71 @@
+"""Collecting: conventions of a step, seeds, summaries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thick.cli import main
+from thick.data.collect import Collector, RandomPolicy, collect
+from thick.data.replay import ReplayRing
+
+ENV = "minigrid:MiniGrid-DoorKey-5x5-v0+map"
+
+
+def test_a_first_step_has_no_action_and_no_reward_and_follows_every_end() -> None:
+    ring, _ = collect(ENV, policy="scripted", steps=600, streams=2, seed=0, directory=None)
+    first, terminal = ring.steps("is_first"), ring.steps("is_terminal")
+    assert first[:, 0].all()
+    assert not ring.steps("action")[first].any()
+    assert not ring.steps("reward")[first].any()
+    assert (ring.steps("action")[~first].sum(-1) == 1).all()
+    assert terminal.any()
+    assert first[:, 1:][terminal[:, :-1]].all()
+    assert (ring.steps("reward")[terminal] > 0).all()
+
+
+def test_the_same_seed_collects_the_same_steps_and_another_seed_others() -> None:
+    def steps(seed: int) -> np.ndarray:
+        return collect(ENV, policy="random", steps=80, streams=2, seed=seed, directory=None)[0].steps(
+            "action"
+        )
+
+    assert np.array_equal(steps(1), steps(1))
+    assert not np.array_equal(steps(1), steps(2))
+
+
+def test_streams_restarted_together_begin_new_episodes() -> None:
+    collector = Collector(ENV, streams=3, seed=0)
+    policy = RandomPolicy(0)
+    assert collector.step(policy)["is_first"].all()
+    assert not collector.step(policy)["is_first"].any()
+    collector.restart()
+    assert collector.step(policy)["is_first"].all()
+    assert collector.episodes.tolist() == [2, 2, 2]
+
+
+def test_box_actions_and_dict_observations_are_kept_as_they_are() -> None:
+    ring, _ = collect(
+        "dm_control:cartpole-swingup", policy="random", steps=20, streams=2, seed=0, directory=None
+    )
+    assert ring.steps("observation/position").shape == (2, 10, 3)
+    action = ring.steps("action")
+    assert action.shape == (2, 10, 1)
+    assert np.abs(action).max() <= 1
+
+
+def test_the_command_writes_a_data_set_and_will_not_write_over_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["collect", "--env", ENV, "--policy", "scripted", "--option", "epsilon=0.3"]
+    arguments += ["--steps", "400", "--streams", "2", "--out", str(tmp_path / "data")]
+    assert main(arguments) == 0
+    ring = ReplayRing.open(tmp_path / "data")
+    assert len(ring) == 400
+    assert ring.metadata["policy_options"] == {"epsilon": 0.3}
+    assert "success_rate" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "holds a data set already" in capsys.readouterr().err

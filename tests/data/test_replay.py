@@ -1,0 +1,93 @@
+"""The replay ring: windows are contiguous, short episodes stay, what is on disk comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thick.data.replay import Field, ReplayRing
+
+FIELDS = {"step": Field((), "<i8"), "stream": Field((), "<i8"), "is_first": Field((), "|b1")}
+
+
+def fill(ring: ReplayRing, steps: int, *, episode: int = 5) -> None:
+    for step in range(ring.written, ring.written + steps):
+        ring.add(
+            {
+                "step": np.full(ring.streams, step),
+                "stream": np.arange(ring.streams),
+                "is_first": np.full(ring.streams, step % episode == 0),
+            }
+        )
+
+
+@given(
+    capacity=st.integers(4, 30), steps=st.integers(4, 80), length=st.integers(1, 4), seed=st.integers(0, 99)
+)
+def test_a_window_is_consecutive_steps_of_one_stream_among_the_newest(
+    capacity: int, steps: int, length: int, seed: int
+) -> None:
+    ring = ReplayRing(FIELDS, streams=3, capacity=capacity)
+    fill(ring, steps)
+    window = ring.sample(8, length, np.random.default_rng(seed))
+    assert (np.diff(window["step"], axis=1) == 1).all()
+    assert (window["stream"] == window["stream"][:, :1]).all()
+    assert window["step"].min() >= steps - min(capacity, steps)
+    assert window["step"].max() < steps
+    assert window["is_first"][:, 0].all()
+    assert len(ring) == 3 * min(capacity, steps)
+
+
+def test_every_step_is_sampled_also_those_of_episodes_shorter_than_a_window() -> None:
+    ring = ReplayRing(FIELDS, streams=1, capacity=20)
+    fill(ring, 20, episode=2)
+    window = ring.sample(500, 8, np.random.default_rng(0))
+    assert set(window["step"].ravel()) == set(range(20))
+    assert window["is_first"].sum(1).min() >= 4
+
+
+def test_windows_from_the_start_begin_with_their_episode() -> None:
+    ring = ReplayRing(FIELDS, streams=2, capacity=40)
+    fill(ring, 40, episode=10)
+    window = ring.sample(200, 6, np.random.default_rng(0), from_start=1.0)
+    assert (window["step"][:, 0] % 10 == 0).all()
+
+
+def test_a_window_longer_than_what_was_written_is_refused() -> None:
+    ring = ReplayRing(FIELDS, streams=1, capacity=20)
+    fill(ring, 3)
+    with pytest.raises(ValueError, match="windows of 5 steps need as many"):
+        ring.sample(1, 5, np.random.default_rng(0))
+
+
+def test_a_step_with_other_fields_is_refused() -> None:
+    ring = ReplayRing(FIELDS, streams=1, capacity=20)
+    with pytest.raises(ValueError, match=r"a step holds .*'stream'.* got \['step'\]"):
+        ring.add({"step": np.zeros(1)})
+
+
+def test_a_ring_on_disk_comes_back_and_goes_on(tmp_path: Path) -> None:
+    ring = ReplayRing(FIELDS, streams=2, capacity=8, directory=tmp_path, metadata={"env": "x"})
+    fill(ring, 5)
+    ring.flush()
+    again = ReplayRing.open(tmp_path)
+    assert again.metadata == {"env": "x"}
+    fill(again, 6)
+    assert again.steps("step")[0].tolist() == list(range(3, 11))
+
+
+def test_a_folder_without_a_data_set_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="thick collect"):
+        ReplayRing.open(tmp_path)
+
+
+def test_arrays_that_do_not_fit_their_description_are_refused(tmp_path: Path) -> None:
+    ring = ReplayRing(FIELDS, streams=2, capacity=8, directory=tmp_path)
+    ring.flush()
+    np.save(tmp_path / "step.npy", np.zeros((1, 8), np.int64))
+    with pytest.raises(ValueError, match=r"step.npy: expected <i8 \(2, 8\), found int64 \(1, 8\)"):
+        ReplayRing.open(tmp_path)
