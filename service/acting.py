@@ -184,8 +184,8 @@ class Acting:
             raise ProblemError(
                 "deadline_exceeded", f"{error}; no plan was made and nothing has changed"
             ) from error
-        except ProblemError:
-            raise
+        except EngineStopped as error:
+            raise ProblemError("draining", str(error), retry_after=5.0) from error
         except Exception as error:
             log.error("act failed", model=job.model.name, reason=f"{type(error).__name__}: {error}")
             raise ProblemError("internal", "planning failed; nothing has changed") from error

@@ -23,7 +23,7 @@ import torch
 
 from service.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
 from service.metrics import Metrics
-from service.tasks import CallTask, CostModel, PlanTask, StreamTask, Task, fail, observe_batch
+from service.tasks import CallTask, CostModel, StreamTask, Task, fail, observe_batch
 
 log = structlog.get_logger("thick.engine")
 
@@ -67,7 +67,6 @@ class Engine:
         self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
         self._tasks: list[Task] = []
         self._depth = 0
-        self._unfinished = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="thick-engine", daemon=True)
 
@@ -81,11 +80,6 @@ class Engine:
     def depth(self) -> int:
         """Acts that wait for their turn."""
         return self._depth
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything waits or runs."""
-        return self._unfinished > 0
 
     def submit(self, job: ActJob) -> asyncio.Future[Any]:
         """Queue an act; the future gives its ``ActResult`` or raises.
@@ -124,7 +118,7 @@ class Engine:
         return future
 
     async def stop(self) -> None:
-        """Finish what was accepted, then end the worker."""
+        """End the worker after its current slice; whoever still waits gets ``EngineStopped``."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
@@ -134,7 +128,6 @@ class Engine:
         if self._stopping:
             raise EngineStopped("the server is shutting down")
         self._inbox.append(entry)
-        self._unfinished += 1
         self._condition.notify()
 
     def _watch(self, job: Job) -> None:
@@ -159,9 +152,14 @@ class Engine:
                     while not (self._inbox or self._tasks or self._depth or self._stopping):
                         self._condition.wait()
                     self._take()
-                    if self._stopping and not self._tasks and not self._depth:
-                        return
-                self._turn()
+                if self._stopping:
+                    self._give_up(EngineStopped("the server is shutting down"))
+                    return
+                try:
+                    self._turn()
+                except Exception as error:  # a mistake of the engine's own must not leave everybody waiting
+                    log.exception("the worker stumbled")
+                    self._give_up(error)
 
     def _take(self) -> None:
         """Sort the inbox into what waits for a batch and what runs by itself."""
@@ -184,7 +182,17 @@ class Engine:
             self._begin(model, now)
         elif task is not None and task.run(self.costs, self._metrics):
             self._tasks.remove(task)
-            self._finished(task.accepted)
+
+    def _give_up(self, error: Exception) -> None:
+        """Tell everybody who waits for anything that it will not come."""
+        for jobs in self._waiting.values():
+            for job in jobs:
+                fail(job, error)
+            self._left_queue(len(jobs))
+        self._waiting.clear()
+        for task in self._tasks:
+            task.abort(error)
+        self._tasks.clear()
 
     def _due(self, job: Job, settings: Any, spent: float) -> float:
         """When a job should be done, s on the monotonic clock."""
@@ -203,12 +211,10 @@ class Engine:
             for job in self._waiting[model]:
                 if job.cancelled:
                     self._left_queue(1)
-                    self._finished(1)
                 elif job.deadline is not None and job.deadline <= now and not job.degradable:
                     waited = 1e3 * (now - job.arrived)
                     fail(job, DeadlinePassed(f"waited {waited:.0f} ms of a deadline that was shorter"))
                     self._left_queue(1)
-                    self._finished(1)
                 else:
                     kept.append(job)
             if kept:
@@ -241,18 +247,9 @@ class Engine:
         self._left_queue(len(batch))
         self.last_batch = len(batch)
         self._metrics.batch_size.observe(len(batch))
-        plans, failed = observe_batch(model, batch, self._metrics)
-        self._tasks.extend(plans)
-        self._finished(failed)
+        self._tasks.extend(observe_batch(model, batch, self._metrics))
 
     def _left_queue(self, count: int) -> None:
         with self._condition:
             self._depth -= count
         self._metrics.queue_depth.set(self._depth)
-
-    def _finished(self, count: int) -> None:
-        with self._condition:
-            self._unfinished -= count
-
-
-__all__ = ["Engine", "PlanTask"]

@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     store: str | None = _field(
         "sessions",
         None,
-        "memory:// (lost with the process), sqlite:///PATH, or redis://HOST:PORT/DB; default an SQLite file of "
-        "this model repository under the user's state folder",
+        "memory:// (lost with the process), sqlite:///PATH, or redis://HOST:PORT/DB; default an SQLite file "
+        "of this model repository under the user's state folder",
     )
     store_sync: Literal["process", "power"] = _field(
         "sessions",
@@ -206,7 +206,8 @@ class Settings(BaseSettings):
             return
         raise SettingsError(
             f"--host {self.host} can be reached from other machines and no keys are set: anybody could "
-            "use the service. Set --api-keys (or THICK_API_KEYS), listen on 127.0.0.1, or say --allow-anonymous."
+            "use the service. Set --api-keys (or THICK_API_KEYS), listen on 127.0.0.1, or say "
+            "--allow-anonymous."
         )
 
 

@@ -30,14 +30,14 @@ END = object()
 class Task(Protocol):
     """Something that runs in slices on the worker."""
 
-    accepted: int
-    """how many of the engine's accepted jobs are in it"""
-
     def due(self, due: Due, now: float) -> float:
         """When it should be done, s on the monotonic clock: the smallest goes first."""
 
     def run(self, costs: CostModel, metrics: Metrics) -> bool:
         """One slice; True when nothing is left to do."""
+
+    def abort(self, error: Exception) -> None:
+        """Tell whoever waits for it that it will not be finished."""
 
 
 class PlanTask:
@@ -56,7 +56,6 @@ class PlanTask:
         started: float,
         batch: int,
     ) -> None:
-        self.accepted = len(jobs)
         self._model = model
         self._open = dict(enumerate(jobs))
         self._settings = jobs[0].settings
@@ -80,10 +79,13 @@ class PlanTask:
             self._slice(costs, metrics)
         except Exception as error:
             log.exception("planning failed", model=self._model.name, sessions=len(self._open))
-            for job in self._open.values():
-                fail(job, error)
-            self._open.clear()
+            self.abort(error)
         return not self._open
+
+    def abort(self, error: Exception) -> None:
+        for job in self._open.values():
+            fail(job, error)
+        self._open.clear()
 
     def _slice(self, costs: CostModel, metrics: Metrics) -> None:
         self._drop_cancelled()
@@ -152,8 +154,6 @@ class PlanTask:
 class StreamTask:
     """One imagination, a step a slice."""
 
-    accepted = 1
-
     def __init__(self, job: ImagineJob) -> None:
         self._job = job
         self._iterator: Any = None
@@ -174,8 +174,7 @@ class StreamTask:
         except Exception as error:
             if not isinstance(error, ValueError):
                 log.exception("imagining failed", model=job.model.name)
-            job.loop.call_soon_threadsafe(job.steps.put_nowait, error)
-            job.loop.call_soon_threadsafe(settle, job.future, None)
+            self.abort(error)
             return True
         took = time.perf_counter() - began
         self._spent += took
@@ -186,6 +185,10 @@ class StreamTask:
         if step is END:
             job.loop.call_soon_threadsafe(settle, job.future, None)
         return step is END
+
+    def abort(self, error: Exception) -> None:
+        self._job.loop.call_soon_threadsafe(self._job.steps.put_nowait, error)
+        self._job.loop.call_soon_threadsafe(settle, self._job.future, None)
 
     def _start(self) -> Any:
         job, agent, slots = self._job, self._job.model.agent, self._job.model.slots
@@ -206,8 +209,6 @@ class StreamTask:
 class CallTask:
     """One function, run whole."""
 
-    accepted = 1
-
     def __init__(
         self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]
     ) -> None:
@@ -225,34 +226,31 @@ class CallTask:
         try:
             result = self._function()
         except Exception as error:
-            self._loop.call_soon_threadsafe(settle, self._future, None, error)
+            self.abort(error)
         else:
             self._loop.call_soon_threadsafe(settle, self._future, result)
         return True
 
+    def abort(self, error: Exception) -> None:
+        self._loop.call_soon_threadsafe(settle, self._future, None, error)
 
-def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) -> tuple[list[PlanTask], int]:
+
+def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) -> list[PlanTask]:
     """Update the beliefs of a batch of sessions of one model and start a plan for each group of equal
     settings.
 
-    Returns:
-        The plans, and how many jobs failed. Where the batch as a whole fails, each job is tried by itself,
-        so that one session's trouble is not its batch-mates'.
+    Where the batch as a whole fails, each job is tried by itself, so that one session's trouble is not its
+    batch-mates'.
     """
     started = time.monotonic()
     try:
         state, observe_ms = observe(model, jobs)
     except Exception as error:
-        if len(jobs) == 1:
-            log.exception("observing failed", model=model.name)
-            fail(jobs[0], error)
-            return [], 1
-        plans: list[PlanTask] = []
-        failed = 0
-        for job in jobs:
-            some, more = observe_batch(model, [job], metrics)
-            plans, failed = plans + some, failed + more
-        return plans, failed
+        if len(jobs) > 1:
+            return [plan for job in jobs for plan in observe_batch(model, [job], metrics)]
+        log.exception("observing failed", model=model.name)
+        fail(jobs[0], error)
+        return []
     metrics.phase("observe", observe_ms / 1e3)
     groups: dict[Any, list[int]] = defaultdict(list)
     for row, job in enumerate(jobs):
@@ -260,7 +258,7 @@ def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) 
         # Those with a deadline plan apart: it may cut the high-level search short, which is nobody else's
         # business.
         groups[job.settings, job.deadline is None].append(row)
-    plans, failed = [], 0
+    plans = []
     for rows in groups.values():
         members = [jobs[row] for row in rows]
         part = state if len(rows) == len(jobs) else rows_of(state, rows)
@@ -268,10 +266,9 @@ def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) 
             plans.append(PlanTask(model, members, part, observe_ms, started, len(jobs)))
         except Exception as error:
             log.exception("planning could not start", model=model.name, settings=str(members[0].settings))
-            failed += len(members)
             for job in members:
                 fail(job, error)
-    return plans, failed
+    return plans
 
 
 def observe(model: HostedModel, jobs: Sequence[ActJob]) -> tuple[Any, float]:
