@@ -190,7 +190,7 @@ def _normal(name: str) -> str:
 @pytest.mark.parametrize(
     ("package", "extras"),
     [
-        ("clients", ("envs", "grpc")),
+        ("clients", ("envs", "grpc", "tracing")),
         ("service.protocol", ("grpc", "dev")),
         ("service", ("service", "tracing", "dev")),
         ("thick.envs", ("envs",)),

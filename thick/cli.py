@@ -41,8 +41,10 @@ EXTRA_OF_MODULE = {
     "prometheus_client": "service",
     "pydantic_settings": "service",
     "redis": "service",
+    "starlette": "service",
     "structlog": "service",
     "uvicorn": "service",
+    "uvloop": "service",
     "websockets": "service",
     "opentelemetry": "tracing",
 }
