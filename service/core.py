@@ -117,6 +117,10 @@ class PlanningService:
         if self.settings.watch_s:
             self._chores.append(asyncio.create_task(self._watch_forever()))
 
+    async def loaded(self) -> None:
+        """Returns once the models of the start are ready or failed."""
+        await self._chores[0]
+
     async def drain(self, timeout_s: float) -> bool:
         """Take no more work and wait for what is running; False if that took too long."""
         self.draining = True

@@ -246,7 +246,7 @@ class Engine:
             self._waiting[model] = rest
         self._left_queue(len(batch))
         self.last_batch = len(batch)
-        self._metrics.batch_size.observe(len(batch))
+        self._metrics.batch(len(batch))
         self._tasks.extend(observe_batch(model, batch, self._metrics))
 
     def _left_queue(self, count: int) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 
 from service.app import create_app
 from service.core import PlanningService
+from service.grpc_server import GrpcServer
 from service.settings import Settings, SettingsError
 from service.telemetry import Tracing, configure_logging
 
@@ -23,6 +24,8 @@ log = structlog.get_logger("thick.server")
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """idle connections are kept this long: longer than the 60 s of most proxies, so that they close first"""
+FLUSH_S = 1.0
+"""how long answers that are made may take to leave over gRPC when the server stops"""
 
 
 def run(settings: Settings) -> int:
@@ -64,9 +67,11 @@ async def serve(settings: Settings) -> int:
     """The whole life of the server."""
     began = time.monotonic()
     listener = listen(settings.host, settings.port, "--port")
+    over_grpc = GrpcServer(settings)
     service = await PlanningService.create(settings)
     tracing = Tracing(settings)
     await service.start()
+    await over_grpc.start(service, tracing)
     server = _Server(_uvicorn(settings, create_app(service, tracing=tracing)))
     stopping = _Stopping(service, server)
     stopping.install()
@@ -76,6 +81,7 @@ async def serve(settings: Settings) -> int:
     log.info(
         "listening",
         url=f"{scheme}://{shown}:{port}",
+        grpc=f"{'grpcs' if over_grpc.secure else 'grpc'}://{shown}:{over_grpc.port}",
         docs=f"{scheme}://{shown}:{port}/docs",
         models=str(settings.models),
         seconds=round(time.monotonic() - began, 2),
@@ -86,6 +92,7 @@ async def serve(settings: Settings) -> int:
     finally:
         announcing.cancel()
         orderly = await service.drain(settings.drain_s)
+        await over_grpc.stop(FLUSH_S)
         kept = len(service.sessions) if service.journal.store.durable else 0
         await service.stop()
         tracing.shutdown()

@@ -1,25 +1,29 @@
-"""A repository of tiny, randomly initialised models, and a service over it."""
+"""A repository of tiny, randomly initialised models, and services over it."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
-from service.app import create_app
 from service.core import PlanningService
-from service.settings import Settings
-from service.store import MemoryStore
-from tests.service.support import write_model
+from service.telemetry import configure_logging
+from tests.service.support import over_http, running, settings_for, write_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logging(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Logs as the server writes them."""
+    configure_logging(settings_for(tmp_path_factory.mktemp("none"), log_format="json"))
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models: ``grid`` (discrete, a Dict observation), ``arm`` (continuous, vectors), ``camera`` (images,
-    flat RSSM)."""
+    """``grid`` (discrete, a Dict observation), ``arm`` (continuous, vectors), ``camera`` (images, flat RSSM)."""
     folder = tmp_path_factory.mktemp("models")
     write_model(folder, "grid", observation="dict", action="discrete")
     write_model(folder, "arm", observation="vector", action="continuous")
@@ -27,36 +31,30 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings_for(repository: Path, **changes: Any) -> Settings:
-    """Settings of a quiet service in memory."""
-    values: dict[str, Any] = {"models": repository, "store": "memory://", "access_log": False, "threads": 1}
-    return Settings(**{**values, **changes})
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with ``arm`` alone, which is quick to load."""
+    folder = tmp_path_factory.mktemp("small")
+    write_model(folder, "arm", observation="vector", action="continuous")
+    return folder
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(repository: Path) -> AsyncIterator[PlanningService]:
-    """A started service whose models are ready."""
-    made = PlanningService(settings_for(repository), MemoryStore())
-    await start(made)
-    yield made
-    await made.stop()
+    """One started service for all tests of a module: they make their own sessions."""
+    async with running(repository) as made:
+        yield made
 
 
-async def start(service: PlanningService) -> None:
-    """Start, and wait until the models are ready."""
-    await service.start()
-    await service._chores[0]
-    assert service.ready
-
-
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(service: PlanningService) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client of the service's application, in this process."""
+    """An HTTP client of that service's application, in this process."""
     async with over_http(service) as made:
         yield made
 
 
-def over_http(service: PlanningService, **options: Any) -> httpx.AsyncClient:
-    """A client of a service's application."""
-    transport = httpx.ASGITransport(app=create_app(service), raise_app_exceptions=True)
-    return httpx.AsyncClient(transport=transport, base_url="http://service", **options)
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh(small: Path) -> AsyncIterator[PlanningService]:
+    """A service of its own for a test that looks at the whole."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield await stack.enter_async_context(running(small))

@@ -62,7 +62,9 @@ async def test_a_state_lands_in_a_fresh_slot_and_the_old_one_stays_as_it_was() -
 async def test_a_search_stops_in_time_and_says_how_far_it_came() -> None:
     async with Rig() as rig:
         search = Search(slices=1000, slice_s=0.01)
-        await rig.engine.submit(rig.job(settings=search, within_s=0.1, want_plan=True))  # learns what a slice costs
+        await rig.engine.submit(
+            rig.job(settings=search, within_s=0.1, want_plan=True)
+        )  # learns what a slice costs
         began = time.monotonic()
         result = await rig.engine.submit(rig.job(settings=search, within_s=0.15, want_plan=True))
         took = time.monotonic() - began
