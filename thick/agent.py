@@ -190,9 +190,7 @@ class Agent:
         return Planning(self, state, search)
 
     @torch.no_grad()
-    def act(
-        self, state: AgentState, settings: PlannerSettings | None = None, *, keys: Tensor
-    ) -> PlanOutput:
+    def act(self, state: AgentState, settings: PlannerSettings | None = None, *, keys: Tensor) -> PlanOutput:
         """Plan with the whole budget."""
         planning = self.plan(state, settings, keys=keys)
         while not planning.done:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thick.planning import pytrees
 from thick.planning.hierarchical import PlanSearch, initial_plan
-from thick.planning.jumps import JumpModel, edge_reward
+from thick.planning.jumps import JumpModel, edge_reward, fades
 from thick.planning.low import act
 from thick.planning.mcts import MCTS
 from thick.planning.randomness import Randomness
@@ -133,7 +133,9 @@ def imagine(
     if level == "high" and agent.model.high is None:
         raise ValueError("level: this checkpoint has no high level; expected low")
     if policy == "actor" and level == "high":
-        raise ValueError("policy: the actor chooses low-level actions; at the high level expected plan, prior or all")
+        raise ValueError(
+            "policy: the actor chooses low-level actions; at the high level expected plan, prior or all"
+        )
     if policy == "actor" and not agent.has("policy"):
         raise ValueError("policy: this checkpoint has no actor; expected plan, prior or all")
     if policy == "all" and level == "low" and not agent.discrete and actions is None:
@@ -215,7 +217,7 @@ def _jumps(
             observation = agent.model.decode_coarse(landing.stoch, landing.context)
             total = total + weight * earned
             time, likely = time + landing.elapsed, likely * probability
-            weight = weight * high.gamma**landing.elapsed * landing.continuation
+            weight = weight * fades(high.gamma, landing.elapsed) * landing.continuation
             stoch, context, reward = landing.stoch, landing.context, landing.reward
         yield HighStep(
             _array(action),

@@ -27,7 +27,9 @@ def best_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def by_session(function: Callable[..., tuple[Tensor, ...]], first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+def by_session(
+    function: Callable[..., tuple[Tensor, ...]], first: Tensor, *others: Tensor
+) -> tuple[Tensor, ...]:
     """Call a function of a batch so that a session's numbers do not depend on the other sessions, to the last bit.
 
     The last bits of a matrix product depend on its shape (and those of some functions on the place in a vector), a last

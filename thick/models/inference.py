@@ -111,8 +111,12 @@ class FrozenDynamics:
 
     def outcome(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
         """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""
-        outputs = by_session(self._outcome, belief.stoch, self._memory(belief))
-        return outputs[0].squeeze(-1), goes_on(outputs[1], self.gamma) if len(outputs) > 1 else None
+        reward, *continuation = by_session(self._outcomes, belief.stoch, self._memory(belief))
+        return reward, continuation[0] if continuation else None
+
+    def _outcomes(self, stoch: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
+        reward, *discount = self._outcome(stoch, memory)
+        return (reward.squeeze(-1), *(goes_on(logits, self.gamma) for logits in discount))
 
     @property
     def has_actor(self) -> bool:
@@ -317,9 +321,7 @@ class FrozenModel:
         self.device = device
         self.exact = FrozenDynamics(model, torch.float32)
         self.search = (
-            self.exact
-            if types[precision] == torch.float32
-            else FrozenDynamics(model, types[precision])
+            self.exact if types[precision] == torch.float32 else FrozenDynamics(model, types[precision])
         )
         self.high = FrozenHighLevel(model) if model.high is not None else None
         self._encoder, self._decoder = model.encoder, model.heads.decoder

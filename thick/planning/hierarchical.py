@@ -72,9 +72,7 @@ def initial_plan(model: FrozenModel, actions: Actions, length: int, batch: int) 
     if model.high is None:
         subgoal = Subgoal(zeros(0, 0), zeros(0), zeros(0), zeros())
     else:
-        subgoal = Subgoal(
-            zeros(low.stoch, low.classes), zeros(actions.size), zeros(low.context), zeros()
-        )
+        subgoal = Subgoal(zeros(low.stoch, low.classes), zeros(actions.size), zeros(low.context), zeros())
     return PlanState(
         no(),
         whole(),
@@ -160,7 +158,9 @@ class PlanSearch:
         self._limit = None if budget_s is None else time.perf_counter() + budget_s / 2
         if settings.method == "policy":
             if not model.exact.has_actor:
-                raise ValueError("planner.method: this checkpoint has no actor; expected flat or hierarchical")
+                raise ValueError(
+                    "planner.method: this checkpoint has no actor; expected flat or hierarchical"
+                )
         elif settings.method == "hierarchical":
             if model.high is None:
                 raise ValueError("planner.method: this checkpoint has no high level; expected flat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -52,7 +53,9 @@ class JumpModel:
         reward, _ = self.high.outcome(self.stoch, self.context)
         none = torch.zeros(self.stoch.shape[0], dtype=torch.int64, device=self.stoch.device)
         # A jump gives the shapes of what the root does not have.
-        landing = Landing(*(torch.zeros_like(part) for part in self.high.jump(self.stoch, self.context, none)))
+        landing = Landing(
+            *(torch.zeros_like(part) for part in self.high.jump(self.stoch, self.context, none))
+        )
         return self._node(JumpState(self.stoch, self.context, reward, landing))
 
     def expand(self, state: JumpState, action: Tensor) -> Edge:
@@ -60,7 +63,7 @@ class JumpModel:
         high = self.high
         landing = high.jump(state.stoch, state.context, action)
         reward = edge_reward(landing, state.reward, high.gamma)
-        discount = high.gamma**landing.elapsed * landing.continuation
+        discount = fades(high.gamma, landing.elapsed) * landing.continuation
         node = self._node(JumpState(landing.stoch, landing.context, landing.reward, landing))
         return Edge(node, reward, discount)
 
@@ -84,4 +87,9 @@ class JumpModel:
 
 def edge_reward(landing: Landing, reward: Tensor, gamma: float) -> Tensor:
     """What a jump earns after the arrival where it started, ``[*B]``; see :class:`JumpModel`."""
-    return (landing.segment - reward) / gamma + gamma ** (landing.elapsed - 1) * landing.reward
+    return (landing.segment - reward) / gamma + fades(gamma, landing.elapsed - 1) * landing.reward
+
+
+def fades(gamma: float, steps: Tensor) -> Tensor:
+    """γ^steps. By exp, which on a CPU gives an element the same bits wherever in a tensor it lies; pow does not."""
+    return torch.exp(steps * math.log(gamma))

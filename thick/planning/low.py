@@ -71,7 +71,9 @@ def check_low(low: str, *, discrete: bool) -> None:
         kind = "discrete" if discrete else "continuous"
         known = [name for name in ("categorical-cem", "mcts", "cem", "icem", "mppi")]
         fitting = [name for name in known if (name in DISCRETE_SEARCHES) == discrete]
-        raise ValueError(f"planner.low: {low!r} does not fit {kind} actions; expected one of {', '.join(fitting)}")
+        raise ValueError(
+            f"planner.low: {low!r} does not fit {kind} actions; expected one of {', '.join(fitting)}"
+        )
 
 
 def objective(
@@ -136,7 +138,9 @@ def low_search(
     if dynamics.has_actor and settings.actor_proposals:
         count = min(settings.actor_proposals, settings.samples // 2)
         sequences = follow_actor(dynamics, belief, count, settings.horizon, actions, randomness.fold("actor"))
-        proposals = Proposals(sequences, torch.ones(sequences.shape[:2], dtype=torch.bool, device=sequences.device))
+        proposals = Proposals(
+            sequences, torch.ones(sequences.shape[:2], dtype=torch.bool, device=sequences.device)
+        )
     return SamplingSearch(
         sampler=sampler(settings, actions),
         evaluate=evaluate,

@@ -109,7 +109,9 @@ class MCTS:
         visits = self.visits[self._rows, node]
         if temperature > 0 and randomness is not None:
             weights = visits.clamp_min(1e-9).log() / temperature
-            weights = torch.where(visits.sum(-1, keepdim=True) > 0, weights, self._prior[self._rows, node].log())
+            weights = torch.where(
+                visits.sum(-1, keepdim=True) > 0, weights, self._prior[self._rows, node].log()
+            )
             return (weights + randomness.gumbel(visits.shape[-1])).argmax(-1)
         # Visits are whole numbers, and what breaks ties lies in [0, 1).
         return (visits + 0.5 * self._normalised(node) + 0.25 * self._prior[self._rows, node]).argmax(-1)
@@ -201,4 +203,3 @@ class MCTS:
 def _assign(all_: Tensor, place: int, new: Tensor) -> Tensor:
     all_[:, place] = new.to(all_.dtype)
     return all_
-
