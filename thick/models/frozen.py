@@ -32,10 +32,10 @@ def by_session(
 ) -> tuple[Tensor, ...]:
     """Call a function of a batch so that a session's numbers do not depend on the other sessions, to the last bit.
 
-    The last bits of a matrix product depend on its shape (and those of some functions on the place in a vector), a last
-    bit can flip a sampled class, and a class a plan. So the CPU sees shapes that do not depend on the number of sessions:
-    one session at a time where each has many rows, else a fixed number of sessions, filled up with zeros. On a GPU the
-    batch stays whole, and equality is up to rounding.
+    The last bits of a matrix product depend on its shape (and those of some functions on the place in a vector),
+    a last bit can flip a sampled class, and a class a plan. So the CPU sees shapes that do not depend on the number
+    of sessions: one session at a time where each has many rows, else a fixed number of sessions, filled up with
+    zeros. On a GPU the batch stays whole, and equality is up to rounding.
 
     Args:
         function: of tensors with the same leading dimensions; gives a tuple of such.
@@ -112,6 +112,13 @@ class Gather:
         return self.rest(rest) + summed
 
 
+def dense(mlp: MLP, index: int) -> Dense:
+    """A hidden layer of an MLP."""
+    layer = mlp.get_submodule(f"dense{index}")
+    assert isinstance(layer, Dense)
+    return layer
+
+
 def affine(layer: Dense, dtype: torch.dtype) -> Affine:
     """A trained dense layer, frozen."""
     return Affine(layer.weight, layer.bias, dtype)
@@ -128,7 +135,7 @@ class Chain:
     """The layers of an MLP, each followed by ELU, and its linear output in fp32 where it has one."""
 
     def __init__(self, mlp: MLP, dtype: torch.dtype, *, skip: int = 0) -> None:
-        self.layers = [affine(mlp.get_submodule(f"dense{index}"), dtype) for index in range(skip, mlp.layers)]
+        self.layers = [affine(dense(mlp, index), dtype) for index in range(skip, mlp.layers)]
         # Scalars such as rewards keep their digits: what leaves the network is computed in fp32.
         self.out = None if mlp.out is None else affine(mlp.out, torch.float32)
 
@@ -148,7 +155,7 @@ class Heads:
     """
 
     def __init__(self, mlps: list[MLP], *, stoch: int, classes: int, dtype: torch.dtype) -> None:
-        first = [mlp.get_submodule("dense0") for mlp in mlps]
+        first = [dense(mlp, 0) for mlp in mlps]
         self.first = Gather(
             torch.cat([layer.weight for layer in first]),
             torch.cat([layer.bias for layer in first]),

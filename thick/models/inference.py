@@ -24,6 +24,7 @@ from thick.models.frozen import (
     affine,
     best_precision,
     by_session,
+    dense,
     draw,
     elu,
     stacked,
@@ -205,7 +206,7 @@ class FrozenHighLevel:
         )
         self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
         self.gatel0rd = stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
-        summary = dynamics.ctxt_head.get_submodule("dense0")
+        summary = dense(dynamics.ctxt_head, 0)
         self.ctxt_first = Gather(summary.weight, summary.bias, **sizes)
         self.ctxt_rest = Chain(dynamics.ctxt_head, dtype, skip=1)
         self.ctxt_img_out = Gather(dynamics.ctxt_img_out.weight, dynamics.ctxt_img_out.bias, **sizes)

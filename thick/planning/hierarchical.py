@@ -1,8 +1,8 @@
 """Planning with two levels: search over jumps, then steer the low level towards where the first jump leaves from.
 
-The first jump of the best high-level plan says in which state ẑ[τ-1] the context will change, by which action â and to
-what context c[τ]. That is the subgoal of the low-level search until a gate opens (and more than a few steps have passed),
-or until it has not been reached for long. Flat planning is the low-level search alone.
+The first jump of the best high-level plan says in which state ẑ[τ-1] the context will change, by which action â and
+to what context c[τ]. That is the subgoal of the low-level search until a gate opens (and more than a few steps have
+passed), or until it has not been reached for long. Flat planning is the low-level search alone.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ class JumpState(NamedTuple):
 class JumpModel:
     """Search model over high-level actions.
 
-    The return head predicts R = Σ_{k=t}^{τ-1} γ^(k-t) r[k], which begins with the reward that was received on arriving in
-    t. A search counts each reward once: an edge is worth what follows the arrival in t, up to and with the reward at τ,
-    which the coarse reward head predicts,
+    The return head predicts R = Σ_{k=t}^{τ-1} γ^(k-t) r[k], which begins with the reward that was received on arriving
+    in t. A search counts each reward once: an edge is worth what follows the arrival in t, up to and with the reward
+    at τ, which the coarse reward head predicts,
 
         (R - r[t]) / γ + γ^(Δ-1) r[τ],   Δ = τ - t,   and the node after it counts γ^Δ · P(the episode goes on).
 

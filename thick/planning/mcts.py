@@ -1,7 +1,7 @@
 """Monte-Carlo tree search with PUCT, batched over sessions (AlphaZero, MuZero; the layout follows mctx).
 
-One tree a session, all grown together in tensors ``[B, nodes, G]``: a simulation selects a path down every tree, expands
-one edge of each, and carries the values back. Nothing loops over sessions; the only loop is over depth.
+One tree a session, all grown together in tensors ``[B, nodes, G]``: a simulation selects a path down every tree,
+expands one edge of each, and carries the values back. Nothing loops over sessions; the only loop is over depth.
 """
 
 from __future__ import annotations

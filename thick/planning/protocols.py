@@ -21,8 +21,19 @@ class Score(NamedTuple):
     """[B, N] the expected (discounted) sum of rewards in it, without any other credit"""
 
 
-class Dynamics(Protocol):
-    """A model of what follows an action. Leading dimensions are ``[B]`` or ``[B, N]``."""
+class Imaginer(Protocol):
+    """What a search needs of a dynamics. Leading dimensions are ``[B]`` or ``[B, N]``."""
+
+    def imagine(self, belief: Any, action: Tensor, uniforms: Tensor | None = None) -> Any:
+        """The belief after an action ``[*B, A]``; ``uniforms`` ``[*B, draws]`` None takes the mode."""
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers that one imagined step of one candidate needs (0: nothing is random)."""
+
+
+class Dynamics(Imaginer, Protocol):
+    """A model of what follows an action."""
 
     def initial(self, batch: int) -> Any:
         """The belief of ``batch`` sessions that have seen nothing."""
@@ -32,15 +43,8 @@ class Dynamics(Protocol):
     ) -> Any:
         """The belief after an observation, ``[B]``; ``uniforms`` None takes the mode of the posterior."""
 
-    def imagine(self, belief: Any, action: Tensor, uniforms: Tensor | None = None) -> Any:
-        """The belief after an action ``[*B, A]``; ``uniforms`` ``[*B, draws]`` None takes the mode."""
-
     def features(self, belief: Any) -> Tensor:
         """The feature that heads read, ``[*B, F]``."""
-
-    @property
-    def draws(self) -> int:
-        """Uniform numbers that one imagined step of one candidate needs (0: nothing is random)."""
 
 
 class Objective(Protocol):
@@ -111,5 +115,5 @@ class LowSearch(Protocol):
 class Evaluate(Protocol):
     """Scores of candidates."""
 
-    def __call__(self, candidates: Tensor, randomness: Randomness) -> Score:
+    def __call__(self, candidates: Tensor, randomness: Randomness, /) -> Score:
         """``[B, N, H, A]`` -> scores ``[B, N]``."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thick.planning import pytrees
-from thick.planning.protocols import Dynamics, Evaluate, Objective, Score
+from thick.planning.protocols import Evaluate, Imaginer, Objective, Score
 from thick.planning.randomness import Randomness
 
 
@@ -59,7 +59,7 @@ class Sampler(Protocol):
 
 
 def rollout(
-    dynamics: Dynamics, objective: Objective, belief: Any, candidates: Tensor, randomness: Randomness | None
+    dynamics: Imaginer, objective: Objective, belief: Any, candidates: Tensor, randomness: Randomness | None
 ) -> Score:
     """Imagine every candidate and score it.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thick.planning import pytrees
 from thick.planning.mcts import MCTS
-from thick.planning.protocols import Dynamics, Edge, Node, Objective
+from thick.planning.protocols import Edge, Imaginer, Node, Objective
 from thick.planning.sampling import Warm
 
 
@@ -40,7 +40,7 @@ class StepModel:
 
     def __init__(
         self,
-        dynamics: Dynamics,
+        dynamics: Imaginer,
         objective: Objective,
         belief: Any,
         *,
