@@ -187,4 +187,7 @@ def installed_version() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Run as `python -m thick.cli`, this module exists twice; commands are made of the imported one's Command.
+    from thick.cli import main as imported_main
+
+    sys.exit(imported_main())
