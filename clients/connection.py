@@ -80,11 +80,12 @@ class Connection:
         Args:
             url: ``https://host:port/prefix``, or ``host:port``.
             schemes: plain and secure, such as ``("http", "https")``.
-            port: used where the URL has none.
+            port: of a bare host; a URL with a scheme and no port has the usual one (80, 443).
 
         Raises:
             ValueError: the URL or the picture encoding is not usable.
         """
+        usual = {"http": 80, "https": 443}
         parts = urlsplit(url if "//" in url else f"{schemes[0]}://{url}")
         if parts.scheme not in schemes or not parts.hostname:
             raise ValueError(
@@ -95,7 +96,7 @@ class Connection:
         return cls(
             scheme=parts.scheme,
             host=parts.hostname,
-            port=parts.port or port,
+            port=parts.port or (usual.get(parts.scheme, port) if "//" in url else port),
             prefix=parts.path.rstrip("/"),
             api_key=api_key or os.environ.get(API_KEY_VARIABLE) or None,
             tls=tls or Tls(),

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from service.protocol.spaces import as_space, space_to_json
 from thick.envs.pictures import picture
+from thick.envs.spaces import kinds_of
 
 Colour = tuple[int, int, int]
 
@@ -55,7 +56,14 @@ def write(
 
 def observation_image(observation: Any, space: Any, side: int) -> Image.Image:
     """An observation drawn to fit a square of ``side`` pixels; enlarged by a whole factor."""
-    return fit(picture(observation, space_to_json(as_space(space))), side, side)
+    form = space_to_json(as_space(space))
+    kinds = kinds_of(form)
+    if kinds == {"": "image"}:
+        return fit(np.asarray(observation), side, side)
+    if kinds == {"": "grid"}:
+        columns, rows = form["shape"][:2]
+        return fit(picture(observation, form, tile=max(4, side // max(columns, rows))), side, side)
+    return fit(picture(observation, form), side, side)
 
 
 def fit(pixels: np.ndarray, width: int, height: int) -> Image.Image:

@@ -105,7 +105,7 @@ class Task:
         task = cls(client, model, env_id, options or {}, dict(planner), method, max_steps)
         env = task.make_env()
         try:
-            _check_spaces(env_id, env, model)
+            check_spaces(env_id, env, model)
         finally:
             env.close()
         return task
@@ -243,7 +243,12 @@ def _moment(
     )
 
 
-def _check_spaces(env_id: str, env: Any, model: Model) -> None:
+def check_spaces(env_id: str, env: Any, model: Model) -> None:
+    """Refuses an environment whose spaces are not the model's.
+
+    Raises:
+        TaskMismatchError: which space differs, and how.
+    """
     pairs = (
         ("observation", model.observation_space, env.observation_space),
         ("action", model.action_space, env.action_space),

@@ -63,7 +63,7 @@ class Film:
 
     def _frame(self, index: int, moment: Moment, subgoal: Any) -> Image.Image:
         side, small = 320, 192
-        canvas = Image.new("RGB", (MARGIN * 3 + side + 220, MARGIN * 2 + side + 108), d.PAPER)
+        canvas = Image.new("RGB", (MARGIN * 3 + side + 220, MARGIN * 2 + side + 84), d.PAPER)
         draw = ImageDraw.Draw(canvas)
         d.write(draw, (MARGIN, 12), d.shorten(self._title, 15, canvas.width - 2 * MARGIN), 15)
         top = MARGIN + 20
@@ -156,7 +156,12 @@ def contact_sheet(imagination: Imagination, sheet: Sheet) -> Image.Image:
     d.write(draw, (MARGIN, 46), d.shorten(sheet.subtitle, 14, width - 2 * MARGIN), 14, d.SOFT)
     if sheet.now is not None:
         d.write(draw, (MARGIN, 80), "now", 14, d.SOFT)
-        d.place(canvas, d.observation_image(sheet.now, sheet.space, 216), (MARGIN, 102, 216, 216), d.INK)
+        image = d.observation_image(sheet.now, sheet.space, 216)
+        d.place(canvas, image, (MARGIN, 102, image.width, image.height), d.INK)
+        if imagination.level == "low":
+            y = 118 + image.height
+            draw.rectangle((MARGIN, y, MARGIN + 14, y + 14), outline=d.ORANGE, width=3)
+            d.write(draw, (MARGIN + 22, y), "the context changes", 13, d.SOFT)
     canvas.paste(rows, (MARGIN + now, 76))
     return canvas
 

@@ -1,0 +1,259 @@
+"""Lost answers, busy servers, strangers on the port: what the clients make of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from clients import GrpcPlanningClient, PlanningClient
+from clients.connection import Connection, Tls
+from clients.errors import (
+    BusyError,
+    ConnectionLostError,
+    DeadlinePassedError,
+    NotConnectedError,
+    ServerFailedError,
+    UnexpectedAnswerError,
+)
+from clients.retries import Retries
+from tests.clients.conftest import Address
+from tests.clients.proxy import LossyProxy
+from tests.clients.test_contract import SEEN
+
+QUICK = Retries(attempts=4, first_pause_s=0.001, longest_pause_s=0.05)
+
+
+@pytest.fixture(params=["http", "grpc", "grpc-stream"])
+def lossy(request: pytest.FixtureRequest, address: Address) -> Iterator[tuple[Any, LossyProxy]]:
+    """A client behind a network that loses answers when it is told to."""
+    url = address.http if request.param == "http" else address.grpc
+    with LossyProxy(url) as proxy:
+        made: Any
+        if request.param == "http":
+            made = PlanningClient(proxy.url, api_key="me", retries=QUICK)
+        else:
+            stream = request.param == "grpc-stream"
+            made = GrpcPlanningClient(
+                proxy.url,
+                api_key="me",
+                stream_acts=stream,
+                retries=Retries(attempts=20, first_pause_s=0.02, longest_pause_s=0.2),
+            )
+        with made:
+            yield made, proxy
+
+
+def test_an_act_whose_answer_was_lost_is_done_once(lossy: tuple[Any, LossyProxy], address: Address) -> None:
+    client, proxy = lossy
+    with PlanningClient(address.http, api_key="me") as sound, sound.session("doorkey", seed=11) as twin:
+        expected = [twin.act(observation) for observation in SEEN]
+    with client.session("doorkey", seed=11) as session:
+        actions = [session.act(SEEN[0])]
+        proxy.lose_answers(1)
+        decision = session.decide(SEEN[1], include=())
+        actions.append(decision.action)
+        assert proxy.lost == 1
+        assert decision.step == 1
+        actions += [session.act(observation) for observation in SEEN[2:]]
+        assert session.refresh().step == 4
+    assert actions == expected
+
+
+def test_an_act_answered_before_is_marked_as_replayed(address: Address) -> None:
+    with LossyProxy(address.http) as proxy, PlanningClient(proxy.url, api_key="me", retries=QUICK) as client:
+        with client.session("doorkey", seed=1) as session:
+            session.act(SEEN[0])
+            proxy.lose_answers(1)
+            lost = session.decide(SEEN[1], include=())
+            assert lost.replayed
+            assert not session.decide(SEEN[2], include=()).replayed
+
+
+def test_a_session_whose_creation_was_lost_is_not_created_twice(address: Address) -> None:
+    with LossyProxy(address.http) as proxy, PlanningClient(proxy.url, api_key="me", retries=QUICK) as client:
+        before = len(client.sessions())
+        proxy.lose_answers(1)
+        with pytest.raises(ConnectionLostError, match="create a session of model doorkey"):
+            client.session("doorkey", ttl_s=2)
+        assert len(client.sessions()) == before + 1
+
+
+def test_a_deletion_whose_answer_was_lost_has_worked(address: Address) -> None:
+    with LossyProxy(address.http) as proxy, PlanningClient(proxy.url, api_key="me", retries=QUICK) as client:
+        session = client.session("doorkey")
+        proxy.lose_answers(1)
+        session.close()
+        assert proxy.lost == 1
+        assert session.id not in {info.session_id for info in client.sessions()}
+
+
+def test_a_session_goes_on_after_all_connections_were_cut(lossy: tuple[Any, LossyProxy]) -> None:
+    client, proxy = lossy
+    with client.session("doorkey", seed=1) as session:
+        session.act(SEEN[0])
+        proxy.cut()
+        assert session.decide(SEEN[1], include=()).step == 1
+
+
+@pytest.mark.parametrize("kind", [PlanningClient, GrpcPlanningClient])
+def test_nobody_listening_is_said_with_the_host_and_what_to_do(kind: Any) -> None:
+    with kind("127.0.0.1:9", retries=Retries(attempts=2, first_pause_s=0.001)) as client:
+        with pytest.raises(NotConnectedError) as caught:
+            client.session("doorkey")
+        assert "127.0.0.1:9: create a session of model doorkey: cannot connect" in str(caught.value)
+        assert "thick serve" in str(caught.value)
+        assert not client.live() and not client.ready()
+        with pytest.raises(NotConnectedError, match="nothing answers"):
+            client.wait_until_ready(0.05, pause_s=0.01)
+
+
+def answering(*answers: Callable[[httpx.Request], httpx.Response], retries: Retries = QUICK) -> Any:
+    """A client of a made-up server that gives these answers in turn, the last one for ever."""
+    client = PlanningClient("http://made.up", retries=retries)
+    asked = list[httpx.Request]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return answers[min(len(asked), len(answers)) - 1](request)
+
+    client._http = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://made.up")
+    client.asked = asked  # type: ignore[attr-defined]
+    return client
+
+
+def problem(status: int, code: str, **headers: str) -> Callable[[httpx.Request], httpx.Response]:
+    body = json.dumps({"status": status, "code": code, "detail": "as it is"})
+    kind = {"content-type": "application/problem+json", **headers}
+    return lambda _: httpx.Response(status, content=body, headers=kind)
+
+
+def models(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={"models": []})
+
+
+@pytest.mark.parametrize("busy", [problem(429, "queue_full"), problem(503, "model_not_ready")])
+def test_a_busy_server_is_asked_again(busy: Any) -> None:
+    client = answering(busy, busy, models)
+    assert client.models() == []
+    assert len(client.asked) == 3
+
+
+def test_the_server_s_retry_after_is_waited_for() -> None:
+    client = answering(problem(429, "queue_full", **{"retry-after": "0.04"}), models)
+    began = time.monotonic()
+    client.models()
+    assert time.monotonic() - began >= 0.04
+
+
+def test_attempts_are_bounded() -> None:
+    client = answering(problem(503, "draining"))
+    with pytest.raises(BusyError, match="503 draining: as it is"):
+        client.models()
+    assert len(client.asked) == QUICK.attempts
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (problem(504, "deadline_exceeded"), DeadlinePassedError),
+        (problem(500, "internal", **{"x-request-id": "abc"}), ServerFailedError),
+    ],
+)
+def test_what_would_fail_again_is_asked_once(answer: Any, error: Any) -> None:
+    client = answering(answer)
+    with pytest.raises(error) as caught:
+        client.models()
+    assert len(client.asked) == 1
+    assert caught.value.request_id in (None, "abc")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            lambda _: httpx.Response(502, text="<h1>Bad Gateway</h1>"),
+            "HTTP 502, and not as the contract says",
+        ),
+        (lambda _: httpx.Response(404, json=["x"]), "HTTP 404"),
+        (lambda _: httpx.Response(200, text="hello"), "the answer cannot be read"),
+        (lambda _: httpx.Response(200, json={"modls": []}), "KeyError: 'models'"),
+        (
+            lambda _: httpx.Response(200, content=b"{", headers={"content-type": "application/json"}),
+            "not JSON",
+        ),
+    ],
+)
+def test_another_program_on_the_port_is_told_from_the_service(answer: Any, message: str) -> None:
+    client = answering(answer)
+    with pytest.raises(UnexpectedAnswerError, match=r"http://made\.up:80: list the models: ") as caught:
+        client.models()
+    assert message in str(caught.value)
+
+
+def test_a_stream_that_breaks_off_is_an_error_not_a_short_imagination() -> None:
+    step = b'event: step\ndata: {"rollout": 0, "index": 0, "reward": 0.5}\n\n'
+
+    def session(_: httpx.Request) -> httpx.Response:
+        space = {"type": "Discrete", "n": 2}
+        info = {"session_id": "s", "model": "m", "version": "1", "step": 0, "planner": {}}
+        return httpx.Response(201, json={**info, "observation_space": space, "action_space": space})
+
+    def stream(content: bytes) -> Callable[[httpx.Request], httpx.Response]:
+        return lambda _: httpx.Response(200, content=content, headers={"content-type": "text/event-stream"})
+
+    failed = b'event: error\ndata: {"status": 500, "code": "internal", "detail": "imagining failed"}\n\n'
+    session_of = answering(session, stream(step), stream(step + failed)).session("m")
+    for error, message in (
+        (ConnectionLostError, "the stream ended early"),
+        (ServerFailedError, "imagining failed"),
+    ):
+        steps = session_of.imagine_stream()
+        assert next(steps).reward == 0.5
+        with pytest.raises(error, match=message):
+            next(steps)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://host", "expected http://HOST:PORT"),
+        ("http://", "expected http://"),
+        ("grpc://host:1", "expected http"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_at_once(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PlanningClient(url)
+
+
+def test_urls_leave_out_what_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THICK_API_KEY", "from the environment")
+
+    def to(url: str) -> Connection:
+        return PlanningClient(url).connection
+
+    assert to("localhost").url == "http://localhost:8000"
+    assert to("http://host").url == "http://host:80"
+    assert to("https://host/prefix/").url == "https://host:443/prefix"
+    assert to("http://[::1]:5").authority == "[::1]:5"
+    assert (
+        to("http://[::1]:5").loopback and to("http://localhost").loopback and not to("http://host").loopback
+    )
+    assert to("http://host").api_key == "from the environment"
+    assert "from the environment" not in repr(to("http://host"))
+    with pytest.raises(ValueError, match="png, jpeg, webp"):
+        PlanningClient(images="bmp")
+    with pytest.raises(ValueError, match="msgpack or json"):
+        PlanningClient(encoding="xml")
+
+
+def test_certificates_are_read_for_both_transports(tmp_path: Any) -> None:
+    (tmp_path / "ca.pem").write_bytes(b"authority")
+    assert Tls(ca=tmp_path / "ca.pem").read() == (b"authority", None, None)
+    with pytest.raises(FileNotFoundError):
+        Tls(ca=tmp_path / "none.pem").context()
