@@ -20,7 +20,7 @@ from service.jobs import ActJob, ActResult, DeadlinePassed, EngineStopped, Queue
 from service.journal import Journal
 from service.metrics import Metrics
 from service.protocol import media
-from service.protocol.bodies import decode_arrays, decode_body, encode_body
+from service.protocol.bodies import decode_arrays, decode_body, encode_body, to_wire
 from service.protocol.digests import digest
 from service.protocol.errors import ProblemError, invalid, step_conflict
 from service.protocol.limits import Limits
@@ -144,7 +144,7 @@ class Acting:
             )
         )
         planned = time.monotonic()
-        answer = self._answer(session, body, clock, result)
+        answer, packed = self._answer(session, body, clock, result)
         progress.committing = True
         try:
             await self._journal.write(
@@ -154,7 +154,7 @@ class Acting:
                 step=session.step + 1,
                 first=False,
                 digest=fingerprint,
-                answer=encode_body(answer, media.MSGPACK),
+                answer=packed,
             )
         except RevisionConflict:
             hosted.slots.release(result.slot)
@@ -190,7 +190,10 @@ class Acting:
             log.error("act failed", model=job.model.name, reason=f"{type(error).__name__}: {error}")
             raise ProblemError("internal", "planning failed; nothing has changed") from error
 
-    def _answer(self, session: Session, body: Act, clock: Clock, result: ActResult) -> dict[str, Any]:
+    def _answer(
+        self, session: Session, body: Act, clock: Clock, result: ActResult
+    ) -> tuple[dict[str, Any], bytes]:
+        """The answer, and as it is stored. Timing ends here: a stored answer is the one that was sent."""
         answer: dict[str, Any] = {
             "session_id": session.session_id,
             "step": session.step,
@@ -205,14 +208,18 @@ class Acting:
             answer["plan"] = {**result.plan, "budget": {"deadline_ms": deadline_ms, **budget}}
         queue_ms = result.timing["queue_ms"]
         self._metrics.phase("queue", queue_ms / 1e3)
-        if "timing" in body.include:
-            answer["timing"] = {
-                "decode_ms": 1e3 * clock.decode_s,
-                **result.timing,
-                "encode_ms": 0.0,
-                "total_ms": 1e3 * (time.monotonic() - clock.arrived),
-            }
-        return answer
+        if "timing" not in body.include:
+            return answer, encode_body(answer, media.MSGPACK)
+        began = time.perf_counter()
+        wire = to_wire(answer, binary=True)
+        timing = {
+            "decode_ms": 1e3 * clock.decode_s,
+            **result.timing,
+            "encode_ms": 1e3 * (time.perf_counter() - began),
+            "total_ms": 1e3 * (time.monotonic() - clock.arrived),
+        }
+        answer["timing"] = {name: round(value, 3) for name, value in timing.items()}
+        return answer, encode_body({**wire, "timing": answer["timing"]}, media.MSGPACK)
 
     async def _overtaken(self, session: Session, step: int, fingerprint: bytes) -> dict[str, Any]:
         """Another replica answered this step first: its answer if the request was the same, else a

@@ -116,15 +116,7 @@ class Tracing:
         """
         if self._tracer is None:
             return
-        order = (
-            "decode_ms",
-            "queue_ms",
-            "observe_ms",
-            "high_plan_ms",
-            "low_plan_ms",
-            "store_ms",
-            "encode_ms",
-        )
+        order = ("decode_ms", "queue_ms", "observe_ms", "high_plan_ms", "low_plan_ms", "encode_ms")
         spent = [(name, float(timing[name])) for name in order if timing.get(name) is not None]
         at = time.time_ns() - int(1e6 * sum(ms for _, ms in spent))
         for name, ms in spent:

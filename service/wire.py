@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.protocol import media
-from service.protocol.bodies import decode_body, encode_body, to_wire
+from service.protocol.bodies import decode_body, encode_body
 from service.protocol.errors import ProblemError
 from service.protocol.limits import Limits
 
@@ -100,25 +100,6 @@ def accepted(request: Request, offered: tuple[str, ...]) -> str:
 def respond(tree: Any, kind: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """An answer with a body."""
     return Response(encode_body(tree, kind), status, headers, media_type=kind)
-
-
-def respond_act(
-    answer: dict[str, Any], kind: str, *, arrived: float, status: int = 200
-) -> tuple[Response, float]:
-    """The answer to an act, whose timing includes its own encoding; and the seconds that took."""
-    began = time.perf_counter()
-    timing = answer.pop("timing", None)
-    wire = to_wire(answer, binary=kind == media.MSGPACK)
-    if timing is not None:
-        if not answer["replayed"]:
-            timing = {
-                **timing,
-                "encode_ms": 1e3 * (time.perf_counter() - began),
-                "total_ms": 1e3 * (time.monotonic() - arrived),
-            }
-        wire["timing"] = {name: round(value, 3) for name, value in timing.items()}
-    response = respond(wire, kind, status=status)
-    return response, time.perf_counter() - began
 
 
 def problem_response(problem: ProblemError, instance: str, *, request_id: str = "") -> Response:

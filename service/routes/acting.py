@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from service.openapi import documented
 from service.protocol.requests import Act, ActOnce
 from service.protocol.responses import ActResponse
 from service.routes.common import body_of, name_session, service_of, while_connected
-from service.wire import body_type, respond_act
+from service.wire import body_type, respond
 
 router = APIRouter(prefix="/v1", tags=["act"])
 _PROBLEMS = (404, 406, 408, 409, 410, 413, 415, 422, 429, 504)
@@ -56,10 +57,10 @@ async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[dict[s
             return await act(tree, clock)
 
         answer = await while_connected(request, run())
-        timing = answer.get("timing")
-        response, encode_s = respond_act(answer, kind, arrived=clock.arrived)
+        began = time.perf_counter()
+        response = respond(answer, kind)
         service.metrics.phase("decode", decode_s)
-        service.metrics.phase("encode", encode_s)
-        if timing is not None:
-            request.app.state.tracing.phases({**timing, "encode_ms": 1e3 * encode_s})
+        service.metrics.phase("encode", time.perf_counter() - began)
+        if "timing" in answer:
+            request.app.state.tracing.phases(answer["timing"])
         return response
