@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from thick.models.layers import MLP, Dense
 
@@ -112,9 +112,9 @@ class Gather:
         return self.rest(rest) + summed
 
 
-def dense(mlp: MLP, index: int) -> Dense:
-    """A hidden layer of an MLP."""
-    layer = mlp.get_submodule(f"dense{index}")
+def dense(module: nn.Module, name: str) -> Dense:
+    """A layer of a module by its name."""
+    layer = module.get_submodule(name)
     assert isinstance(layer, Dense)
     return layer
 
@@ -135,7 +135,7 @@ class Chain:
     """The layers of an MLP, each followed by ELU, and its linear output in fp32 where it has one."""
 
     def __init__(self, mlp: MLP, dtype: torch.dtype, *, skip: int = 0) -> None:
-        self.layers = [affine(dense(mlp, index), dtype) for index in range(skip, mlp.layers)]
+        self.layers = [affine(dense(mlp, f"dense{index}"), dtype) for index in range(skip, mlp.layers)]
         # Scalars such as rewards keep their digits: what leaves the network is computed in fp32.
         self.out = None if mlp.out is None else affine(mlp.out, torch.float32)
 
@@ -155,7 +155,7 @@ class Heads:
     """
 
     def __init__(self, mlps: list[MLP], *, stoch: int, classes: int, dtype: torch.dtype) -> None:
-        first = [dense(mlp, 0) for mlp in mlps]
+        first = [dense(mlp, "dense0") for mlp in mlps]
         self.first = Gather(
             torch.cat([layer.weight for layer in first]),
             torch.cat([layer.bias for layer in first]),

@@ -189,8 +189,9 @@ class FrozenHighLevel:
         self.gamma, self.max_time = config.discount, config.high.max_time
         self.prior_hidden = Gather(high.prior_hidden.weight, high.prior_hidden.bias, **sizes)
         self.prior_logit = affine(high.prior_logit, dtype)
-        self.body0 = Gather(high.body0.weight, high.body0.bias, **sizes)
-        self.body = [affine(high.body1, dtype), affine(high.body2, dtype)]
+        body = [dense(high, f"body{index}") for index in range(high.body_layers)]
+        self.body0 = Gather(body[0].weight, body[0].bias, **sizes)
+        self.body = [affine(layer, dtype) for layer in body[1:]]
         self.stoch_hidden, self.stoch_logit = (
             affine(high.stoch_hidden, dtype),
             affine(high.stoch_logit, dtype),
@@ -206,7 +207,7 @@ class FrozenHighLevel:
         )
         self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
         self.gatel0rd = stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
-        summary = dense(dynamics.ctxt_head, 0)
+        summary = dense(dynamics.ctxt_head, "dense0")
         self.ctxt_first = Gather(summary.weight, summary.bias, **sizes)
         self.ctxt_rest = Chain(dynamics.ctxt_head, dtype, skip=1)
         self.ctxt_img_out = Gather(dynamics.ctxt_img_out.weight, dynamics.ctxt_img_out.bias, **sizes)
