@@ -135,10 +135,13 @@ class ActorCritic(nn.Module):
             sample=True,
         )
         feature = model.dynamics.coarse_features(jump.stoch, jump.context)
-        return long_returns(
+        long = long_returns(
             jump.returns.float(),
             model.config.discount ** jump.elapsed.float(),
             model.coarse_heads.reward(feature).squeeze(-1).float(),
             self._discount(model.coarse_heads, feature),
             self.coarse_target(feature).squeeze(-1).float(),
         )
+        # R begins with the reward of the state the jump starts from, which V^λ leaves out: values count what follows.
+        here = model.heads.reward(model.dynamics.features(states)).squeeze(-1).float()
+        return (long - here) / model.config.discount
