@@ -135,7 +135,8 @@ class SubgoalObjective:
 
     def similarity(self, belief: Any) -> Tensor:
         """Mean over the groups of the cosine between goal and belief, ``[B, N]``."""
-        probability = belief.logits.float().softmax(-1)
+        # A cosine does not ask for normalised probabilities.
+        probability = belief.logits.float().clamp(-40, 40).exp_()
         length = probability.square().sum(-1).sqrt()
         return ((probability * self.goal).sum(-1) / length).mean(-1)
 
