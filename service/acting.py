@@ -205,7 +205,7 @@ class Acting:
         deadline_ms = deadline_of(session, body.planner)
         if result.plan is not None:
             budget = dict(result.plan.get("budget") or {})
-            answer["plan"] = {**result.plan, "budget": {"deadline_ms": deadline_ms, **budget}}
+            answer["plan"] = {**result.plan, "budget": {**budget, "deadline_ms": deadline_ms}}
         queue_ms = result.timing["queue_ms"]
         self._metrics.phase("queue", queue_ms / 1e3)
         if "timing" not in body.include:
