@@ -1,0 +1,96 @@
+"""Evaluation and alignment: episodes on unseen seeds, and gates against events."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from thick.cli import main
+from thick.planning.settings import PlannerSettings
+from thick.training.alignment import gate_alignment, play_with_events
+from thick.training.evaluate import evaluate_agent
+from thick.training.runs import load_agent, load_run
+
+ENV = "minigrid:MiniGrid-DoorKey-5x5-v0+map"
+
+
+def _play(run: Path, parallel: int, method: str = "hierarchical") -> dict[str, object]:
+    agent, task, _ = load_agent(run)
+    settings = agent.settings({"method": method})
+    return evaluate_agent(agent, task, settings=settings, episodes=3, seed=40, parallel=parallel, max_steps=6)
+
+
+@pytest.mark.parametrize("method", ["hierarchical", "flat", "policy"])
+def test_an_episode_does_not_depend_on_those_beside_it(trained: Path, method: str) -> None:
+    assert _play(trained, 1, method)["episodes"] == _play(trained, 3, method)["episodes"]
+
+
+def test_a_random_policy_is_reproducible_and_needs_no_agent() -> None:
+    first, second = (
+        evaluate_agent(None, ENV, settings=None, episodes=4, seed=7, parallel=parallel, max_steps=30)
+        for parallel in (1, 4)
+    )
+    assert first == second
+    assert [episode["seed"] for episode in first["episodes"]] == [7, 8, 9, 10]
+
+
+def test_alignment_counts_what_the_gates_did_on_every_event(trained: Path) -> None:
+    _, model, _ = load_run(trained)
+    play = play_with_events(ENV, policy="scripted", steps=200, seed=3)
+    with torch.no_grad():
+        gate = model.dynamics.gatel0rd.gate
+        gate.bias.fill_(100.0)
+        always = gate_alignment(model, play)
+        gate.bias.fill_(-100.0)
+        never = gate_alignment(model, play)
+    assert always["context_change"] == 1
+    assert {event["recall"] for event in always["events"].values()} == {1.0}
+    assert always["precision"] == pytest.approx(always["any_event_rate"])
+    assert never["context_change"] == 0
+    assert {event["recall"] for event in never["events"].values()} == {0.0}
+    counted = sum(bool(names) for names_of in play.events for names in names_of[1:])
+    assert always["any_event_rate"] == pytest.approx(counted / always["steps"])
+
+
+def test_play_with_events_is_whole_episodes_that_are_not_training_data() -> None:
+    play = play_with_events(ENV, policy="scripted", steps=100, seed=3)
+    for episode, events in zip(play.episodes, play.events, strict=True):
+        assert episode["is_first"].tolist() == [True] + [False] * (len(events) - 1)
+        assert ("goal" in events[-1]) == bool(episode["is_terminal"][-1])
+        assert np.isfinite(episode["reward"]).all()
+
+
+def test_the_command_prints_a_table_and_keeps_the_results_in_the_run(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", str(trained), "--episodes", "2", "--max-steps", "3", "--threads", "1"]
+    assert main([*arguments, "--set", "samples=8"]) == 0
+    assert "hierarchical" in capsys.readouterr().out
+    content = json.loads((trained / "results.json").read_text())
+    assert set(content["methods"]) == {"hierarchical", "flat", "random"}
+    assert content["planner"] == {"samples": 8}
+    assert main([*arguments, "--set", "sampels=8"]) == 2
+    assert "samples" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_neither_a_run_nor_an_entry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="neither a run"):
+        load_agent(tmp_path)
+
+
+def test_settings_in_a_run_are_its_own(trained: Path) -> None:
+    agent, _, _ = load_agent(trained)
+    assert agent.planner == PlannerSettings().updated(
+        {
+            "low": "categorical-cem",
+            "samples": 16,
+            "iterations": 2,
+            "elites": 4,
+            "horizon": 4,
+            "simulations": 4,
+        }
+    )
