@@ -25,10 +25,12 @@ def entries(space: gymnasium.Space) -> dict[str, gymnasium.spaces.Box]:
     Raises:
         TypeError: the space holds something that no encoder reads.
     """
-    boxes = dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {SINGLE: space}
-    for key, box in boxes.items():
+    spaces = dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {SINGLE: space}
+    boxes = {}
+    for key, box in spaces.items():
         if not isinstance(box, gymnasium.spaces.Box):
             raise TypeError(f"{key}: expected a Box, got {box}; flatten or wrap the environment")
+        boxes[key] = box
     return boxes
 
 
@@ -132,8 +134,7 @@ class GridEncoder(nn.Module):
         planes = [
             F.one_hot(grid[..., channel].long(), count) for channel, count in enumerate(self.categories)
         ]
-        weight = self.mlp.get_submodule("dense0").weight
-        return self.mlp(torch.cat(planes, -1).flatten(-3).to(weight.dtype))
+        return self.mlp(torch.cat(planes, -1).flatten(-3).float())  # type: ignore[no-any-return]
 
 
 class GridDecoder(nn.Module):
@@ -179,7 +180,7 @@ class Encoder(nn.Module):
                 self.encoders[key] = GridEncoder(box.shape, grid_categories(box), units, layers)
             else:
                 self.encoders[key] = VectorEncoder(box.shape, units, layers)
-        self.size = sum(encoder.size for encoder in self.encoders.values())
+        self.size = sum(int(encoder.size) for encoder in self.encoders.values())  # type: ignore[arg-type]
 
     def forward(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
         arrays = as_entries(observation)
@@ -211,13 +212,17 @@ class Decoder(nn.Module):
         """Log probability of an observation, ``[...]``, summed over its entries."""
         arrays = as_entries(observation)
         return sum(  # type: ignore[return-value]
-            decoder.log_prob(outputs[key], arrays[key]) for key, decoder in self.decoders.items()
+            decoder.log_prob(outputs[key], arrays[key])  # type: ignore[operator]
+            for key, decoder in self.decoders.items()
         )
 
     def observation(self, feature: Tensor) -> Tensor | dict[str, Tensor]:
         """The most likely observation in the form of the environment's own: an array or a dict of arrays."""
         outputs = self(feature)
-        decoded = {key: decoder.observation(outputs[key]) for key, decoder in self.decoders.items()}
+        decoded = {
+            key: decoder.observation(outputs[key])  # type: ignore[operator]
+            for key, decoder in self.decoders.items()
+        }
         return decoded[SINGLE] if self.single else decoded
 
 
@@ -239,4 +244,5 @@ def _flatten(array: Tensor, dimensions: int) -> Tensor:
 def _glorot(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
