@@ -180,7 +180,7 @@ class Encoder(nn.Module):
                 self.encoders[key] = GridEncoder(box.shape, grid_categories(box), units, layers)
             else:
                 self.encoders[key] = VectorEncoder(box.shape, units, layers)
-        self.size = sum(int(encoder.size) for encoder in self.encoders.values())  # type: ignore[arg-type]
+        self.size: int = sum(encoder.size for encoder in self.encoders.values())  # type: ignore[misc]
 
     def forward(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
         arrays = as_entries(observation)
