@@ -393,6 +393,12 @@ class PlanningService:
             await self.journal.current(session)
             hosted = session.hosted
             assert hosted is not None and session.slot is not None
+            if session.first:
+                raise ProblemError(
+                    "conflict",
+                    "the session has seen nothing of its episode: act first, or imagine from an observation "
+                    "(POST /v1/imagine)",
+                )
             slot = hosted.slots.retain(session.slot)
             settings, seed = session_settings(session, hosted, body.planner)
             step = session.step

@@ -268,6 +268,17 @@ async def test_imagined_steps_come_as_they_are_made_and_sum_up_to_the_answer(grp
     assert same(rebuilt, whole["rollouts"])
 
 
+async def test_a_session_that_has_seen_nothing_has_nothing_to_imagine_from(grpc_client: OverGrpc) -> None:
+    session = await grpc_client.session("arm")
+    for level in ("high", "low"):
+        status, problem = await grpc_client.refused("Imagine", {"session_id": session, "level": level})
+        assert (status, problem.code) == ("ABORTED", "conflict")
+    await grpc_client.act(session, observe("arm"), planner=QUICK)
+    await grpc_client.ask("Imagine", {"session_id": session, "horizon": 1})
+    await grpc_client.ask("ResetSession", {"session_id": session})
+    assert (await grpc_client.refused("Imagine", {"session_id": session}))[1].code == "conflict"
+
+
 # -- the client of this repository ---------------------------------------------------------------------------
 
 
