@@ -88,3 +88,16 @@ def test_a_world_model_without_a_high_level_trains_too(tiny: TrainConfig, tmp_pa
         config = merge(tiny, {"model": {"kind": kind, "posterior": "observation"}})
         tensors = _train(config, tmp_path / kind)
         assert not any(name.startswith("model.high.") for name in tensors)
+
+
+def test_a_run_can_start_from_the_weights_of_another(
+    tiny: TrainConfig, trained: Path, tmp_path: Path
+) -> None:
+    before = load_checkpoint(trained / "checkpoints")[0]
+    config = merge(tiny, {"init": str(trained)})
+    trainer = Trainer(config, tmp_path / "second")
+    for name, value in trainer.learner.model.state_dict().items():
+        assert torch.equal(value, before[f"model.{name}"]), name
+    trainer.log.close()
+    with pytest.raises(ValueError, match="other sizes"):
+        Trainer(merge(config, {"model": {"stoch": 5}}), tmp_path / "third")

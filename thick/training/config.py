@@ -130,6 +130,8 @@ class TrainConfig:
     """one sentence for the manifest"""
     seed: int = 0
     """seed of everything"""
+    init: str | None = None
+    """folder of a run, or model-repository entry, whose weights this run starts from (its sizes must be the same)"""
     updates: int = 20_000
     """updates in all"""
     batch: int = 16

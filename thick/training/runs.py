@@ -9,10 +9,11 @@ import torch
 
 from thick.agent import Agent
 from thick.envs import make
+from thick.export import load_model
 from thick.manifest import MANIFEST
 from thick.models.world_model import WorldModel
 from thick.training.checkpoint import load_checkpoint
-from thick.training.config import TrainConfig, load_config
+from thick.training.config import TrainConfig, load_config, to_dict
 
 
 def load_agent(path: Path) -> tuple[Agent, str, dict[str, Any]]:
@@ -37,7 +38,15 @@ def load_agent(path: Path) -> tuple[Agent, str, dict[str, Any]]:
 
 
 def load_run(path: Path) -> tuple[TrainConfig, WorldModel, dict[str, Any]]:
-    """Configuration, model and state of a run's latest checkpoint."""
+    """Configuration, model and state of a run's latest checkpoint.
+
+    Raises:
+        FileNotFoundError: the folder is no run.
+    """
+    if not (path / "config.yaml").is_file():
+        raise FileNotFoundError(
+            f"{path}: neither a run (config.yaml) nor a model-repository entry ({MANIFEST})"
+        )
     config = load_config(path / "config.yaml")
     tensors, state = load_checkpoint(path / "checkpoints")
     env = make(config.env, **config.env_options)
@@ -48,3 +57,16 @@ def load_run(path: Path) -> tuple[TrainConfig, WorldModel, dict[str, Any]]:
     }
     model.load_state_dict(weights, assign=True)
     return config, model.eval(), state
+
+
+def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights of a run's latest checkpoint or of a model-repository entry, and where they come from as JSON."""
+    if (path / MANIFEST).is_file():
+        manifest, model = load_model(path)
+        return model.state_dict(), {"entry": f"{manifest.name}/{manifest.version}", **manifest.provenance}
+    config, model, state = load_run(path)
+    return model.state_dict(), {
+        "run": config.name,
+        "updates": state["update"],
+        "configuration": to_dict(config),
+    }

@@ -21,6 +21,7 @@ from thick.training.config import TrainConfig, load_config, to_dict
 from thick.training.learner import Learner
 from thick.training.logs import RunLog
 from thick.training.pictures import reconstructions
+from thick.training.runs import load_weights
 
 
 class Trainer:
@@ -58,6 +59,8 @@ class Trainer:
         else:
             self.log = RunLog(directory, total=config.updates)
             self.ring = self._first_data()
+            if config.init is not None:
+                self._start_from(Path(config.init))
         self._policy = self._agent_policy() if config.data.policy == "agent" else None
 
     def run(self, *, until: int | None = None) -> None:
@@ -185,7 +188,18 @@ class Trainer:
 
         return evaluate_learner(self.learner, self.config)
 
-    # -- resuming --------------------------------------------------------------------------------------------
+    # -- starting and resuming -----------------------------------------------------------------------------
+
+    def _start_from(self, source: Path) -> None:
+        """Begin with another model's weights; optimisers and schedules start anew."""
+        weights, origin = load_weights(source)
+        try:
+            self.learner.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{source} holds a model of other sizes than this run's: {error}") from error
+        if self.learner.behaviour is not None:
+            self.learner.behaviour.update_target()
+        self.log.event(0, "init", origin)
 
     def _save_ring(self) -> None:
         """An in-memory ring that only the prefill filled is made again on resuming; nothing to write."""
