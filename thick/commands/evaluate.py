@@ -6,9 +6,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from thick.cli import Command
 from thick.files import write_atomically
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def run(argv: list[str]) -> int:
@@ -102,6 +106,8 @@ def run(argv: list[str]) -> int:
             "-" if change is None else f"{change:.1%}",
         )
     Console().print(table)
+    if any(result.get("events") for result in results.values()):
+        Console().print(_alignment(results))
     content = {
         "task": task,
         "seed": options.seed,
@@ -115,6 +121,22 @@ def run(argv: list[str]) -> int:
         write_atomically(options.model / "results.json", json.dumps(content, indent=1).encode())
         print(f"kept in {options.model / 'results.json'}")
     return 0
+
+
+def _alignment(results: dict[str, dict[str, Any]]) -> Table:
+    """Context changes against the environment's events, a row for each method that has contexts."""
+    from rich.table import Table
+
+    names = sorted({name for result in results.values() for name in result.get("events", {})})
+    table = Table(title="context changes against the environment's events")
+    for heading in ("method", "share of steps", "precision", *(f"recall of {name}" for name in names)):
+        table.add_column(heading)
+    for method, result in results.items():
+        if "events" in result:
+            counts = [result["events"].get(name) for name in names]
+            recalls = ["-" if c is None else f"{c['recall']:.1%} of {c['count']}" for c in counts]
+            table.add_row(method, f"{result['context_change']:.1%}", f"{result['precision']:.1%}", *recalls)
+    return table
 
 
 command = Command("evaluate", "measure a trained model by planning on unseen seeds", run)

@@ -107,7 +107,7 @@ def provenance(run: Path, config: TrainConfig, state: dict[str, Any]) -> dict[st
     """
     from thick.cli import installed_version
 
-    events = _last_events(run / "metrics.jsonl", ("data", "collected", "gates"))
+    events = _last_events(run / "metrics.jsonl", ("data", "collected", "gates", "init"))
     return {
         "description": config.description,
         "release": installed_version(),
@@ -118,6 +118,8 @@ def provenance(run: Path, config: TrainConfig, state: dict[str, Any]) -> dict[st
         "env_steps": None if config.data.dataset else state["written"] * config.data.streams,
         "data": events.get("collected", events.get("data")),
         "gates": events.get("gates"),
+        # Where the weights began, if not at random: a run's configuration, or an entry's provenance.
+        "init": events.get("init"),
         "results": _results(run / "results.json"),
     }
 
