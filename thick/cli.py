@@ -31,7 +31,6 @@ EXTRA_OF_MODULE = {
     "safetensors": "train",
     "tensorboard": "train",
     "torch": "train",
-    "tyro": "train",
     "yaml": "train",
     "google": "grpc",
     "grpc": "grpc",
