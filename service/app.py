@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import openpi
 from service.core import PlanningService
 from service.openapi import DESCRIPTION, describe
 from service.protocol.errors import FieldError, ProblemError, invalid_fields
@@ -43,6 +44,7 @@ def create_app(service: PlanningService, *, tracing: Tracing | None = None) -> F
     app.state.tracing = tracing or Tracing(service.settings)
     for module in (models, sessions, acting, imagining, health, operations):
         app.include_router(module.router)
+    openpi.add_to(app, service, app.state.tracing)
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

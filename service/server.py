@@ -131,6 +131,7 @@ def _uvicorn(settings: Settings, app: object) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
+        ws_max_size=settings.max_body_bytes,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,

@@ -85,7 +85,7 @@ def decode_body(raw: bytes, content_type: str | None, limits: Limits = DEFAULT_L
         raise ProblemError(
             "body_too_large", f"a body has at most {limits.body_bytes} bytes, this one {len(raw)}"
         )
-    tree = _read_json(raw) if kind == media.JSON else _read_msgpack(raw, limits)
+    tree = _read_json(raw) if kind == media.JSON else read_msgpack(raw, limits)
     _check_tree(tree, limits.nesting, limits, check_text=b"\\u" in raw or kind == media.MSGPACK)
     return tree
 
@@ -122,7 +122,12 @@ def _read_json(raw: bytes) -> Any:
         raise ProblemError("malformed_body", f"the body is not JSON: {str(error)[:200]}") from error
 
 
-def _read_msgpack(raw: bytes, limits: Limits) -> Any:
+def read_msgpack(raw: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
+    """The value in a msgpack text, with bounded parts; the keys of its maps are text or bytes.
+
+    Raises:
+        ProblemError: ``malformed_body``.
+    """
     try:
         # A dry run first: it allocates nothing, so that a short body cannot claim huge arrays.
         dry = msgpack.Unpacker(max_buffer_size=max(len(raw), 1), **_msgpack_bounds(raw, limits))
