@@ -51,8 +51,8 @@ def test_a_mistake_is_answered_with_what_was_expected(arguments: list[str], mess
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match="did you mean 'doorkey'"):
-        load_config("dorkey")
+    with pytest.raises(ValueError, match="did you mean 'cartpole'"):
+        load_config("cartpol")
 
 
 def test_every_field_is_explained() -> None:

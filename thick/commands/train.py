@@ -10,10 +10,11 @@ from thick.cli import Command
 
 EXAMPLES = """
 examples:
-  thick train --preset doorkey                             the bundled MiniGrid model, in runs/doorkey
+  thick train --preset doorkey6-memory                     the bundled MiniGrid model: first what to remember,
+  thick train --preset doorkey6                            then when; in runs/doorkey6
   thick train --preset cartpole --run runs/c1 --seed 1     any field of the configuration can be overridden
   thick train --run runs/c1 --resume                       go on exactly where the run was interrupted
-  thick train --preset doorkey --fields                    every field, with its meaning and value
+  thick train --preset cartpole --fields                   every field, with its meaning and value
 
 Field names are those of the preset files: --model.stoch 16 --sparsity.final 2 --data.prefill 50000
 """

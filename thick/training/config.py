@@ -133,7 +133,9 @@ class TrainConfig:
     init: str | None = None
     """folder of a run, or model-repository entry, whose weights this run starts from (its sizes must be the same)"""
     updates: int = 20_000
-    """updates in all"""
+    """updates over which the schedules run"""
+    stop: int = 0
+    """stop at this update, before the schedules have run out; 0: at the last"""
     batch: int = 16
     """sequences of a batch"""
     length: int = 50

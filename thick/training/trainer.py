@@ -64,10 +64,10 @@ class Trainer:
         self._policy = self._agent_policy() if config.data.policy == "agent" else None
 
     def run(self, *, until: int | None = None) -> None:
-        """Train up to ``until`` (default: all) updates; a checkpoint is written at the end."""
+        """Train up to ``until`` (default: the configured) updates; a checkpoint is written at the end."""
         config, learner = self.config, self.learner
         began = time.monotonic() - self._seconds
-        last = min(config.updates, until or config.updates)
+        last = min(config.updates, until or config.stop or config.updates)
         saved = learner.updates
         while learner.updates < last:
             if self._policy is not None:
