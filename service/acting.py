@@ -45,6 +45,8 @@ class Clock:
     """s on the monotonic clock"""
     decode_s: float = 0.0
     """time spent on reading the body"""
+    timing: dict[str, float] | None = None
+    """milliseconds by phase, once an act was planned (not replayed); for traces"""
 
 
 @dataclass
@@ -162,7 +164,9 @@ class Acting:
         except BaseException:
             hosted.slots.release(result.slot)
             raise
-        self._tail_s += 0.1 * (time.monotonic() - planned - self._tail_s)
+        tail_s = time.monotonic() - planned
+        self._tail_s += 0.1 * (tail_s - self._tail_s)
+        clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}
         return answer
 
     async def _plan(self, job: ActJob) -> ActResult:

@@ -83,12 +83,14 @@ class Gate:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            with self._tracing.request(f"{scope['method']} {scope['path']}", headers, {}):
+            attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
+            with self._tracing.request(scope["method"], headers, attributes):
                 try:
                     scope["state"]["role"] = self._role(scope, headers)
                     await self._app(scope, receive, reply)
                 except ProblemError as problem:
                     await self._answer(problem, scope, receive, reply, request_id, started=bool(status))
+                self._tracing.answered(f"{scope['method']} {_route(scope)}", status)
         except Exception as error:
             if _is_disconnect(error):
                 status = status or 499
@@ -122,8 +124,7 @@ class Gate:
             await response(scope, receive, send)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
-        self._service.metrics.request(route, status or 499, seconds)
+        self._service.metrics.request(_route(scope), status or 499, seconds)
         if self._service.settings.access_log:
             log.info(
                 "request",
@@ -132,6 +133,11 @@ class Gate:
                 status=status or 499,
                 ms=round(1e3 * seconds, 2),
             )
+
+
+def _route(scope: Scope) -> str:
+    """The template of the path, such as ``/v1/sessions/{session_id}/act``."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 def _is_disconnect(error: Exception) -> bool:

@@ -181,21 +181,11 @@ class Methods:
         with self._service.working():
             answer = await self._service.act_once(tree, clock)
         began = time.perf_counter()
-        timing = answer.pop("timing", None)
         response = grpc_codec.from_dict(pb.ActResponse, answer)
         encode_s = time.perf_counter() - began
-        if timing is not None:
-            if not response.replayed:
-                timing = {
-                    **timing,
-                    "encode_ms": 1e3 * encode_s,
-                    "total_ms": 1e3 * (time.monotonic() - clock.arrived),
-                }
-                self._gate.tracing.phases(timing)
-            rounded = {name: round(value, 3) for name, value in timing.items()}
-            response.timing.MergeFrom(grpc_codec.from_dict(pb.Timing, rounded))
         self._service.metrics.phase("decode", clock.decode_s)
         self._service.metrics.phase("encode", encode_s)
+        self._gate.tracing.acted(answer, clock.timing, encode_s)
         return response
 
     # -- imagine -----------------------------------------------------------------------------------------

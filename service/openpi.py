@@ -209,10 +209,7 @@ class Door:
             async with self._request(connection):
                 if raw is None:
                     raise ProblemError("malformed_body", "expected msgpack in a binary message, got text")
-                answer = await self._infer(connection, raw, clock)
-                began = time.perf_counter()
-                packed = pack(answer)
-                self._service.metrics.phase("encode", time.perf_counter() - began)
+                packed = await self._infer(connection, raw, clock)
             await connection.socket.send_bytes(packed)
             connection.total_ms = 1e3 * (time.monotonic() - clock.arrived)
             return None
@@ -249,7 +246,7 @@ class Door:
             if self._service.settings.access_log:
                 log.info("request", method="WS", path="/openpi", status=status, ms=round(1e3 * seconds, 2))
 
-    async def _infer(self, connection: Connection, raw: bytes, clock: Clock) -> dict[str, Any]:
+    async def _infer(self, connection: Connection, raw: bytes, clock: Clock) -> bytes:
         began = time.perf_counter()
         message = read(unpack(raw, self._service.limits), connection.observations, connection.actions)
         clock.decode_s = time.perf_counter() - began
@@ -267,7 +264,6 @@ class Door:
         if len(actions) > 1 and not answer["replayed"]:
             connection.last = int(actions[-1, 0]) if actions.dtype == np.int64 else actions[-1]
         timing = answer["timing"]
-        self._tracing.phases(timing)
         planning = ("observe_ms", "high_plan_ms", "low_plan_ms")
         told: dict[str, Any] = {
             "actions": actions,
@@ -283,4 +279,9 @@ class Door:
             told["ignored"] = message.ignored
         if "degraded" in answer:
             told["degraded"] = answer["degraded"]
-        return told
+        began = time.perf_counter()
+        packed = pack(told)
+        encode_s = time.perf_counter() - began
+        self._service.metrics.phase("encode", encode_s)
+        self._tracing.acted(answer, clock.timing, encode_s)
+        return packed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -11,8 +12,10 @@ from typing import Any
 
 import structlog
 
+from service.protocol.errors import ProblemError
 from service.settings import Settings, SettingsError
 
+_PHASES = ("decode", "queue", "observe", "high_plan", "low_plan", "store")
 _SECRET = ("authorization", "key", "token", "password", "secret")
 
 
@@ -73,6 +76,7 @@ class Tracing:
     def __init__(self, settings: Settings) -> None:
         self._tracer: Any = None
         self._provider: Any = None
+        self._error: Any = None
         if settings.otlp_endpoint is None:
             return
         try:
@@ -91,37 +95,83 @@ class Tracing:
 
     def use(self, provider: Any) -> None:
         """Send spans to this provider."""
+        from opentelemetry.trace import StatusCode
+
         self._provider = provider
         self._tracer = provider.get_tracer("thick.service")
+        self._error = StatusCode.ERROR
 
     @contextlib.contextmanager
-    def request(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any]) -> Iterator[Any]:
-        """A span around a request, a child of the caller's where ``traceparent`` says so."""
+    def request(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any]) -> Iterator[None]:
+        """A span around a request, a child of the caller's where ``traceparent`` says so.
+
+        A problem is a failure of the span only where it is the server's (500 and above).
+        """
         if self._tracer is None:
-            yield None
+            yield
             return
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind
 
         with self._tracer.start_as_current_span(
-            name, context=extract(dict(headers)), kind=SpanKind.SERVER, attributes=dict(attributes)
+            name,
+            context=extract(dict(headers)),
+            kind=SpanKind.SERVER,
+            attributes=dict(attributes),
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
-            yield span
+            try:
+                yield
+            except ProblemError as problem:
+                span.set_attribute("thick.problem", problem.code)
+                if problem.status >= 500:
+                    span.set_status(self._error, problem.detail)
+                raise
+            except asyncio.CancelledError:
+                span.set_attribute("thick.problem", "cancelled")
+                raise
+            except Exception as error:
+                span.record_exception(error)
+                span.set_status(self._error, type(error).__name__)
+                raise
 
-    def phases(self, timing: Mapping[str, Any]) -> None:
-        """One span for each phase of an act that just ended, laid end to end as they were run.
+    def answered(self, name: str, status: int) -> None:
+        """The running request over HTTP was answered; its route is known by now."""
+        if self._tracer is None:
+            return
+        from opentelemetry.trace import get_current_span
+
+        span = get_current_span()
+        span.update_name(name)
+        span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            span.set_status(self._error)
+
+    def acted(self, answer: Mapping[str, Any], timing: Mapping[str, float] | None, encode_s: float) -> None:
+        """The running request was an act: whose, and a span for each phase, laid end to end as they were
+        run.
 
         Args:
-            timing: milliseconds by phase, as in an answer's ``timing``.
+            answer: of the act.
+            timing: milliseconds by phase (``Clock.timing``); None where a stored answer was sent again.
+            encode_s: seconds that writing the answer took.
         """
         if self._tracer is None:
             return
-        order = ("decode_ms", "queue_ms", "observe_ms", "high_plan_ms", "low_plan_ms", "encode_ms")
-        spent = [(name, float(timing[name])) for name in order if timing.get(name) is not None]
-        at = time.time_ns() - int(1e6 * sum(ms for _, ms in spent))
-        for name, ms in spent:
-            span = self._tracer.start_span(name.removesuffix("_ms"), start_time=at)
-            at += int(1e6 * ms)
+        from opentelemetry.trace import get_current_span
+
+        request = get_current_span()
+        for name in ("session_id", "step", "replayed"):
+            request.set_attribute(f"thick.{name}", answer[name])
+        if timing is None:
+            return
+        request.set_attribute("thick.batch_size", int(timing["batch_size"]))
+        spent = [(name, 1e-3 * timing[f"{name}_ms"]) for name in _PHASES] + [("encode", encode_s)]
+        at = time.time_ns() - int(1e9 * sum(seconds for _, seconds in spent))
+        for name, seconds in spent:
+            span = self._tracer.start_span(name, start_time=at)
+            at += int(1e9 * seconds)
             span.end(end_time=at)
 
     def shutdown(self) -> None:

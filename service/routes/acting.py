@@ -59,8 +59,8 @@ async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[dict[s
         answer = await while_connected(request, run())
         began = time.perf_counter()
         response = respond(answer, kind)
+        encode_s = time.perf_counter() - began
         service.metrics.phase("decode", decode_s)
-        service.metrics.phase("encode", time.perf_counter() - began)
-        if "timing" in answer:
-            request.app.state.tracing.phases(answer["timing"])
+        service.metrics.phase("encode", encode_s)
+        request.app.state.tracing.acted(answer, clock.timing, encode_s)
         return response
