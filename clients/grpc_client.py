@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -129,15 +130,17 @@ class GrpcPlanningClient(SyncClient):
                 if stream is None:
                     stream = self._acts[session.id] = ActStream(self._stub, self._metadata)
                 try:
-                    return self._read(call, stream.act(_message(call)))
+                    answer = stream.act(_message(call), self.connection.timeout_s)
                 except grpc.RpcError as error:
                     self._drop(session)
                     raise self._failure(call, error) from error
-                except StopIteration as error:
+                except StreamBrokenError as error:
                     self._drop(session)
-                    raise ConnectionLostError(
-                        self.connection.url, call.asked, "the server ended the stream"
-                    ) from error
+                    raise ConnectionLostError(self.connection.url, call.asked, str(error)) from error
+                except BaseException:  # Ctrl-C: an answer may yet come, and would be taken for the next one's
+                    self._drop(session)
+                    raise
+                return self._read(call, answer)
         raise ClientError(self.connection.url, call.asked, "no attempt was made")
 
     def _drop(self, session: Session) -> None:
@@ -202,28 +205,49 @@ class GrpcPlanningClient(SyncClient):
         return service_error(url, call.asked, problem, request_id)
 
 
+class StreamBrokenError(Exception):
+    """A stream that gave no answer."""
+
+
 class ActStream:
     """One session's bidirectional stream: a request goes in, its answer comes out, in order."""
 
     def __init__(self, stub: Any, metadata: list[tuple[str, str]]) -> None:
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._answers = stub.ActStream(iter(self._requests.get, _CLOSE), metadata=metadata)
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stream = stub.ActStream(iter(self._requests.get, _CLOSE), metadata=metadata)
+        threading.Thread(target=self._receive, name="act-stream", daemon=True).start()
 
-    def act(self, request: pb.ActRequest) -> pb.ActResponse:
-        """Sends one request and waits for its answer.
+    def act(self, request: pb.ActRequest, timeout_s: float) -> pb.ActResponse:
+        """Sends one request and waits for its answer. After an error the stream cannot be used again.
 
         Raises:
-            grpc.RpcError: the stream failed; it cannot be used again.
-            StopIteration: the server ended it.
+            grpc.RpcError: the stream failed.
+            StreamBrokenError: the server ended it, or said nothing for ``timeout_s`` seconds.
         """
         self._requests.put(request)
-        answer: pb.ActResponse = next(self._answers)
-        return answer
+        try:
+            answer = self._answers.get(timeout=timeout_s)
+        except queue.Empty:
+            raise StreamBrokenError(f"no answer within {timeout_s:g} s") from None
+        if isinstance(answer, Exception):
+            raise answer
+        received: pb.ActResponse = answer
+        return received
+
+    def _receive(self) -> None:
+        try:
+            for answer in self._stream:
+                self._answers.put(answer)
+        except grpc.RpcError as error:
+            self._answers.put(error)
+        else:
+            self._answers.put(StreamBrokenError("the server ended the stream"))
 
     def close(self) -> None:
         """Ends the stream."""
         self._requests.put(_CLOSE)
-        self._answers.cancel()
+        self._stream.cancel()
 
 
 def _message(call: Call[Any]) -> Any:

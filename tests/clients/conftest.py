@@ -62,7 +62,7 @@ def serving(repository: Path, log: Path, **settings: Any) -> Iterator[Address]:
     try:
         with PlanningClient(address.http) as client:
             if not scheme:
-                client.wait_until_ready(60)
+                client.wait_until_ready(180)
         yield address
     except Exception:
         print(tail(log, 60))

@@ -124,7 +124,7 @@ def test_an_environment_with_other_spaces_is_refused(client: PlanningClient) -> 
         TaskMismatchError, match=r"has other observations than model doorkey .*\(6, 6, 3\) instead"
     ):
         Task.of(client, "doorkey", env_id="minigrid:MiniGrid-DoorKey-6x6-v0+map", planner={})
-    with pytest.raises(TaskMismatchError, match="other actions than model pads .* instead of an integer"):
+    with pytest.raises(TaskMismatchError, match=r"other actions than model pads .* instead of an integer"):
         model = client.model("pads")
         env = SimpleNamespace(observation_space=model.observation_space, action_space=Discrete(6))
         check_spaces("pinpad:more", env, model)
