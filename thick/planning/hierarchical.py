@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from thick.models.beliefs import Belief
-from thick.models.inference import FrozenModel, Landing
+from thick.models.inference import Landing
 from thick.planning import pytrees
 from thick.planning.jumps import JumpModel
 from thick.planning.low import Actions, act, low_search
 from thick.planning.mcts import MCTS
 from thick.planning.objectives import Subgoal
-from thick.planning.protocols import LowSearch
+from thick.planning.protocols import LowSearch, PlanningModel
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm
 from thick.planning.settings import PlannerSettings
@@ -55,7 +55,7 @@ class PlanState(NamedTuple):
     """[B] int64, steps of it that were taken"""
 
 
-def initial_plan(model: FrozenModel, actions: Actions, length: int, batch: int) -> PlanState:
+def initial_plan(model: PlanningModel, actions: Actions, length: int, batch: int) -> PlanState:
     """The state of sessions that have not planned."""
     device, low = model.device, model.exact
     count = 0 if model.high is None else model.high.actions
@@ -128,7 +128,7 @@ class PlanSearch:
     """One plan for B sessions, in slices; has a valid answer at any time.
 
     Args:
-        model: the frozen model.
+        model: what to plan in.
         actions: kind of actions.
         settings: how to plan.
         belief: ``[B, ...]``.
@@ -139,7 +139,7 @@ class PlanSearch:
 
     def __init__(
         self,
-        model: FrozenModel,
+        model: PlanningModel,
         actions: Actions,
         settings: PlannerSettings,
         belief: Belief,

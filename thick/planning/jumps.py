@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thick.models.inference import FrozenHighLevel, Landing
-from thick.planning.protocols import Edge, Node
+from thick.models.inference import Landing
+from thick.planning.protocols import Edge, HighModel, Node
 
 
 class JumpState(NamedTuple):
@@ -38,13 +38,13 @@ class JumpModel:
     prior p(A | s).
 
     Args:
-        high: the frozen high level.
+        high: the high level.
         stoch: ``[B, S]`` classes of z now.
         context: ``[B, C]`` now.
         critic: whether to use the coarse critic where there is one.
     """
 
-    def __init__(self, high: FrozenHighLevel, stoch: Tensor, context: Tensor, *, critic: bool = True) -> None:
+    def __init__(self, high: HighModel, stoch: Tensor, context: Tensor, *, critic: bool = True) -> None:
         self.high, self.stoch, self.context = high, stoch, context
         self.critic = critic and high.has_critic
 

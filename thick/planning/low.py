@@ -8,14 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thick.models.inference import FrozenDynamics
 from thick.planning import pytrees
 from thick.planning.categorical_cem import CategoricalCEM
 from thick.planning.cem import CEM, ActionRange
 from thick.planning.icem import ICEM
 from thick.planning.mppi import MPPI
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
-from thick.planning.protocols import LowSearch, Objective, Score
+from thick.planning.protocols import LowModel, LowSearch, Objective, Score
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Proposals, Sampler, SamplingSearch, Warm, rollout
 from thick.planning.settings import DISCRETE_SEARCHES, PlannerSettings
@@ -77,7 +76,7 @@ def check_low(low: str, *, discrete: bool) -> None:
 
 
 def objective(
-    dynamics: FrozenDynamics, settings: PlannerSettings, subgoal: Subgoal | None, context: Tensor
+    dynamics: LowModel, settings: PlannerSettings, subgoal: Subgoal | None, context: Tensor
 ) -> Objective:
     """Mean reward, and nearness to the subgoal where there is one.
 
@@ -100,7 +99,7 @@ def objective(
 
 
 def low_search(
-    dynamics: FrozenDynamics,
+    dynamics: LowModel,
     settings: PlannerSettings,
     actions: Actions,
     belief: Any,
@@ -155,7 +154,7 @@ def low_search(
 
 
 def follow_actor(
-    dynamics: FrozenDynamics,
+    dynamics: LowModel,
     belief: Any,
     count: int,
     horizon: int,
@@ -176,7 +175,7 @@ def follow_actor(
 
 
 def act(
-    dynamics: FrozenDynamics,
+    dynamics: LowModel,
     belief: Any,
     actions: Actions,
     randomness: Randomness | None,

@@ -5,11 +5,15 @@ Beliefs are trees of tensors that planners carry, expand and gather without look
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from thick.planning.randomness import Randomness
+
+if TYPE_CHECKING:
+    from thick.models.inference import Landing
 
 
 class Score(NamedTuple):
@@ -89,6 +93,73 @@ class SearchModel(Protocol):
 
     def expand(self, state: Any, action: Tensor) -> Edge:
         """What ``action`` ``[*B]`` (int64) leads to from ``state`` ``[*B, ...]``."""
+
+
+class LowModel(Imaginer, Protocol):
+    """A dynamics with what searches ask of it (:class:`thick.models.inference.FrozenDynamics`)."""
+
+    stoch: int
+    classes: int
+    context: int
+
+    def outcome(self, belief: Any) -> tuple[Tensor, Tensor | None]:
+        """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""
+
+    @property
+    def has_actor(self) -> bool:
+        """Whether there are an actor and a critic."""
+
+    def value(self, belief: Any) -> Tensor:
+        """The critic's value ``[*B]``."""
+
+    def policy(self, belief: Any) -> tuple[Tensor, Tensor | None]:
+        """Logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
+
+
+class HighModel(Protocol):
+    """A high level with what searches ask of it (:class:`thick.models.inference.FrozenHighLevel`)."""
+
+    actions: int
+    gamma: float
+
+    def prior(self, stoch: Tensor, context: Tensor) -> Tensor:
+        """Logits of p(A | s), ``[*B, G]``."""
+
+    def segment_return(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> Tensor:
+        """Return of the segment that high-level actions ``[*B]`` end, ``[*B]``."""
+
+    def jump(
+        self, stoch: Tensor, context: Tensor, high_action: Tensor, uniforms: Tensor | None = None
+    ) -> Landing:
+        """To just after the next context change."""
+
+    def outcome(self, stoch: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward and probability that the episode goes on, ``[*B]``."""
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether there is a coarse critic."""
+
+    def value(self, stoch: Tensor, context: Tensor) -> Tensor:
+        """The coarse critic's value, ``[*B]``."""
+
+
+class PlanningModel(Protocol):
+    """All that planning with two levels asks of a model (:class:`thick.models.inference.FrozenModel`)."""
+
+    device: torch.device
+
+    @property
+    def exact(self) -> LowModel:
+        """The dynamics in full precision."""
+
+    @property
+    def search(self) -> LowModel:
+        """The dynamics as candidates are imagined with."""
+
+    @property
+    def high(self) -> HighModel | None:
+        """The high level, where there is one."""
 
 
 class LowSearch(Protocol):
