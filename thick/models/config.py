@@ -74,6 +74,8 @@ class ModelConfig:
     """width of the layers around the recurrent state"""
     context: int = 16
     """size of the context c"""
+    change_threshold: float = 0.0
+    """an open gate counts as a context change if it moves its context by at least this (0: any open gate, paper)"""
     posterior: Literal["full", "observation"] = "full"
     """what the posterior reads: full [c, h, e] (paper), or the observation's embedding alone"""
     gate_noise: float = 0.1

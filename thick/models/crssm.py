@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thick.models.beliefs import State
-from thick.models.gatel0rd import GateL0RD, update_context
+from thick.models.gatel0rd import GateL0RD, count_changes, update_context
 from thick.models.layers import MLP, Dense
 from thick.models.rssm import RSSM
 
@@ -17,10 +17,18 @@ class CRSSM(RSSM):
 
     The coarse prior reads ``[z, a, c']`` and never h, so a roll-out of z and c alone is possible: that is what
     the high level jumps with.
+
+    Args:
+        context: size of the context.
+        summary_layers: layers between ``[z, a, c']`` and the coarse prior.
+        change_threshold: see :func:`thick.models.gatel0rd.count_changes`.
+        sizes: see :class:`RSSM`.
     """
 
-    def __init__(self, *, context: int, summary_layers: int = 3, **sizes: object) -> None:
-        self.context = context
+    def __init__(
+        self, *, context: int, summary_layers: int = 3, change_threshold: float = 0.0, **sizes: object
+    ) -> None:
+        self.context, self.change_threshold = context, change_threshold
         super().__init__(**sizes)  # type: ignore[arg-type]
         flat = self.stoch * self.classes
         self.gatel0rd = GateL0RD(self.hidden, context)
@@ -37,6 +45,18 @@ class CRSSM(RSSM):
     def coarse_features(self, stoch: Tensor, context: Tensor) -> Tensor:
         """Coarse feature ``[z, c]``, ``[..., S·K + C]``."""
         return torch.cat([stoch.flatten(-2), context], -1)
+
+    def changes(self, posterior: State, is_first: Tensor) -> Tensor:
+        """Gates of a filtered sequence that changed their context, ``[B, T, C]``.
+
+        Args:
+            posterior: ``[B, T, ...]``.
+            is_first: ``[B, T]``, where the context was zero before the step.
+        """
+        context = posterior.context
+        before = torch.cat([torch.zeros_like(context[:, :1]), context[:, :-1]], 1)
+        before = before * (1 - is_first.to(context.dtype)).unsqueeze(-1)
+        return count_changes(posterior.gates, before, context, self.change_threshold)
 
     def context_step(self, state: State, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Context, gates and coarse logits after ``action`` from z and c alone (h plays no part)."""

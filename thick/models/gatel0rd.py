@@ -41,6 +41,21 @@ class GateL0RD(nn.Module):
         return update_context(self.gate(joint), self.candidate(joint), context, noise)
 
 
+def count_changes(gates: Tensor, before: Tensor, after: Tensor, threshold: float) -> Tensor:
+    """Open gates ``[..., C]`` that really change something.
+
+    A gate that opens to write what is there already (a key reached for where none lies) changes nothing.
+
+    Args:
+        gates: positive where open.
+        before, after: the context around the step.
+        threshold: smallest movement that counts; 0 counts every open gate, as the paper does.
+    """
+    if threshold <= 0:
+        return gates
+    return gates * ((after - before).abs() >= threshold).to(gates.dtype)
+
+
 def update_context(
     gate: Tensor, candidate: Tensor, context: Tensor, noise: Tensor | None
 ) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from thick.models.frozen import (
     elu,
     stacked,
 )
+from thick.models.gatel0rd import count_changes
 from thick.models.high_level import HighLevel
 from thick.models.layers import MLP
 from thick.models.world_model import WorldModel
@@ -52,6 +53,7 @@ class FrozenDynamics:
         self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
         self.gru = affine(dynamics.gru, dtype)
         self.img_out, self.img_logit = affine(dynamics.img_out, dtype), affine(dynamics.img_logit, dtype)
+        self.change_threshold = config.change_threshold
         self.gatel0rd = (
             stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
             if isinstance(dynamics, CRSSM)
@@ -99,7 +101,7 @@ class FrozenDynamics:
         deter, context = deter.to(self.dtype), context.to(self.dtype)
         gates = context
         if self.gatel0rd is not None:
-            context, gates = gatel0rd(self.gatel0rd, x, context)
+            context, gates = gatel0rd(self.gatel0rd, x, context, self.change_threshold)
         reset, candidate, update = self.gru(torch.cat([x, context, deter], -1)).chunk(3, -1)
         proposal = (reset.sigmoid() * candidate).tanh_()
         return torch.lerp(deter, proposal, (update - 1).sigmoid_()), context, gates
@@ -206,6 +208,7 @@ class FrozenHighLevel:
             affine(high.reward_head.out, dtype),
         )
         self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
+        self.change_threshold = dynamics.change_threshold
         self.gatel0rd = stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
         summary = dense(dynamics.ctxt_head, "dense0")
         self.ctxt_first = Gather(summary.weight, summary.bias, **sizes)
@@ -259,7 +262,7 @@ class FrozenHighLevel:
         time = torch.relu(self.time_out(self.time_chain(x)).squeeze(-1)).clamp(0, self.max_time)
         segment = self.reward_out(self.reward_chain(x)).squeeze(-1)
         hidden = elu(self.img_in(before, action))
-        next_context, gates = gatel0rd(self.gatel0rd, hidden, context)
+        next_context, gates = gatel0rd(self.gatel0rd, hidden, context, self.change_threshold)
         summary = self.ctxt_rest(elu(self.ctxt_first(before, torch.cat([action, next_context], -1))))
         coarse = self.ctxt_img_logit(elu(self.ctxt_img_out(before, summary))).unflatten(-1, shape)
         landed = draw(coarse, None if uniforms is None else uniforms[..., self.stoch :])
@@ -408,11 +411,12 @@ class FrozenModel:
         )
 
 
-def gatel0rd(layer: Affine, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of the GateL0RD cell without noise: context and gates, ``[*B, C]``."""
+def gatel0rd(layer: Affine, x: Tensor, context: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """One step of the GateL0RD cell without noise: context and the gates that changed it, ``[*B, C]``."""
     gate, candidate = layer(torch.cat([x, context.to(x.dtype)], -1)).chunk(2, -1)
     gate = torch.relu(torch.tanh(gate))
-    return gate * torch.tanh(candidate) + (1 - gate) * context, (gate > 0).to(gate.dtype)
+    updated = gate * torch.tanh(candidate) + (1 - gate) * context
+    return updated, count_changes((gate > 0).to(gate.dtype), context, updated, threshold)
 
 
 def goes_on(logits: Tensor, gamma: float) -> Tensor:

@@ -81,7 +81,9 @@ class WorldModel(nn.Module):
             "posterior": config.posterior,
         }
         flat_model = config.kind == "rssm"
-        self.dynamics = RSSM(**cell) if flat_model else CRSSM(context=config.context, **cell)
+        self.dynamics = RSSM(**cell) if flat_model else CRSSM(
+            context=config.context, change_threshold=config.change_threshold, **cell
+        )
         flat = config.stoch * config.classes
         context = self.dynamics.context
         fine = flat + config.deter + context
@@ -157,7 +159,7 @@ class WorldModel(nn.Module):
             terms["coarse_kl"] = coarse_kl.mean()
             terms["sparsity"] = posterior.gates.mean()
             inside = 1 - batch.is_first.float()
-            opened = (posterior.gates > 0).any(-1).float()
+            opened = (self.dynamics.changes(posterior, batch.is_first) > 0).any(-1).float()
             metrics["coarse_kl"] = value.mean()
             metrics["context_change"] = (opened * inside).sum() / inside.sum().clamp_min(1)
         weights = asdict(config.loss) | dict(scales or {})
@@ -181,7 +183,9 @@ class WorldModel(nn.Module):
         """Targets of the high level from a filtered trajectory; everything detached (the batch is not encoded
         a second time)."""
         posterior = type(trajectory.posterior)(*(part.detach() for part in trajectory.posterior))
-        ends = segment_ends(posterior.gates, batch.is_terminal, self.config.high.segment_ends)
+        assert isinstance(self.dynamics, CRSSM)
+        gates = self.dynamics.changes(posterior, batch.is_first)
+        ends = segment_ends(gates, batch.is_terminal, self.config.high.segment_ends)
         segments = segment_targets(
             ends, batch.is_first, self.target_reward(batch.reward), self.config.discount
         )

@@ -90,13 +90,14 @@ def gate_alignment(model: WorldModel, play: EventPlay) -> dict[str, Any]:
             for key, value in episode.items()
             if key.startswith("observation/")
         }
+        is_first = torch.from_numpy(episode["is_first"].astype(np.float32))[None]
         trajectory = model.dynamics.observe(
             model.encoder(observation),
             torch.from_numpy(episode["action"])[None],
-            torch.from_numpy(episode["is_first"].astype(np.float32))[None],
+            is_first,
             sample=False,
         )
-        changed = (trajectory.posterior.gates[0] > 0).any(-1).numpy()
+        changed = (model.dynamics.changes(trajectory.posterior, is_first) > 0)[0].any(-1).numpy()
         for change, step_events in zip(changed[1:], names[1:], strict=True):
             steps += 1
             opened += int(change)

@@ -132,6 +132,8 @@ class TrainConfig:
     """seed of everything"""
     init: str | None = None
     """folder of a run, or model-repository entry, whose weights this run starts from (its sizes must be the same)"""
+    init_high: bool = True
+    """take the high level's weights too; otherwise it starts at random, and may have other sizes"""
     updates: int = 20_000
     """updates over which the schedules run"""
     stop: int = 0
@@ -140,6 +142,8 @@ class TrainConfig:
     """sequences of a batch"""
     length: int = 50
     """steps of a sequence"""
+    freeze_low: bool = False
+    """train the high level (and behaviour) alone, on a low level that is finished"""
     from_start: float = 0.0
     """share of the sequences that begin with their episode"""
     threads: int = 2

@@ -52,13 +52,14 @@ class Learner:
             "coarse_kl": kl * config.model.loss.coarse_kl,
         }
         log: dict[str, Tensor] = {}
-        with self._autocast():
+        with self._autocast(), torch.set_grad_enabled(not config.freeze_low):
             loss, trajectory, terms, metrics = self.model.losses(batch, scales=scales)
         log |= {f"loss/{name}": term for name, term in terms.items()}
         log |= {f"low/{name}": value for name, value in metrics.items()}
         log["low/sparsity_weight"], log["low/kl_weight"] = torch.tensor(sparsity), torch.tensor(kl)
         log["loss/low"] = loss
-        log["grad_norm/low"] = self._step("low", loss)
+        if not config.freeze_low:
+            log["grad_norm/low"] = self._step("low", loss)
         if self.model.high is not None:
             with self._autocast():
                 loss, terms, metrics = self.model.high_losses(batch, trajectory)

@@ -193,6 +193,9 @@ class Trainer:
     def _start_from(self, source: Path) -> None:
         """Begin with another model's weights; optimisers and schedules start anew."""
         weights, origin = load_weights(source)
+        if not self.config.init_high:
+            own = self.learner.model.state_dict()
+            weights = {name: (own if name.startswith("high.") else weights)[name] for name in own}
         try:
             self.learner.model.load_state_dict(weights)
         except RuntimeError as error:
