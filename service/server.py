@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import time
@@ -14,6 +15,7 @@ import structlog
 import uvicorn
 
 from service.app import create_app
+from service.connections import connection_type, give_up_the_silent
 from service.core import PlanningService
 from service.grpc_server import GrpcServer
 from service.settings import Settings, SettingsError
@@ -22,6 +24,7 @@ from service.telemetry import Tracing, configure_logging
 log = structlog.get_logger("thick.server")
 
 BACKLOG = 2048
+MAX_FILES = 65_536
 KEEP_ALIVE_S = 75
 """idle connections are kept this long: longer than the 60 s of most proxies, so that they close first"""
 FLUSH_S = 1.0
@@ -66,7 +69,9 @@ def check(settings: Settings) -> None:
 async def serve(settings: Settings) -> int:
     """The whole life of the server."""
     began = time.monotonic()
+    allow_many_connections()
     listener = listen(settings.host, settings.port, "--port")
+    give_up_the_silent(listener, settings.unread_timeout_s)
     over_grpc = GrpcServer(settings)
     service = await PlanningService.create(settings)
     tracing = Tracing(settings)
@@ -100,6 +105,14 @@ async def serve(settings: Settings) -> int:
     return 0
 
 
+def allow_many_connections() -> None:
+    """Each connection is an open file, and shells allow few of them unless asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def listen(host: str, port: int, flag: str) -> socket.socket:
     """A listening socket.
 
@@ -125,6 +138,7 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
 def _uvicorn(settings: Settings, app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
+        http=connection_type(settings.head_timeout_s),
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -116,7 +116,13 @@ class Settings(BaseSettings):
         False,
         "answer from the last plan, marked as degraded, where a deadline passed in the queue (otherwise 504)",
     )
+    head_timeout_s: float = _field(
+        "load", 10.0, "seconds in which the line and the headers of a request must arrive", gt=0
+    )
     body_timeout_s: float = _field("load", 30.0, "seconds in which a request body must arrive", gt=0)
+    unread_timeout_s: float = _field(
+        "load", 30.0, "seconds for which a client may take nothing of its answer", ge=0.1, le=3600
+    )
     drain_s: float = _field("load", 30.0, "seconds that SIGTERM leaves to running requests", ge=0)
 
     # -- security ----------------------------------------------------------------------------------------
