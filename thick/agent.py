@@ -6,6 +6,7 @@ trees of tensors that can be stored, gathered, forked and written to disk.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,9 +104,9 @@ class Agent:
         settings = self.planner.updated(changes)
         if not self.has(settings.method):
             able = [method for method in ("hierarchical", "flat", "policy") if self.has(method)]
-            what = "high level" if settings.method == "hierarchical" else "actor"
+            what = "a high level" if settings.method == "hierarchical" else "an actor"
             raise ValueError(
-                f"planner.method: {settings.method!r} needs a {what}, which this checkpoint does not have; "
+                f"planner.method: {settings.method!r} needs {what}, which this checkpoint does not have; "
                 f"expected one of {', '.join(able)}"
             )
         check_low(settings.low, discrete=self.discrete)
@@ -178,6 +179,7 @@ class Agent:
         """
         settings = self.planner if settings is None else settings
         check_low(settings.low, discrete=self.discrete)
+        check_seen(state)
         search = PlanSearch(
             self.model,
             self.actions,
@@ -210,6 +212,7 @@ class Agent:
         settings: PlannerSettings | None = None,
     ) -> Iterator[ImaginedStep]:
         """Imagine from one session's state, a step at a time; see :func:`thick.imagination.imagine`."""
+        check_seen(state)
         return imagine(
             self,
             state,
@@ -233,11 +236,15 @@ class Agent:
         if isinstance(self.action_space, gymnasium.spaces.Discrete):
             count = self.actions.size
             for action in actions:
-                if isinstance(action, bool) or int(action) != action or not 0 <= int(action) < count:
+                whole = isinstance(action, numbers.Integral) and not isinstance(action, bool)
+                if not whole or not 0 <= int(action) < count:
                     raise ValueError(f"action: expected a whole number from 0 to {count - 1}, got {action!r}")
             index = torch.tensor([int(action) for action in actions], device=self.device)
             return F.one_hot(index, count).float()
-        array = np.asarray(actions, dtype=np.float32)
+        try:
+            array = np.asarray(actions, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"action: expected {self.actions.size} numbers, got {actions!r}") from error
         if array.ndim != 2 or array.shape[1] != self.actions.size or not np.isfinite(array).all():
             raise ValueError(f"action: expected {self.actions.size} finite numbers, got {actions!r}")
         return torch.from_numpy(array).to(self.device)
@@ -308,7 +315,7 @@ class PlanOutput(NamedTuple):
             "durations": memory.durations[row][known].tolist(),
             "values": memory.values[row].tolist(),
             "visits": [round(count) for count in memory.visits[row].tolist()],
-            "subgoal": to_numpy(pytrees_dict(subgoal, 0)),
+            "subgoal": to_numpy(one_of(subgoal, 0)),
         }
 
 
@@ -336,7 +343,13 @@ class Planning:
         return PlanOutput(plan.action, state, plan.phase_ms, self._agent, self._search.settings, plan)
 
 
-def pytrees_dict(observation: Tensor | dict[str, Tensor], row: int) -> Any:
+def check_seen(state: AgentState) -> None:
+    """ValueError if a session has not observed anything yet."""
+    if bool((state.belief.stoch < 0).any()):
+        raise ValueError("state: a session has seen nothing yet; call observe with its first observation")
+
+
+def one_of(observation: Tensor | dict[str, Tensor], row: int) -> Any:
     """One row of a batch of observations."""
     if isinstance(observation, dict):
         return {key: array[row] for key, array in observation.items()}

@@ -251,7 +251,7 @@ def _search(high: Any, stoch: Tensor, context: Tensor, settings: PlannerSettings
 
 
 def _given_high(actions: Sequence[Any], count: int, device: torch.device) -> Tensor:
-    array = np.asarray(actions)
+    array = _rectangle(actions)
     if array.ndim == 1:
         array = array[None]
     whole = array.ndim == 2 and array.size > 0 and array.dtype.kind in "iu"
@@ -387,14 +387,21 @@ def _actor(agent: Agent, belief: Any, rollouts: int, noise: Randomness) -> tuple
 
 def _given_low(agent: Agent, actions: Sequence[Any]) -> Tensor:
     """``[R, horizon, A]`` (R = 1: one list for all)."""
-    array = np.asarray(actions)
+    array = _rectangle(actions)
     depth = 1 if agent.discrete else 2
     if array.ndim == depth:
         array = array[None]
     if array.ndim != depth + 1 or array.size == 0:
         raise ValueError(f"actions: expected a list of actions, or one for each roll-out, got {actions!r}")
-    rows = [agent.encode_action(list(row)) for row in array]
+    rows = [agent.encode_action(row.tolist()) for row in array]
     return torch.stack(rows)
+
+
+def _rectangle(actions: Sequence[Any]) -> np.ndarray:
+    try:
+        return np.asarray(actions)
+    except ValueError as error:
+        raise ValueError(f"actions: expected lists of the same length, got {actions!r}") from error
 
 
 def _first(rollouts: int, device: torch.device) -> Tensor:
