@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from clients import calls, results
+from clients import calls, results, tracing
 from clients.calls import Call
 from clients.connection import Connection, Tls
 from clients.errors import (
@@ -148,6 +148,10 @@ class AsyncPlanningClient:
             return False  # what cannot be reached is neither live nor ready
 
     async def _run(self, call: Call[Result]) -> Result:
+        with tracing.span(call):
+            return await self._attempt(call)
+
+    async def _attempt(self, call: Call[Result]) -> Result:
         async for attempt in self.connection.retries.context(call):
             with attempt:
                 try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from clients import calls, results
+from clients import calls, results, tracing
 from clients.calls import Call
 from clients.connection import Connection
 from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError
@@ -150,6 +150,10 @@ class SyncClient(abc.ABC):
 
     def _run(self, call: Call[Result]) -> Result:
         """Sends a call, again where that is safe and may help."""
+        with tracing.span(call):
+            return self._attempt(call)
+
+    def _attempt(self, call: Call[Result]) -> Result:
         for attempt in self.connection.retries.context(call):
             with attempt:
                 try:

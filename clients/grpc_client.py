@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from clients import tracing
 from clients.base import SyncClient
 from clients.calls import Call
 from clients.connection import Connection, Tls
@@ -115,7 +116,7 @@ class GrpcPlanningClient(SyncClient):
         try:
             # wait_for_ready would hide that nothing listens; an answer has its own time.
             answer = getattr(self._stub, call.rpc)(
-                message, timeout=self.connection.timeout_s, metadata=self._metadata
+                message, timeout=self.connection.timeout_s, metadata=self._sent_along()
             )
         except grpc.RpcError as error:
             raise self._failure(call, error) from error
@@ -124,13 +125,20 @@ class GrpcPlanningClient(SyncClient):
     def _run_act(self, session: Session, call: Call[Result]) -> Result:
         if not self._stream_acts:
             return self._run(call)
+        with tracing.span(call):
+            return self._attempt_on_stream(session, call)
+
+    def _attempt_on_stream(self, session: Session, call: Call[Result]) -> Result:
+        message = _message(call)
+        for name, value in tracing.headers().items():  # a stream's metadata are those of its first act
+            setattr(message, name, value)
         for attempt in self.connection.retries.context(call):
             with attempt:
                 stream = self._acts.get(session.id)
                 if stream is None:
                     stream = self._acts[session.id] = ActStream(self._stub, self._metadata)
                 try:
-                    answer = stream.act(_message(call), self.connection.timeout_s)
+                    answer = stream.act(message, self.connection.timeout_s)
                 except grpc.RpcError as error:
                     self._drop(session)
                     raise self._failure(call, error) from error
@@ -142,6 +150,9 @@ class GrpcPlanningClient(SyncClient):
                     raise
                 return self._read(call, answer)
         raise ClientError(self.connection.url, call.asked, "no attempt was made")
+
+    def _sent_along(self) -> list[tuple[str, str]]:
+        return [*self._metadata, *tracing.headers().items()]
 
     def _drop(self, session: Session) -> None:
         stream = self._acts.pop(session.id, None)
@@ -155,7 +166,7 @@ class GrpcPlanningClient(SyncClient):
     def _stream(self, call: Call[Any]) -> Iterator[Event]:
         message = _message(call)
         answers = self._stub.ImagineStream(
-            message, timeout=self.connection.timeout_s, metadata=self._metadata
+            message, timeout=self.connection.timeout_s, metadata=self._sent_along()
         )
         try:
             for answer in answers:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import httpx
 
+from clients import tracing
 from clients.calls import Call
 from clients.connection import Connection
 from clients.errors import (
@@ -58,7 +58,7 @@ class HttpWire:
 
     def request(self, call: Call[Any], accept: str | None = None) -> dict[str, Any]:
         """For ``client.request`` and ``client.stream``."""
-        headers = {"Accept": f"{accept or self.media_type}, {media.PROBLEM_JSON}", **_trace_headers()}
+        headers = {"Accept": f"{accept or self.media_type}, {media.PROBLEM_JSON}", **tracing.headers()}
         content: bytes | None = None
         if isinstance(call.body, bytes):
             content, headers["Content-Type"] = call.body, media.OCTET_STREAM
@@ -124,14 +124,3 @@ def _problem(response: httpx.Response) -> ProblemError | None:
         if header.replace(".", "", 1).isdigit():
             problem.retry_after = float(header)
     return problem
-
-
-def _trace_headers() -> dict[str, str]:
-    """The caller's trace (W3C ``traceparent``), where OpenTelemetry is in use in this process."""
-    if "opentelemetry" not in sys.modules:
-        return {}
-    from opentelemetry import propagate
-
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return carrier

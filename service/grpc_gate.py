@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -25,6 +25,8 @@ log = structlog.get_logger("thick.grpc")
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
+TRACE_CONTEXT = ("traceparent", "tracestate")
+"""metadata, and members of an act in a stream, that name the caller's trace (W3C)"""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -44,6 +46,11 @@ class Asked:
     def key_sent(self) -> bool:
         """Whether the client named a key at all."""
         return bool(self.metadata.get("authorization"))
+
+    def traced(self, tree: Mapping[str, Any]) -> Asked:
+        """The call as part of the trace that one message of a stream names."""
+        named = {name: tree[name] for name in TRACE_CONTEXT if name in tree}
+        return replace(self, metadata={**self.metadata, **named}) if named else self
 
 
 class Gate:

@@ -12,7 +12,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from service.core import Clock, Imagination, PlanningService
-from service.grpc_gate import Asked, Context, Gate
+from service.grpc_gate import TRACE_CONTEXT, Asked, Context, Gate
 from service.protocol import grpc_codec
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.events import END, STEP, Event
@@ -144,8 +144,8 @@ class Methods:
             session_id: str | None = None
             while (raw := await self._next(context)) is not grpc.aio.EOF:
                 clock = Clock()
-                async with self._gate.request(asked, context):
-                    tree = self._read("Act", raw, clock)
+                tree = self._read("Act", raw, clock)
+                async with self._gate.request(asked.traced(tree), context):
                     if session_id is not None and tree.setdefault("session_id", session_id) != session_id:
                         raise invalid("session_id", f"this stream is of session {session_id!r} alone")
                     response = await self._acted(tree, clock)
@@ -179,7 +179,7 @@ class Methods:
         if "session_id" in tree:
             structlog.contextvars.bind_contextvars(session_id=tree["session_id"][:64])
         with self._service.working():
-            answer = await self._service.act_once(tree, clock)
+            answer = await self._service.act_once(_without(tree, *TRACE_CONTEXT), clock)
         began = time.perf_counter()
         response = grpc_codec.from_dict(pb.ActResponse, answer)
         encode_s = time.perf_counter() - began
@@ -259,8 +259,8 @@ def _session_id(tree: Any) -> str:
     return session_id
 
 
-def _without(tree: Any, name: str) -> dict[str, Any]:
-    return {key: value for key, value in tree.items() if key != name}
+def _without(tree: Any, *names: str) -> dict[str, Any]:
+    return {key: value for key, value in tree.items() if key not in names}
 
 
 def _shown(session: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -15,6 +16,8 @@ import structlog
 from service.protocol.errors import ProblemError
 from service.settings import Settings, SettingsError
 
+_REQUEST: ContextVar[Any] = ContextVar("request span", default=None)
+"""the span of the request in progress: the current one may be of a library that traces too"""
 _PHASES = ("decode", "queue", "observe", "high_plan", "low_plan", "store")
 _SECRET = ("authorization", "key", "token", "password", "secret")
 
@@ -121,6 +124,7 @@ class Tracing:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
+            token = _REQUEST.set(span)
             try:
                 yield
             except ProblemError as problem:
@@ -135,14 +139,14 @@ class Tracing:
                 span.record_exception(error)
                 span.set_status(self._error, type(error).__name__)
                 raise
+            finally:
+                _REQUEST.reset(token)
 
     def answered(self, name: str, status: int) -> None:
         """The running request over HTTP was answered; its route is known by now."""
-        if self._tracer is None:
+        span = _REQUEST.get()
+        if span is None:
             return
-        from opentelemetry.trace import get_current_span
-
-        span = get_current_span()
         span.update_name(name)
         span.set_attribute("http.response.status_code", status)
         if status >= 500:
@@ -157,11 +161,12 @@ class Tracing:
             timing: milliseconds by phase (``Clock.timing``); None where a stored answer was sent again.
             encode_s: seconds that writing the answer took.
         """
-        if self._tracer is None:
+        request = _REQUEST.get()
+        if request is None:
             return
-        from opentelemetry.trace import get_current_span
+        from opentelemetry.trace import set_span_in_context
 
-        request = get_current_span()
+        below = set_span_in_context(request)
         for name in ("session_id", "step", "replayed"):
             request.set_attribute(f"thick.{name}", answer[name])
         if timing is None:
@@ -170,7 +175,7 @@ class Tracing:
         spent = [(name, 1e-3 * timing[f"{name}_ms"]) for name in _PHASES] + [("encode", encode_s)]
         at = time.time_ns() - int(1e9 * sum(seconds for _, seconds in spent))
         for name, seconds in spent:
-            span = self._tracer.start_span(name, start_time=at)
+            span = self._tracer.start_span(name, context=below, start_time=at)
             at += int(1e9 * seconds)
             span.end(end_time=at)
 

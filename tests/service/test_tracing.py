@@ -16,12 +16,15 @@ import httpx
 import pytest
 import pytest_asyncio
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
+from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from clients.grpc_client import GrpcPlanningClient
+from clients.http_client import PlanningClient
 from service.app import create_app
 from service.core import PlanningService
 from service.telemetry import Tracing
@@ -139,6 +142,38 @@ async def test_an_act_over_grpc_has_the_same_spans(
     ]
     for step, request in enumerate(requests_of(spans)):
         check_act(spans, request, session, step)
+
+
+async def test_a_client_s_acts_have_a_trace_each_even_on_one_stream(
+    service: PlanningService, tracing: Tracing, spans: InMemorySpanExporter
+) -> None:
+    # OpenTelemetry's own provider is one for the process; this is what a program that traces sets up.
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(provider)
+
+    def drive(http: int, grpc: int) -> None:
+        clients = (
+            PlanningClient(f"http://127.0.0.1:{http}"),
+            GrpcPlanningClient(f"grpc://127.0.0.1:{grpc}", stream_acts=False),
+            GrpcPlanningClient(f"grpc://127.0.0.1:{grpc}"),
+        )
+        for client in clients:
+            with client, client.session("arm", planner=QUICK) as session:
+                for n in range(2):
+                    session.act(observe("arm", n))
+                list(session.imagine_stream(level="low", horizon=1, policy="prior"))
+
+    async with over_sockets(service, tracing=tracing) as port, over_grpc(service, tracing=tracing) as asking:
+        await asyncio.to_thread(drive, port, asking.server.port)
+    finished = spans.get_finished_spans()
+    calls = {span.context.span_id: span for span in finished if span.kind == SpanKind.CLIENT}
+    acts = [span for span in requests_of(spans) if dict(span.attributes or {}).get("thick.session_id")]
+    assert len(acts) == 6
+    parents = [calls[act.parent.span_id] for act in acts if act.parent is not None]
+    assert len({span.context.span_id for span in parents}) == 6
+    assert {span.name for span in parents} == {"thick Act"}
+    spans.shutdown()
 
 
 async def test_an_act_over_the_websocket_has_the_same_spans(

@@ -304,7 +304,7 @@ class Names(_message.Message):
     def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ActRequest(_message.Message):
-    __slots__ = ("session_id", "model", "version", "seed", "ttl_s", "observation", "step", "reward", "is_first", "executed_action", "planner", "include")
+    __slots__ = ("session_id", "model", "version", "seed", "ttl_s", "observation", "step", "reward", "is_first", "executed_action", "planner", "include", "traceparent", "tracestate")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -317,6 +317,8 @@ class ActRequest(_message.Message):
     EXECUTED_ACTION_FIELD_NUMBER: _ClassVar[int]
     PLANNER_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     model: str
     version: str
@@ -329,7 +331,9 @@ class ActRequest(_message.Message):
     executed_action: Action
     planner: PlannerSettings
     include: Names
-    def __init__(self, session_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., seed: _Optional[int] = ..., ttl_s: _Optional[float] = ..., observation: _Optional[_Union[Observation, _Mapping]] = ..., step: _Optional[int] = ..., reward: _Optional[float] = ..., is_first: _Optional[bool] = ..., executed_action: _Optional[_Union[Action, _Mapping]] = ..., planner: _Optional[_Union[PlannerSettings, _Mapping]] = ..., include: _Optional[_Union[Names, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    tracestate: str
+    def __init__(self, session_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., seed: _Optional[int] = ..., ttl_s: _Optional[float] = ..., observation: _Optional[_Union[Observation, _Mapping]] = ..., step: _Optional[int] = ..., reward: _Optional[float] = ..., is_first: _Optional[bool] = ..., executed_action: _Optional[_Union[Action, _Mapping]] = ..., planner: _Optional[_Union[PlannerSettings, _Mapping]] = ..., include: _Optional[_Union[Names, _Mapping]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
 
 class ActResponse(_message.Message):
     __slots__ = ("session_id", "step", "action", "replayed", "plan", "timing", "other")
