@@ -45,21 +45,18 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
 
     import torch
-    import yaml
     from rich.console import Console
     from rich.progress import Progress, TextColumn
     from rich.table import Table
 
+    from thick.planning.settings import planner_changes
     from thick.training.evaluate import evaluate_agent
     from thick.training.runs import load_agent
 
     torch.set_num_threads(options.threads)
     try:
         agent, task, env_options = load_agent(options.model)
-        changes = {}
-        for item in options.set:
-            name, _, value = item.partition("=")
-            changes[name] = yaml.safe_load(value)
+        changes = planner_changes(options.set)
         settings = {
             name: agent.settings({**changes, "method": name})
             for name in ("hierarchical", "flat", "policy")

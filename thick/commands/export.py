@@ -20,11 +20,18 @@ def run(argv: list[str]) -> int:
     """Export the run that ``argv`` names; 0 if an entry was written."""
     arguments = _parser().parse_args(argv)
     from thick.export import EntryError, load_model
+    from thick.planning.settings import planner_changes
 
     try:
-        path = export_run(arguments.run, out=arguments.out, name=arguments.name, version=arguments.version)
+        path = export_run(
+            arguments.run,
+            out=arguments.out,
+            name=arguments.name,
+            version=arguments.version,
+            planner=planner_changes(arguments.set),
+        )
         loaded = load_model(path)
-    except (EntryError, OSError) as error:
+    except (EntryError, ValueError, OSError) as error:
         print(f"thick export: {error}", file=sys.stderr)
         return 1
     manifest = loaded.manifest
@@ -39,7 +46,14 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def export_run(run: Path, *, out: Path, name: str | None = None, version: str | None = None) -> Path:
+def export_run(
+    run: Path,
+    *,
+    out: Path,
+    name: str | None = None,
+    version: str | None = None,
+    planner: dict[str, Any] | None = None,
+) -> Path:
     """Write the latest checkpoint of a training run as ``out/name/version``.
 
     Args:
@@ -47,6 +61,7 @@ def export_run(run: Path, *, out: Path, name: str | None = None, version: str | 
         out: the model repository.
         name: None takes the one in the run's configuration.
         version: None takes the next whole number.
+        planner: planner defaults that replace or join those of the run's configuration.
 
     Returns:
         The folder that was written.
@@ -88,7 +103,7 @@ def export_run(run: Path, *, out: Path, name: str | None = None, version: str | 
         observation_space=spaces[0],
         action_space=spaces[1],
         configuration=configuration,
-        planner=config.planner,
+        planner={**config.planner, **(planner or {})},
         provenance=provenance(run, config, state),
         tensors={key[6:]: tensor for key, tensor in tensors.items() if key.startswith("model.")},
     )
@@ -199,6 +214,13 @@ def _parser() -> argparse.ArgumentParser:
         help="model repository (default: checkpoints)",
     )
     parser.add_argument("--name", help="name of the model (default: the one in the run's configuration)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="planner default of the entry, such as samples=200 (otherwise the run's)",
+    )
     parser.add_argument("--version", help="version (default: one above the highest there is)")
     return parser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,3 +176,21 @@ def session_key(seed: int, step: int) -> int:
     """
     key = mix64(mix64(seed + 0x9E3779B97F4A7C15) ^ (step & _MASK))
     return key - (1 << 64) if key >> 63 else key
+
+
+def planner_changes(arguments: Iterable[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` arguments of a command line as settings, checked; values are read as YAML.
+
+    Raises:
+        ValueError: an argument of another form, an unknown setting or a value that does not fit.
+    """
+    import yaml
+
+    changes = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            raise ValueError(f"--set {argument}: expected NAME=VALUE, such as samples=200")
+        changes[name] = yaml.safe_load(value)
+    PlannerSettings().updated(changes)
+    return changes
