@@ -10,8 +10,7 @@ from thick.cli import Command
 
 EXAMPLES = """
 examples:
-  thick train --preset doorkey6-memory                     the bundled MiniGrid model: first what to remember,
-  thick train --preset doorkey6                            then when; in runs/doorkey6
+  thick train --preset doorkey6-memory                     the first of the four runs behind the MiniGrid model
   thick train --preset cartpole --run runs/c1 --seed 1     any field of the configuration can be overridden
   thick train --run runs/c1 --resume                       go on exactly where the run was interrupted
   thick train --preset cartpole --fields                   every field, with its meaning and value
