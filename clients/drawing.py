@@ -106,7 +106,10 @@ def arrow(draw: ImageDraw.ImageDraw, left: float, right: float, y: float, fill: 
 
 def number(value: float | None) -> str:
     """A number for a caption."""
-    return "–" if value is None else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    if value is None:
+        return "–"
+    # Adding zero turns -0.0 into 0.0.
+    return f"{round(value, 2) + 0.0:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def save_gif(frames: list[Image.Image], path: Any, durations: list[int]) -> None:

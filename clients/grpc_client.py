@@ -202,6 +202,11 @@ class GrpcPlanningClient(SyncClient):
         status, details, trailing = error.code(), error.details(), error.trailing_metadata()
         carried = any(key == GRPC_PROBLEM_KEY for key, _ in trailing or ())
         url = self.connection.url
+        if not carried and "http1" in (details or ""):
+            reason = (
+                "that port speaks HTTP; gRPC has a port of its own (8001 unless --grpc-port says otherwise)"
+            )
+            return UnexpectedAnswerError(url, call.asked, reason)
         if not carried and status == grpc.StatusCode.UNAVAILABLE:
             if "onnect" in (details or "") and "reset" not in (details or "").lower():
                 reason = f"cannot connect ({details}); is `thick serve` running there?"

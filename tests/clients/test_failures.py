@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -250,6 +254,47 @@ def test_urls_leave_out_what_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
         PlanningClient(images="bmp")
     with pytest.raises(ValueError, match="msgpack or json"):
         PlanningClient(encoding="xml")
+
+
+CERTIFICATES = Path(__file__).parents[1] / "service" / "tls"
+
+
+class _NoModels(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"models": []}')
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_https_trusts_the_authority_that_it_is_told_and_no_other() -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), _NoModels)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATES / "cert.pem", CERTIFICATES / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"https://127.0.0.1:{server.server_address[1]}"
+    try:
+        with PlanningClient(url, tls=Tls(ca=CERTIFICATES / "cert.pem")) as client:
+            assert client.models() == []
+        with (
+            PlanningClient(url, retries=Retries(attempts=1)) as client,
+            pytest.raises(NotConnectedError) as caught,
+        ):
+            client.models()
+        assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_grpc_on_the_http_port_is_told_so(address: Address) -> None:
+    with GrpcPlanningClient(address.http.replace("http", "grpc"), retries=Retries(attempts=1)) as client:
+        with pytest.raises(UnexpectedAnswerError, match="that port speaks HTTP; gRPC has a port of its own"):
+            client.models()
 
 
 def test_certificates_are_read_for_both_transports(tmp_path: Any) -> None:

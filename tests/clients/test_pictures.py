@@ -159,6 +159,12 @@ def test_grids_of_any_size_fill_their_box_without_leaving_it(shape: tuple[int, i
     assert image.width * shape[1] == image.height * shape[0]
 
 
+def test_numbers_are_short_and_never_minus_zero() -> None:
+    assert [drawing.number(value) for value in (None, -0.001, 0.256, -1.5, 123.4)] == [
+        "–", "0.00", "0.26", "-1.50", "123",
+    ]  # fmt: skip
+
+
 def test_actions_are_told_in_the_environment_s_words() -> None:
     assert action_text(1, ("left", "right")) == "right"
     assert action_text(np.int64(1), None) == "action 1"
