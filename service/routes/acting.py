@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.core import Clock
 from service.openapi import documented
@@ -44,6 +45,29 @@ async def act(request: Request, session_id: str) -> Response:
 async def act_once(request: Request) -> Response:
     service = service_of(request)
     return await _answer(request, service.act_once)
+
+
+_PREFIX, _SUFFIX = "/v1/sessions/", "/act"
+_ROUTE = next(route for route in router.routes if getattr(route, "endpoint", None) is act)
+
+
+def is_act(scope: Scope) -> bool:
+    """Whether a request is an act of a session."""
+    path: str = scope["path"]
+    return (
+        path.endswith(_SUFFIX)
+        and path.startswith(_PREFIX)
+        and scope["method"] == "POST"
+        and "/" not in path[len(_PREFIX) : -len(_SUFFIX)]
+        and len(path) > len(_PREFIX) + len(_SUFFIX)
+    )
+
+
+async def direct(scope: Scope, receive: Receive, send: Send) -> None:
+    """The endpoint of such a request, without the router. Problems are the caller's to answer."""
+    scope["route"] = _ROUTE
+    response = await act(Request(scope, receive, send), scope["path"][len(_PREFIX) : -len(_SUFFIX)])
+    await response(scope, receive, send)
 
 
 async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[dict[str, Any]]]) -> Response:
