@@ -101,7 +101,7 @@ class Task:
         if env_id is None:
             raise TaskMismatchError(f"model {model.name} names no task: say --env")
         options = model.other.get("env_options") if env_id == model.task else None
-        method = str(planner.get("method", "hierarchical"))
+        method = str(planner.get("method") or (model.planner or {}).get("method", "hierarchical"))
         task = cls(client, model, env_id, options or {}, dict(planner), method, max_steps)
         env = task.make_env()
         try:

@@ -73,7 +73,7 @@ def planner_overrides(options: argparse.Namespace) -> dict[str, Any]:
     return {**said, **dict(options.set)}
 
 
-def connect(options: argparse.Namespace, *, connections: int = 1) -> SyncClient:
+def connect(options: argparse.Namespace) -> SyncClient:
     """The client that the flags ask for.
 
     Raises:
