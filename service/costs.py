@@ -1,32 +1,45 @@
 """What planning costs on this machine, learned from what it did cost: so that a search stops in time.
 
-Kept for each model and planner settings, since a slice of one search may take a hundred times that of
-another.
+Kept for each model and planner settings, since a slice of one search may take a hundred times that of another. What
+has not been seen is assumed to be quick: one late answer teaches more than a search that is never tried.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
-WEIGHT = 0.3
-"""of the newest measurement in the running means"""
-CAUTION = 1.15
+CAUTION = 1.2
 """a slice is assumed to take this much longer than usual: a late answer is worse than one slice less"""
+MEMORY = 7
+"""measurements that an estimate is the median of: a hiccup of the machine is outvoted"""
+FORGIVING = 0.95
+"""an estimate that kept a search from starting shrinks by this factor, so that it is tried again some time"""
 KNOWN = 512
 """settings remembered; the least recently used go first"""
 
 
-class Running:
-    """An exponentially weighted mean."""
+class Estimate:
+    """The median of the last measurements; the smallest while there are too few to vote."""
 
-    __slots__ = ("mean",)
+    __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self.mean: float | None = None
+        self._seen: deque[float] = deque(maxlen=MEMORY)
 
-    def add(self, value: float) -> None:
-        self.mean = value if self.mean is None else self.mean + WEIGHT * (value - self.mean)
+    def add(self, seconds: float) -> None:
+        """Learn from one measurement."""
+        self._seen.append(seconds)
+
+    @property
+    def seconds(self) -> float:
+        """The estimate, s."""
+        ordered = sorted(self._seen)
+        return ordered[len(ordered) // 2] if len(ordered) >= 3 else ordered[0]
+
+    def forgive(self) -> None:
+        """Make the estimate a little smaller."""
+        self._seen = deque((seconds * FORGIVING for seconds in self._seen), maxlen=MEMORY)
 
 
 class Record:
@@ -35,10 +48,10 @@ class Record:
     __slots__ = ("slices", "total")
 
     def __init__(self) -> None:
-        self.slices: dict[tuple[int, int], Running] = {}
-        """(sessions rounded up to a power of two, slice rounded down to one) -> s; a plan's slices differ"""
-        self.total: dict[int, Running] = {}
-        """sessions rounded up -> s of a whole plan"""
+        self.slices: dict[tuple[int, int], Estimate] = {}
+        """by sessions (rounded up to a power of two) and slice (rounded down to one): a plan's slices differ"""
+        self.total: dict[int, Estimate] = {}
+        """of a whole plan, by sessions rounded up"""
 
 
 class CostModel:
@@ -46,48 +59,46 @@ class CostModel:
 
     def __init__(self) -> None:
         self._records: OrderedDict[tuple[Any, Any], Record] = OrderedDict()
-        self._work: dict[Any, Running] = {}
 
     def slice_took(self, model: Any, settings: Any, sessions: int, index: int, seconds: float) -> None:
         """Learn from one slice."""
-        record = self._record(model, settings)
-        record.slices.setdefault((_up(sessions), _down(index)), Running()).add(seconds)
-        self._work.setdefault(model, Running()).add(seconds / (sessions * _work(settings)))
+        at = (_up(sessions), _down(index))
+        self._record(model, settings).slices.setdefault(at, Estimate()).add(seconds)
 
     def plan_took(self, model: Any, settings: Any, sessions: int, seconds: float) -> None:
         """Learn from one whole plan."""
-        self._record(model, settings).total.setdefault(_up(sessions), Running()).add(seconds)
+        self._record(model, settings).total.setdefault(_up(sessions), Estimate()).add(seconds)
 
     def next_slice(self, model: Any, settings: Any, sessions: int, index: int) -> float:
         """How long the next slice may take, s; 0 where nothing like it has been seen."""
         record = self._records.get((model, settings))
-        if record is not None and record.slices:
-            found = record.slices.get((_up(sessions), _down(index)))
-            if found is None or found.mean is None:
-                near = min(
-                    record.slices, key=lambda at: (abs(at[0] - _up(sessions)), abs(at[1] - _down(index)))
-                )
-                mean = (record.slices[near].mean or 0.0) * max(1.0, _up(sessions) / near[0])
-            else:
-                mean = found.mean
-            return CAUTION * mean
-        work = self._work.get(model)
-        if work is None or work.mean is None:
+        if record is None or not record.slices:
             return 0.0
-        return CAUTION * work.mean * sessions * _work(settings)
+        batch, at = _up(sessions), _down(index)
+        found = record.slices.get((batch, at))
+        if found is not None:
+            return CAUTION * found.seconds
+        near = min(record.slices, key=lambda each: (abs(each[0] - batch), abs(each[1] - at)))
+        # A batch costs at most its sessions' share of a smaller one.
+        return CAUTION * record.slices[near].seconds * max(1.0, batch / near[0])
+
+    def forgive(self, model: Any, settings: Any) -> None:
+        """No slice was run for fear of being late."""
+        record = self._records.get((model, settings))
+        for estimate in record.slices.values() if record else ():
+            estimate.forgive()
 
     def total(self, model: Any, settings: Any) -> float | None:
         """How long a whole plan of one session takes, s; None where nothing like it has been seen."""
         record = self._records.get((model, settings))
         if record is None or not record.total:
             return None
-        return record.total[min(record.total)].mean
+        return record.total[min(record.total)].seconds
 
     def forget(self, model: Any) -> None:
         """Drop everything about a model that was unloaded."""
         for at in [at for at in self._records if at[0] is model]:
             del self._records[at]
-        self._work.pop(model, None)
 
     def _record(self, model: Any, settings: Any) -> Record:
         record = self._records.setdefault((model, settings), Record())
@@ -95,11 +106,6 @@ class CostModel:
         while len(self._records) > KNOWN:
             self._records.popitem(last=False)
         return record
-
-
-def _work(settings: Any) -> float:
-    """What a slice of a search is proportional to: candidates times steps."""
-    return float(getattr(settings, "samples", 1) * getattr(settings, "horizon", 1))
 
 
 def _up(number: int) -> int:

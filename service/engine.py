@@ -28,7 +28,7 @@ from service.tasks import CallTask, CostModel, StreamTask, Task, fail, observe_b
 log = structlog.get_logger("thick.engine")
 
 STRETCH = 3.0
-"""a request without deadline is due after this many times what it is expected to cost: first come, first
+"""a request is due after this many times what it is expected to cost, or by its deadline: first come, first
 served among equals, while something a hundred times cheaper need not wait"""
 UNKNOWN_COST_S = 0.02
 """assumed cost of a request whose like has not been seen, s"""
@@ -80,6 +80,11 @@ class Engine:
     def depth(self) -> int:
         """Acts that wait for their turn."""
         return self._depth
+
+    @property
+    def tasks(self) -> int:
+        """Plans and imaginations in progress."""
+        return len(self._tasks) + len(self._inbox)
 
     def submit(self, job: ActJob) -> asyncio.Future[Any]:
         """Queue an act; the future gives its ``ActResult`` or raises.
@@ -196,10 +201,9 @@ class Engine:
 
     def _due(self, job: Job, settings: Any, spent: float) -> float:
         """When a job should be done, s on the monotonic clock."""
-        if job.finish_by is not None:
-            return job.finish_by
         expected = self.costs.total(job.model, settings) if settings is not None else None
-        return job.arrived + STRETCH * max(UNKNOWN_COST_S if expected is None else expected, spent)
+        fair = job.arrived + STRETCH * max(UNKNOWN_COST_S if expected is None else expected, spent)
+        return fair if job.finish_by is None else min(fair, job.finish_by)
 
     def _first_due(self, model: HostedModel, now: float) -> float:
         return min(self._due(job, job.settings, 0.0) for job in self._waiting[model])

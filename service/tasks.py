@@ -117,6 +117,8 @@ class PlanTask:
         )
         late = [row for row, job in self._open.items() if job.finish_by is not None and ready > job.finish_by]
         if late:
+            if not self._slices:
+                costs.forgive(self._model, self._settings)
             self._finish(late, metrics)
 
     def _finish(self, rows: list[int], metrics: Metrics) -> None:

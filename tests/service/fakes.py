@@ -60,7 +60,7 @@ class FakePlanning:
         self.agent.log.append((self.settings, len(self.state.total)))
         if self.agent.broken(self.state):
             raise RuntimeError("this agent is broken")
-        self.agent.gate.wait(5)
+        self.agent.gate.wait(20)
         time.sleep(self.settings.slice_s)
         self.slices += 1
 
@@ -127,6 +127,20 @@ class Rig:
     async def __aexit__(self, *_: Any) -> None:
         self.agent.gate.set()
         await self.engine.stop()
+
+    async def block(self, job: ActJob | None = None) -> asyncio.Future[Any]:
+        """Start an act whose slice waits until ``agent.gate`` is set; returns once the worker is in it."""
+        self.agent.gate.clear()
+        before = len(self.agent.log)
+        future = self.engine.submit(job or self.job())
+        await self.until(lambda: len(self.agent.log) > before)
+        return future
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to become true."""
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.001)
 
     def job(self, observation: float = 1.0, *, within_s: float | None = None, **changes: Any) -> ActJob:
         """An act, due ``within_s`` from now."""

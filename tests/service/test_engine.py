@@ -11,12 +11,12 @@ from service.jobs import DeadlinePassed, EngineStopped, ImagineJob, QueueFull
 from service.tasks import END
 from tests.service.fakes import Rig, Search
 
+ENDLESS = Search(slices=10_000, slice_s=0.01)
+
 
 async def test_acts_that_wait_are_planned_in_one_batch() -> None:
     async with Rig() as rig:
-        rig.agent.gate.clear()
-        first = rig.engine.submit(rig.job(1.0))
-        await asyncio.sleep(0.05)
+        first = await rig.block(rig.job(1.0))
         others = [rig.engine.submit(rig.job(float(n))) for n in range(2, 7)]
         rig.agent.gate.set()
         results = await asyncio.gather(first, *others)
@@ -27,24 +27,30 @@ async def test_acts_that_wait_are_planned_in_one_batch() -> None:
 
 async def test_a_batch_is_never_larger_than_the_limit() -> None:
     async with Rig(max_batch=3) as rig:
-        rig.agent.gate.clear()
+        blocker = await rig.block()
         jobs = [rig.engine.submit(rig.job()) for _ in range(10)]
-        await asyncio.sleep(0.02)
         rig.agent.gate.set()
-        await asyncio.gather(*jobs)
-        assert max(size for _, size in rig.agent.log) <= 3
+        await asyncio.gather(blocker, *jobs)
+        assert max(size for _, size in rig.agent.log) == 3
 
 
 async def test_only_equal_settings_plan_together() -> None:
     async with Rig() as rig:
-        rig.agent.gate.clear()
-        blocker = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
+        blocker = await rig.block()
         few, many = Search(slices=1), Search(slices=2)
         jobs = [rig.engine.submit(rig.job(settings=each)) for each in (few, many, few, many, many)]
         rig.agent.gate.set()
         await asyncio.gather(blocker, *jobs)
         assert sorted(rig.agent.log[1:], key=str) == sorted([(few, 2), (many, 3), (many, 3)], key=str)
+
+
+async def test_those_with_a_deadline_plan_apart_from_those_without() -> None:
+    async with Rig() as rig:
+        blocker = await rig.block()
+        jobs = [rig.engine.submit(rig.job(within_s=limit)) for limit in (None, 20.0, None, 20.0)]
+        rig.agent.gate.set()
+        await asyncio.gather(blocker, *jobs)
+        assert [size for _, size in rig.agent.log] == [1, 2, 2]
 
 
 async def test_a_state_lands_in_a_fresh_slot_and_the_old_one_stays_as_it_was() -> None:
@@ -59,85 +65,79 @@ async def test_a_state_lands_in_a_fresh_slot_and_the_old_one_stays_as_it_was() -
         assert layout.split(again.state)["total"].item() == 7.0
 
 
+# -- deadlines -------------------------------------------------------------------------------------------------
+
+
 async def test_a_search_stops_in_time_and_says_how_far_it_came() -> None:
     async with Rig() as rig:
-        search = Search(slices=1000, slice_s=0.01)
-        await rig.engine.submit(
-            rig.job(settings=search, within_s=0.1, want_plan=True)
-        )  # learns what a slice costs
         began = time.monotonic()
-        result = await rig.engine.submit(rig.job(settings=search, within_s=0.15, want_plan=True))
-        took = time.monotonic() - began
-        assert took < 0.2
+        result = await rig.engine.submit(rig.job(settings=ENDLESS, within_s=0.3, want_plan=True))
+        assert time.monotonic() - began < 2.0
         assert result.plan is not None
-        assert 3 <= result.plan["budget"]["iterations_done"] < 16
-
-
-async def test_a_deadline_is_kept_while_a_long_plan_runs() -> None:
-    async with Rig() as rig:
-        long = rig.engine.submit(rig.job(settings=Search(slices=100, slice_s=0.005)))
-        await asyncio.sleep(0.02)
-        began = time.monotonic()
-        await rig.engine.submit(rig.job(settings=Search(slices=5, slice_s=0.005), within_s=0.1))
-        assert time.monotonic() - began < 0.12
-        assert not long.done()
-        assert (await long).action == 1.0
-
-
-async def test_cheap_acts_overtake_an_expensive_one_which_still_ends() -> None:
-    async with Rig() as rig:
-        cheap = Search(slices=1, slice_s=0.001)
-        await rig.engine.submit(rig.job(settings=cheap))
-        long = rig.engine.submit(rig.job(settings=Search(slices=60, slice_s=0.005)))
-        await asyncio.sleep(0.05)
-        for _ in range(5):
-            began = time.monotonic()
-            await rig.engine.submit(rig.job(settings=cheap))
-            assert time.monotonic() - began < 0.1
-        assert not long.done()
-        await asyncio.wait_for(long, 5)
+        assert 1 <= result.plan["budget"]["iterations_done"] <= 30
 
 
 async def test_each_session_of_a_batch_is_answered_at_its_own_deadline() -> None:
     async with Rig() as rig:
-        search = Search(slices=40, slice_s=0.01)
-        await rig.engine.submit(rig.job(settings=search, within_s=0.05))
-        rig.agent.gate.clear()
-        blocker = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
-        began = time.monotonic()
-        soon = rig.engine.submit(rig.job(settings=search, within_s=0.1, want_plan=True))
-        later = rig.engine.submit(rig.job(settings=search, within_s=0.3, want_plan=True))
+        blocker = await rig.block()
+        soon = rig.engine.submit(rig.job(settings=ENDLESS, within_s=0.3, want_plan=True))
+        later = rig.engine.submit(rig.job(settings=ENDLESS, within_s=0.9, want_plan=True))
         rig.agent.gate.set()
         await blocker
         first = await soon
-        assert time.monotonic() - began < 0.15
         assert not later.done()
         second = await later
-        assert time.monotonic() - began < 0.35
         assert first.timing["batch_size"] == second.timing["batch_size"] == 2
         assert first.plan and second.plan
-        assert first.plan["budget"]["iterations_done"] < second.plan["budget"]["iterations_done"]
+        assert first.plan["budget"]["iterations_done"] < second.plan["budget"]["iterations_done"] <= 90
 
 
-async def test_those_with_a_deadline_plan_apart_from_those_without() -> None:
+async def test_a_deadline_is_kept_while_a_long_plan_runs() -> None:
     async with Rig() as rig:
-        rig.agent.gate.clear()
-        blocker = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
-        jobs = [rig.engine.submit(rig.job(within_s=limit)) for limit in (None, 5.0, None, 5.0)]
+        long = rig.engine.submit(rig.job(settings=Search(slices=300, slice_s=0.005)))
+        await rig.until(lambda: bool(rig.agent.log))
+        short = Search(slices=5, slice_s=0.005)
+        await rig.engine.submit(rig.job(settings=short, within_s=0.5))
+        assert not long.done()
+        assert [size for each, size in rig.agent.log if each == short] == [1] * 5
+        assert (await long).action == 1.0
+
+
+async def test_the_earliest_deadline_goes_first_whatever_the_order_of_arrival() -> None:
+    async with Rig() as rig:
+        late, soon = Search(slices=3, samples=2), Search(slices=3, samples=3)
+        for search in (late, soon):  # both are known to take longer than there is time
+            rig.engine.costs.plan_took(rig.model, search, 1, 100.0)
+        blocker = await rig.block()
+        jobs = [
+            rig.engine.submit(rig.job(settings=late, within_s=10.0)),
+            rig.engine.submit(rig.job(settings=soon, within_s=5.0)),
+        ]
         rig.agent.gate.set()
         await asyncio.gather(blocker, *jobs)
-        assert [size for _, size in rig.agent.log] == [1, 2, 2]
+        assert [each for each, _ in rig.agent.log[1:]] == [soon] * 3 + [late] * 3
+
+
+async def test_cheap_acts_overtake_an_expensive_one_which_still_ends() -> None:
+    async with Rig() as rig:
+        cheap, expensive = Search(slices=1, slice_s=0.001), Search(slices=300, slice_s=0.005)
+        await rig.engine.submit(rig.job(settings=cheap))
+        long = rig.engine.submit(rig.job(settings=expensive))
+        await rig.until(lambda: len(rig.agent.log) > 100)
+        for _ in range(5):
+            before = len(rig.agent.log)
+            await rig.engine.submit(rig.job(settings=cheap))
+            mine = [each for each, _ in rig.agent.log].index(cheap, before)
+            assert [each for each, _ in rig.agent.log[before:mine]].count(expensive) <= 2
+        assert not long.done()
+        await asyncio.wait_for(long, 20)
 
 
 async def test_a_deadline_that_passes_in_the_queue_is_told_without_planning() -> None:
     async with Rig() as rig:
-        rig.agent.gate.clear()
-        blocker = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
-        late = rig.engine.submit(rig.job(within_s=0.02))
-        await asyncio.sleep(0.05)
+        blocker = await rig.block()
+        late = rig.engine.submit(rig.job(within_s=0.01))
+        await asyncio.sleep(0.03)
         rig.agent.gate.set()
         with pytest.raises(DeadlinePassed):
             await late
@@ -147,11 +147,9 @@ async def test_a_deadline_that_passes_in_the_queue_is_told_without_planning() ->
 
 async def test_where_it_is_allowed_a_late_act_is_answered_without_a_search_and_says_so() -> None:
     async with Rig() as rig:
-        rig.agent.gate.clear()
-        blocker = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
-        late = rig.engine.submit(rig.job(2.0, within_s=0.02, degradable=True))
-        await asyncio.sleep(0.05)
+        blocker = await rig.block()
+        late = rig.engine.submit(rig.job(2.0, within_s=0.01, degradable=True))
+        await asyncio.sleep(0.03)
         rig.agent.gate.set()
         result = await late
         await blocker
@@ -159,11 +157,12 @@ async def test_where_it_is_allowed_a_late_act_is_answered_without_a_search_and_s
         assert len(rig.agent.log) == 1
 
 
+# -- limits and trouble ------------------------------------------------------------------------------------------
+
+
 async def test_a_full_queue_refuses_at_once() -> None:
     async with Rig(queue_limit=2) as rig:
-        rig.agent.gate.clear()
-        running = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
+        running = await rig.block()
         waiting = [rig.engine.submit(rig.job()) for _ in range(2)]
         with pytest.raises(QueueFull):
             rig.engine.submit(rig.job())
@@ -174,18 +173,13 @@ async def test_a_full_queue_refuses_at_once() -> None:
 
 async def test_a_cancelled_act_leaves_the_queue_and_its_slot_is_free_again() -> None:
     async with Rig() as rig:
-        rig.agent.gate.clear()
-        running = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
+        running = await rig.block()
         waiting = rig.engine.submit(rig.job())
         waiting.cancel()
         running.cancel()  # while it plans: the result is dropped
         rig.agent.gate.set()
-        await rig.engine.call(lambda: None)
-        await asyncio.sleep(0.01)
-        assert rig.engine.depth == 0
+        await rig.until(lambda: not rig.engine.tasks and not rig.engine.depth and rig.model.slots.used == 1)
         assert len(rig.agent.log) == 1
-        assert rig.model.slots.used == 1
 
 
 async def test_one_broken_session_does_not_fail_its_batch_mates() -> None:
@@ -197,9 +191,7 @@ async def test_one_broken_session_does_not_fail_its_batch_mates() -> None:
             return type(state)(state.total + observation)  # type: ignore[attr-defined, call-arg]
 
         rig.agent.observe = observe  # type: ignore[method-assign, assignment]
-        rig.agent.gate.clear()
-        blocker = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
+        blocker = await rig.block()
         jobs = [rig.engine.submit(rig.job(value)) for value in (1.0, 13.0, 2.0)]
         rig.agent.gate.set()
         await blocker
@@ -216,47 +208,15 @@ async def test_a_plan_that_fails_is_told_and_the_worker_goes_on() -> None:
         assert (await rig.engine.submit(rig.job(1.0))).action == 1.0
 
 
-async def test_imagination_comes_step_by_step_and_lets_acts_pass() -> None:
+async def test_a_mistake_of_the_engine_s_own_leaves_nobody_waiting() -> None:
     async with Rig() as rig:
-        loop = asyncio.get_running_loop()
-        job = ImagineJob(
-            model=rig.model,
-            loop=loop,
-            future=loop.create_future(),
-            slot=rig.model.initial_slot,
-            arguments={"steps": 20, "slice_s": 0.01},
-            key=0,
-        )
-        rig.engine.stream(job)
-        assert await job.steps.get() == 0
-        began = time.monotonic()
-        await rig.engine.submit(rig.job(within_s=0.05))
-        assert time.monotonic() - began < 0.06
-        seen = []
-        while (step := await job.steps.get()) is not END:
-            seen.append(step)
-        assert seen == list(range(1, 20))
-
-
-async def test_imagination_that_nobody_listens_to_stops() -> None:
-    async with Rig() as rig:
-        loop = asyncio.get_running_loop()
-        job = ImagineJob(
-            model=rig.model,
-            loop=loop,
-            future=loop.create_future(),
-            slot=rig.model.initial_slot,
-            arguments={"steps": 1000, "slice_s": 0.005},
-            key=0,
-        )
-        rig.engine.stream(job)
-        await job.steps.get()
-        job.cancelled = True
-        await rig.engine.call(lambda: None)
-        await asyncio.sleep(0.03)
-        made = job.steps.qsize()
-        await asyncio.sleep(0.03)
-        assert job.steps.qsize() == made < 20
+        blocker = await rig.block()
+        waiting = rig.engine.submit(rig.job(slot=None))  # type: ignore[arg-type]
+        rig.agent.gate.set()
+        await blocker
+        with pytest.raises(TypeError):
+            await waiting
+        assert (await rig.engine.submit(rig.job(1.0))).action == 1.0
 
 
 async def test_the_event_loop_never_waits_for_the_worker() -> None:
@@ -266,21 +226,56 @@ async def test_the_event_loop_never_waits_for_the_worker() -> None:
         while not slow.done():
             await asyncio.sleep(0.001)
             longest, before = max(longest, time.monotonic() - before), time.monotonic()
-        assert longest < 0.1
+        assert longest < 0.3
 
 
 async def test_stopping_tells_everybody_who_waits() -> None:
     rig = Rig()
     async with rig:
-        rig.agent.gate.clear()
-        running = rig.engine.submit(rig.job())
-        await asyncio.sleep(0.02)
+        running = await rig.block()
         waiting = rig.engine.submit(rig.job())
         stopping = asyncio.create_task(rig.engine.stop())
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
         rig.agent.gate.set()
         await stopping
         results = await asyncio.gather(running, waiting, return_exceptions=True)
         assert isinstance(results[1], EngineStopped)
         with pytest.raises(EngineStopped):
             rig.engine.submit(rig.job())
+
+
+# -- imagination -------------------------------------------------------------------------------------------------
+
+
+def imagination(rig: Rig, steps: int, slice_s: float) -> ImagineJob:
+    loop = asyncio.get_running_loop()
+    return ImagineJob(
+        model=rig.model,
+        loop=loop,
+        future=loop.create_future(),
+        slot=rig.model.initial_slot,
+        arguments={"steps": steps, "slice_s": slice_s},
+        key=0,
+    )
+
+
+async def test_imagination_comes_step_by_step_and_lets_acts_pass() -> None:
+    async with Rig() as rig:
+        await rig.engine.submit(rig.job())
+        job = rig.engine.stream(imagination(rig, 40, 0.01))
+        assert await job.steps.get() == 0
+        await rig.engine.submit(rig.job(within_s=5.0))
+        assert job.steps.qsize() < 20
+        seen = []
+        while (step := await job.steps.get()) is not END:
+            seen.append(step)
+        assert seen == list(range(1, 40))
+
+
+async def test_imagination_that_nobody_listens_to_stops() -> None:
+    async with Rig() as rig:
+        job = rig.engine.stream(imagination(rig, 10_000, 0.005))
+        await job.steps.get()
+        job.cancelled = True
+        await rig.until(lambda: not rig.engine.tasks)
+        assert job.steps.qsize() < 5000

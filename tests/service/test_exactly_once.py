@@ -175,7 +175,9 @@ async def test_a_client_that_goes_away_before_that_has_changed_nothing(fresh: Pl
     release = asyncio.Event()
     loop = asyncio.get_running_loop()
     blocked = fresh.engine.call(lambda: asyncio.run_coroutine_threadsafe(release.wait(), loop).result(5))
-    act = asyncio.create_task(fresh.act(view["session_id"], {"observation": observe("arm"), "step": 0}, Clock()))
+    act = asyncio.create_task(
+        fresh.act(view["session_id"], {"observation": observe("arm"), "step": 0}, Clock())
+    )
     while not fresh.engine.depth:
         await asyncio.sleep(0.001)
     act.cancel()

@@ -1,0 +1,181 @@
+"""On real models: what a session gets does not depend on who else was in the batch, and deadlines are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from service.core import Clock, PlanningService
+from tests.service.support import Caller, observe, over_http, running, same, write_model
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def hold(service: PlanningService) -> asyncio.Event:
+    """Keep the worker busy until the event is set."""
+    release, loop = asyncio.Event(), asyncio.get_running_loop()
+    service.engine.call(lambda: asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10))
+    await asyncio.sleep(0.01)
+    return release
+
+
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [
+        ("arm", "hierarchical"),
+        ("arm", "flat"),
+        ("arm", "policy"),
+        ("grid", "hierarchical"),
+        ("grid", "policy"),
+        ("camera", "flat"),
+    ],
+)
+async def test_batch_mates_do_not_matter(service: PlanningService, model: str, method: str) -> None:
+    body = {"model": model, "planner": {"method": method}}
+
+    async def act(session_id: str, n: int) -> dict[str, object]:
+        include = ["plan", "timing"]
+        return await service.act(session_id, {"observation": observe(model, n), "include": include}, Clock())
+
+    async def make(seed: int) -> str:
+        return str((await service.create_session({**body, "seed": seed}))["session_id"])
+
+    lonely = [await make(seed) for seed in range(5)]
+    social = [await make(seed) for seed in range(5)]
+    for step in range(2):
+        alone = [await act(each, 10 * step + n) for n, each in enumerate(lonely)]
+        release = await hold(service)
+        together = [asyncio.create_task(act(each, 10 * step + n)) for n, each in enumerate(social)]
+        await asyncio.sleep(0.02)
+        release.set()
+        for one, task in zip(alone, together, strict=True):
+            other = await task
+            assert other["timing"]["batch_size"] == 5 and one["timing"]["batch_size"] == 1  # type: ignore[index]
+            assert same(one["action"], other["action"])
+            assert one["plan"]["low"]["actions"] is not None  # type: ignore[index]
+            first, second = one["plan"]["low"], other["plan"]["low"]  # type: ignore[index]
+            assert np.allclose(first["expected_return"], second["expected_return"], atol=1e-5)
+
+
+async def test_sessions_of_different_settings_share_an_observation_batch(service: PlanningService) -> None:
+    views = [await service.create_session({"model": "arm", "seed": n}) for n in range(4)]
+    release = await hold(service)
+    tasks = [
+        asyncio.create_task(
+            service.act(
+                view["session_id"], {"observation": observe("arm"), "planner": {"method": method}}, Clock()
+            )
+        )
+        for view, method in zip(views, ["flat", "policy", "flat", "hierarchical"], strict=True)
+    ]
+    await asyncio.sleep(0.02)
+    release.set()
+    answers = await asyncio.gather(*tasks)
+    assert [answer["plan"]["method"] for answer in answers] == ["flat", "policy", "flat", "hierarchical"]
+    assert all(answer["timing"]["batch_size"] == 4 for answer in answers)
+
+
+async def test_a_deadline_is_kept_at_a_budget_many_times_larger(tmp_path: Path) -> None:
+    write_model(tmp_path, "arm", observation="vector", action="continuous")
+    async with running(tmp_path) as service, over_http(service) as client:
+        caller = Caller(client)
+        session = await caller.session("arm", planner={"samples": 2000, "iterations": 100, "horizon": 20})
+        times, done = [], []
+        for n in range(9):
+            began = time.monotonic()
+            answer = await caller.act(session, observe("arm", n), planner={"deadline_ms": 150})
+            times.append(time.monotonic() - began)
+            budget = answer["plan"]["budget"]
+            assert budget["deadline_ms"] == 150 and budget["iterations_asked"] == 100
+            done.append(budget["iterations_done"])
+            await asyncio.sleep(0)
+    assert np.median(times) < 0.25, times
+    assert max(done) < 100
+
+
+async def test_a_short_act_is_in_time_while_a_long_plan_runs(tmp_path: Path) -> None:
+    write_model(tmp_path, "arm", observation="vector", action="continuous")
+    async with running(tmp_path) as service, over_http(service) as client:
+        caller = Caller(client)
+        big = {"samples": 400, "iterations": 100, "horizon": 10, "method": "flat"}
+        slow, quick = await caller.session("arm", planner=big), await caller.session("arm")
+        await caller.act(slow, observe("arm"), planner={"deadline_ms": 200})
+        long = asyncio.create_task(caller.act(slow, observe("arm", 1), planner={"deadline_ms": 3000}))
+        await asyncio.sleep(0.05)
+        times = []
+        for n in range(5):
+            began = time.monotonic()
+            await caller.act(quick, observe("arm", n), planner={"method": "policy"})
+            times.append(time.monotonic() - began)
+        assert not long.done()
+        await long
+    assert np.median(times) < 0.5, times
+
+
+async def test_a_deadline_that_cannot_be_met_is_504_and_changes_nothing(service: PlanningService) -> None:
+    async with over_http(service) as client:
+        caller = Caller(client)
+        session = await caller.session("arm")
+        release = await hold(service)
+        late = asyncio.create_task(
+            caller.act(session, observe("arm"), status=504, step=0, planner={"deadline_ms": 30})
+        )
+        await asyncio.sleep(0.06)
+        release.set()
+        assert (await late)["code"] == "deadline_exceeded"
+        assert (await caller.act(session, observe("arm"), step=0))["replayed"] is False
+
+
+async def test_where_the_operator_allows_it_a_late_act_goes_on_with_the_last_plan(small: Path) -> None:
+    async with running(small, degrade=True) as service, over_http(service) as client:
+        caller = Caller(client)
+        session = await caller.session("arm", planner={"method": "flat"})
+        first = await caller.act(session, observe("arm"))
+        assert "degraded" not in first
+        release = await hold(service)
+        late = asyncio.create_task(caller.act(session, observe("arm", 1), planner={"deadline_ms": 30}))
+        await asyncio.sleep(0.06)
+        release.set()
+        answer = await late
+        assert answer["degraded"] and answer["plan"]["budget"]["iterations_done"] == 0
+        assert np.allclose(answer["action"], first["plan"]["low"]["actions"][1], atol=1e-6)
+
+
+async def test_a_full_queue_is_429_with_retry_after(small: Path) -> None:
+    async with running(small, queue_limit=2) as service, over_http(service) as client:
+        caller = Caller(client)
+        sessions = [await caller.session("arm") for _ in range(5)]
+        release = await hold(service)
+        tasks = [
+            asyncio.create_task(
+                caller.send("POST", f"/v1/sessions/{each}/act", {"observation": observe("arm")})
+            )
+            for each in sessions
+        ]
+        await asyncio.sleep(0.1)
+        release.set()
+        responses = await asyncio.gather(*tasks)
+        refused = [response for response in responses if response.status_code == 429]
+        assert len(refused) == 3 and all("retry-after" in response.headers for response in refused)
+        for session, response in zip(sessions, responses, strict=True):
+            view = await caller.ask("GET", f"/v1/sessions/{session}")
+            assert view["step"] == (1 if response.status_code == 200 else 0)
+
+
+async def test_the_event_loop_answers_others_while_plans_run(client: httpx.AsyncClient) -> None:
+    caller = Caller(client)
+    session = await caller.session("arm", planner={"samples": 500, "iterations": 20})
+    plan = asyncio.create_task(caller.act(session, observe("arm")))
+    await asyncio.sleep(0)
+    times = []
+    while not plan.done():
+        began = time.monotonic()
+        assert (await client.get("/health/live")).status_code == 200
+        await asyncio.sleep(0.001)
+        times.append(time.monotonic() - began)
+    assert len(times) > 5 and np.median(times) < 0.1
