@@ -20,7 +20,7 @@ from clients.http_client import PlanningClient
 from clients.imagine import draw_future
 from clients.results import Model
 
-START_S = 120.0
+START_S = 180.0
 """how long the service may take to load and warm up"""
 STOP_S = 20.0
 """how long it may take to stop when asked"""
