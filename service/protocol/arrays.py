@@ -28,6 +28,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     )
 }  # fmt: skip
 """the element types that may travel"""
+_NAMES = {kind: name for name, little in DTYPES.items() for kind in (little, little.newbyteorder(">"))}
+"""their names, in either byte order (asking numpy for one takes longer than encoding a small array)"""
 
 ENCODINGS = ("png", "jpeg", "webp")
 """the picture encodings that may travel"""
@@ -59,8 +61,8 @@ def encode_array(array: np.ndarray, *, binary: bool) -> dict[str, Any]:
         array: any shape, one of :data:`DTYPES`.
         binary: ``data`` as bytes (msgpack) instead of base64 text (JSON).
     """
-    name = array.dtype.newbyteorder("=").name
-    if name not in DTYPES:
+    name = _NAMES.get(array.dtype)
+    if name is None:
         raise TypeError(f"an array of {array.dtype} cannot travel; convert it to one of {', '.join(DTYPES)}")
     data = np.ascontiguousarray(array, dtype=DTYPES[name]).tobytes()
     return {"dtype": name, "shape": list(array.shape), "data": data if binary else _text(data)}

@@ -26,6 +26,9 @@ from service.protocol.arrays import (
 from service.protocol.errors import ProblemError
 from service.protocol.limits import DEFAULT_LIMITS, Limits
 
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+_SCALARS = frozenset({int, float, bool, bytes, type(None)})
+
 
 def encode_body(tree: Any, media_type: str = media.JSON) -> bytes:
     """The bytes of a body.
@@ -44,7 +47,12 @@ def encode_body(tree: Any, media_type: str = media.JSON) -> bytes:
 
 def to_wire(tree: Any, *, binary: bool) -> Any:
     """The tree with its arrays and pictures in the form in which they travel."""
-    if tree is None or isinstance(tree, (str, bool)):
+    kind = type(tree)
+    if kind in _AS_THEY_ARE:
+        return tree
+    if kind is dict:
+        return {str(key): to_wire(value, binary=binary) for key, value in tree.items()}
+    if isinstance(tree, (str, bool)):
         return tree
     if isinstance(tree, Mapping):
         return {str(key): to_wire(value, binary=binary) for key, value in tree.items()}
@@ -86,7 +94,7 @@ def decode_body(raw: bytes, content_type: str | None, limits: Limits = DEFAULT_L
             "body_too_large", f"a body has at most {limits.body_bytes} bytes, this one {len(raw)}"
         )
     tree = _read_json(raw) if kind == media.JSON else read_msgpack(raw, limits)
-    _check_tree(tree, limits.nesting, limits, check_text=b"\\u" in raw or kind == media.MSGPACK)
+    _check_tree(tree, limits.nesting, limits, check_text=kind == media.JSON and b"\\u" in raw)
     return tree
 
 
@@ -157,25 +165,33 @@ def _msgpack_bounds(raw: bytes, limits: Limits) -> dict[str, Any]:
 
 def _check_tree(tree: Any, depth: int, limits: Limits, *, check_text: bool) -> None:
     """Bounded nesting, text keys, and text that UTF-8 can write (JSON can escape half a surrogate pair)."""
-    if isinstance(tree, dict):
+    kind = type(tree)
+    if kind is dict:
         if depth == 0:
             raise ProblemError("malformed_body", f"the body is nested deeper than {limits.nesting}")
         for key, value in tree.items():
-            if not isinstance(key, str):
+            if type(key) is not str:
                 raise ProblemError("malformed_body", "the keys of an object must be text")
-            _check_tree(key, depth, limits, check_text=check_text)
-            _check_tree(value, depth - 1, limits, check_text=check_text)
-    elif isinstance(tree, list):
+            if check_text:
+                _check_text(key)
+            if type(value) not in _SCALARS:
+                _check_tree(value, depth - 1, limits, check_text=check_text)
+    elif kind is list:
         if depth == 0:
             raise ProblemError("malformed_body", f"the body is nested deeper than {limits.nesting}")
-        if set(map(type, tree)) <= {int, float, bool}:
+        if set(map(type, tree)) <= _SCALARS:
             return
         for value in tree:
             _check_tree(value, depth - 1, limits, check_text=check_text)
-    elif check_text and isinstance(tree, str):
-        try:
-            tree.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ProblemError("malformed_body", "the body has text with half a surrogate pair") from error
-    elif not isinstance(tree, (str, int, float, bool, bytes, type(None))):
-        raise ProblemError("malformed_body", f"the body holds a {type(tree).__name__}")
+    elif kind is str:
+        if check_text:
+            _check_text(tree)
+    elif kind not in _SCALARS:
+        raise ProblemError("malformed_body", f"the body holds a {kind.__name__}")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ProblemError("malformed_body", "the body has text with half a surrogate pair") from error

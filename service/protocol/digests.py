@@ -22,40 +22,50 @@ def digest(tree: Any) -> bytes:
     Dict entries count in any order, those that are None count as missing; numbers count by value, arrays by
     dtype, shape and elements (decode observations to the space's dtype first).
     """
-    state = hashlib.sha256()
-    _feed(state, tree)
-    return state.digest()
+    parts: list[bytes] = []
+    _collect(parts, tree)
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
-def _feed(state: Any, tree: Any) -> None:
-    if tree is None:
-        state.update(b"n")
-    elif isinstance(tree, (bool, np.bool_)):
-        state.update(b"t" if tree else b"f")
-    elif isinstance(tree, (int, float, np.integer, np.floating)):
-        value = tree.item() if isinstance(tree, np.generic) else tree
-        whole = isinstance(value, int) or value.is_integer()
-        state.update(b"i%d;" % int(value) if whole else b"d" + struct.pack("<d", value))
-    elif isinstance(tree, str):
-        text = tree.encode()
-        state.update(b"s%d:" % len(text) + text)
-    elif isinstance(tree, bytes):
-        state.update(b"b%d:" % len(tree) + tree)
-    elif isinstance(tree, np.ndarray):
+def _collect(parts: list[bytes], tree: Any) -> None:
+    kind = type(tree)
+    if kind is str:
+        _collect_text(parts, tree)
+    elif kind is bool or kind is np.bool_:
+        parts.append(b"t" if tree else b"f")
+    elif kind is int:
+        parts.append(b"i%d;" % tree)
+    elif tree is None:
+        parts.append(b"n")
+    elif kind is np.ndarray:
         form = encode_array(tree, binary=True)
-        state.update(f"a{form['dtype']}{form['shape']}".encode())
-        state.update(form["data"])
-    elif isinstance(tree, EncodedImage):
-        state.update(f"p{tree.encoding}{len(tree.data)}:".encode() + tree.data)
+        parts.append(f"a{form['dtype']}{form['shape']}".encode())
+        parts.append(form["data"])
     elif isinstance(tree, Mapping):
         items = sorted((str(key), value) for key, value in tree.items() if value is not None)
-        state.update(b"m%d:" % len(items))
+        parts.append(b"m%d:" % len(items))
         for key, value in items:
-            _feed(state, key)
-            _feed(state, value)
+            _collect_text(parts, key)
+            _collect(parts, value)
     elif isinstance(tree, (list, tuple)):
-        state.update(b"l%d:" % len(tree))
+        parts.append(b"l%d:" % len(tree))
         for value in tree:
-            _feed(state, value)
+            _collect(parts, value)
+    elif isinstance(tree, (float, np.integer, np.floating)):
+        value = tree.item() if isinstance(tree, np.generic) else tree
+        whole = isinstance(value, int) or value.is_integer()
+        parts.append(b"i%d;" % int(value) if whole else b"d" + struct.pack("<d", value))
+    elif isinstance(tree, bytes):
+        parts.append(b"b%d:" % len(tree) + tree)
+    elif isinstance(tree, EncodedImage):
+        parts.append(f"p{tree.encoding}{len(tree.data)}:".encode() + tree.data)
+    elif isinstance(tree, (str, int)):  # of a class of its own
+        _collect(parts, str(tree) if isinstance(tree, str) else int(tree))
     else:
         raise TypeError(f"a {type(tree).__name__} has no digest")
+
+
+def _collect_text(parts: list[bytes], text: str) -> None:
+    encoded = text.encode()
+    parts.append(b"s%d:" % len(encoded))
+    parts.append(encoded)
