@@ -212,7 +212,7 @@ def _jumps(
                 landing = pytrees.where(_first(rollouts, device), landing, sampled)
             earned = edge_reward(landing, reward, high.gamma)
             jumps = JumpModel(high, landing.stoch, landing.context, critic=settings.critic)
-            value = jumps.root().value
+            value = jumps.evaluate(jumps.root()).value
             subgoal = agent.model.decode_coarse(landing.stoch_before, context)
             observation = agent.model.decode_coarse(landing.stoch, landing.context)
             total = total + weight * earned

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thick.models.beliefs import Belief
 from thick.models.inference import Landing
-from thick.planning.protocols import Edge, Node, Score
+from thick.planning.protocols import Node, Score
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm
 
@@ -183,17 +183,22 @@ class ChanceModel:
         self.tree = tree
         self.actions = tree.prior.shape[-1]
 
-    def _node(self, index: Tensor) -> Node:
-        rows = torch.arange(index.shape[0]).reshape(-1, *(1,) * (index.dim() - 1)).expand_as(index)
-        return Node((index,), self.tree.prior[rows, index].log(), self.tree.value[rows, index])
+    def root(self) -> Any:
+        return (torch.zeros(self.tree.value.shape[0], dtype=torch.int64),)
 
-    def root(self) -> Node:
-        return self._node(torch.zeros(self.tree.value.shape[0], dtype=torch.int64))
-
-    def expand(self, state: Any, action: Tensor) -> Edge:
-        index = self.actions * state[0] + 1 + action
+    def evaluate(self, state: Any) -> Node:
+        tree, index = self.tree, state[0]
+        # Where the tree ends nothing more can be asked; searches of these tests never go there.
+        children = (self.actions * index.unsqueeze(-1) + 1 + torch.arange(self.actions)) % tree.value.shape[1]
         rows = torch.arange(index.shape[0]).reshape(-1, *(1,) * (index.dim() - 1)).expand_as(index)
-        return Edge(self._node(index), self.tree.reward[rows, index], self.tree.discount[rows, index])
+        below = rows.unsqueeze(-1).expand_as(children)
+        return Node(
+            tree.prior[rows, index].log(),
+            tree.value[rows, index],
+            tree.reward[below, children],
+            tree.discount[below, children],
+            (children,),
+        )
 
 
 # -- sampling --------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from thick.models.layers import MLP, Dense
 
-TILE = 4
-"""sessions of a product over sessions alone: takes little longer than one, on the CPUs tried"""
+PIECE = 4
+"""sessions that share a matrix product where each has few rows: takes little longer than one, on the CPUs tried"""
 
 
 def best_precision(device: torch.device) -> torch.dtype:
@@ -28,33 +28,32 @@ def best_precision(device: torch.device) -> torch.dtype:
 
 
 def by_session(
-    function: Callable[..., tuple[Tensor, ...]], first: Tensor, *others: Tensor
+    function: Callable[..., tuple[Tensor, ...]], first: Tensor, *others: Tensor, piece: int | None = None
 ) -> tuple[Tensor, ...]:
     """Call a function of a batch so that a session's numbers do not depend on the other sessions, to the last bit.
 
     The last bits of a matrix product depend on its shape (and those of some functions on the place in a vector),
     a last bit can flip a sampled class, and a class a plan. So the CPU sees shapes that do not depend on the number
-    of sessions: one session at a time where each has many rows, else a fixed number of sessions, filled up with
-    zeros. On a GPU the batch stays whole, and equality is up to rounding.
+    of sessions: a fixed number of them at a time, filled up with zeros. On a GPU the batch stays whole, and equality
+    is up to rounding.
 
     Args:
         function: of tensors with the same leading dimensions; gives a tuple of such.
         first, others: ``[B, X]`` or ``[B, N, ..., X]``.
+        piece: sessions at a time; None takes one where each has many rows, else ``PIECE``.
     """
     inputs = (first, *others)
     batch = first.shape[0]
-    if first.device.type != "cpu":
+    if piece is None:
+        piece = 1 if first.dim() > 2 else PIECE
+    if first.device.type != "cpu" or batch == piece:
         return function(*inputs)
-    if first.dim() > 2:
-        if batch == 1:
-            return function(*inputs)
-        parts = [function(*(x[row : row + 1] for x in inputs)) for row in range(batch)]
-    else:
-        fill = -batch % TILE
-        padded = [F.pad(x, (0, 0) * (x.dim() - 1) + (0, fill)) if fill else x for x in inputs]
-        parts = [function(*tile) for tile in zip(*(x.split(TILE) for x in padded), strict=True)]
-        if len(parts) == 1:
-            return tuple(x[:batch] for x in parts[0])
+    fill = -batch % piece
+    if fill:
+        inputs = tuple(torch.cat([x, x.new_zeros(fill, *x.shape[1:])]) for x in inputs)
+    if batch < piece:
+        return tuple(x[:batch] for x in function(*inputs))
+    parts = [function(*rows) for rows in zip(*(x.split(piece) for x in inputs), strict=True)]
     return tuple(torch.cat(columns)[:batch] for columns in zip(*parts, strict=True))
 
 
@@ -145,31 +144,23 @@ class Chain:
         return x if self.out is None else self.out(x)
 
 
-class Heads:
-    """MLPs that read the same feature ``[z, rest]``, their first layers made in one go.
+class Head:
+    """An MLP that reads a feature ``[z, rest]``.
 
     Args:
-        mlps: each has at least one hidden layer and a linear output.
+        mlp: has at least one hidden layer and a linear output.
         stoch, classes: S and K.
-        dtype: of the layers.
+        dtype: of the hidden layers.
     """
 
-    def __init__(self, mlps: list[MLP], *, stoch: int, classes: int, dtype: torch.dtype) -> None:
-        first = [dense(mlp, "dense0") for mlp in mlps]
-        self.first = Gather(
-            torch.cat([layer.weight for layer in first]),
-            torch.cat([layer.bias for layer in first]),
-            stoch=stoch,
-            classes=classes,
-            dtype=dtype,
-        )
-        self.sizes = [layer.out_features for layer in first]
-        self.chains = [Chain(mlp, dtype, skip=1) for mlp in mlps]
+    def __init__(self, mlp: MLP, *, stoch: int, classes: int, dtype: torch.dtype) -> None:
+        first = dense(mlp, "dense0")
+        self.first = Gather(first.weight, first.bias, stoch=stoch, classes=classes, dtype=dtype)
+        self.chain = Chain(mlp, dtype, skip=1)
 
-    def __call__(self, stoch: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        """Outputs ``[*B, O]`` fp32, in the order of the MLPs."""
-        hidden = elu(self.first(stoch, rest)).split(self.sizes, -1)
-        return tuple(chain(x) for chain, x in zip(self.chains, hidden, strict=True))
+    def __call__(self, stoch: Tensor, rest: Tensor) -> tuple[Tensor]:
+        """Output ``[*B, O]`` fp32."""
+        return (self.chain(elu(self.first(stoch, rest))),)
 
 
 def draw(logits: Tensor, uniforms: Tensor | None) -> Tensor:
@@ -181,6 +172,6 @@ def draw(logits: Tensor, uniforms: Tensor | None) -> Tensor:
         return logits.argmax(-1)
     # Unnormalised: the threshold is scaled by the last sum instead, several times faster than a softmax over few
     # classes. The clamp keeps every sum finite and positive; probabilities below e^-60 are nothing anyway.
-    below = logits.float().clamp(-60, 60).exp_().cumsum_(-1)
+    below = logits.clamp(-60, 60).float().exp_().cumsum_(-1)
     threshold = uniforms.unsqueeze(-1) * below[..., -1:]
     return torch.searchsorted(below, threshold, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)

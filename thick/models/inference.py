@@ -17,10 +17,11 @@ from torch import Tensor
 from thick.models.beliefs import Belief
 from thick.models.crssm import CRSSM
 from thick.models.frozen import (
+    PIECE,
     Affine,
     Chain,
     Gather,
-    Heads,
+    Head,
     affine,
     best_precision,
     by_session,
@@ -33,6 +34,9 @@ from thick.models.gatel0rd import count_changes
 from thick.models.high_level import HighLevel
 from thick.models.layers import MLP
 from thick.models.world_model import WorldModel
+
+_SMALL = 512
+"""width up to which a few rows more of a product cost nothing"""
 
 
 class FrozenDynamics:
@@ -59,10 +63,9 @@ class FrozenDynamics:
             if isinstance(dynamics, CRSSM)
             else None
         )
-        outcome = [model.heads.reward, *_present(model.heads.discount)]
-        self._outcome = Heads(outcome, **sizes)
-        self._critic = None if model.critic is None else Heads([model.critic], **sizes)
-        self._actor = None if model.actor is None else Heads([model.actor.mlp], **sizes)
+        self._outcome = [Head(mlp, **sizes) for mlp in _present(model.heads.reward, model.heads.discount)]
+        self._critic = None if model.critic is None else Head(model.critic, **sizes)
+        self._actor = None if model.actor is None else Head(model.actor.mlp, **sizes)
         self.continuous = model.continuous
 
     @property
@@ -118,8 +121,8 @@ class FrozenDynamics:
         return reward, continuation[0] if continuation else None
 
     def _outcomes(self, stoch: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
-        reward, *discount = self._outcome(stoch, memory)
-        return (reward.squeeze(-1), *(goes_on(logits, self.gamma) for logits in discount))
+        (reward,), *discount = (head(stoch, memory) for head in self._outcome)
+        return (reward.squeeze(-1), *(goes_on(logits, self.gamma) for (logits,) in discount))
 
     @property
     def has_actor(self) -> bool:
@@ -189,6 +192,8 @@ class FrozenHighLevel:
         self.stoch, self.classes, self.context = config.stoch, config.classes, dynamics.context
         self.actions, self.continuous = high.actions, high.continuous
         self.gamma, self.max_time = config.discount, config.high.max_time
+        # Small networks cost a call, not a row: sessions share one, also where each asks for all its jumps at once.
+        self.piece = PIECE if config.high.hidden <= _SMALL else None
         self.prior_hidden = Gather(high.prior_hidden.weight, high.prior_hidden.bias, **sizes)
         self.prior_logit = affine(high.prior_logit, dtype)
         body = [dense(high, f"body{index}") for index in range(high.body_layers)]
@@ -215,9 +220,9 @@ class FrozenHighLevel:
         self.ctxt_rest = Chain(dynamics.ctxt_head, dtype, skip=1)
         self.ctxt_img_out = Gather(dynamics.ctxt_img_out.weight, dynamics.ctxt_img_out.bias, **sizes)
         self.ctxt_img_logit = affine(dynamics.ctxt_img_logit, dtype)
-        self._outcome = Heads([heads.reward, *_present(heads.discount)], **sizes)
+        self._outcome = [Head(mlp, **sizes) for mlp in _present(heads.reward, heads.discount)]
         critic = model.coarse_critic
-        self._critic = None if critic is None else Heads([critic], **sizes)
+        self._critic = None if critic is None else Head(critic, **sizes)
 
     def prior(self, stoch: Tensor, context: Tensor) -> Tensor:
         """Logits of p(A | s), ``[*B, G]``."""
@@ -245,7 +250,8 @@ class FrozenHighLevel:
             uniforms: ``[*B, 2·S]`` to sample both states; None takes their modes.
         """
         given = (stoch, context, self._one_hot(high_action))
-        return Landing(*by_session(self._jump, *given, *(() if uniforms is None else (uniforms,))))
+        uniform = () if uniforms is None else (uniforms,)
+        return Landing(*by_session(self._jump, *given, *uniform, piece=self.piece))
 
     def _jump(
         self, stoch: Tensor, context: Tensor, high_action: Tensor, uniforms: Tensor | None = None
@@ -277,9 +283,9 @@ class FrozenHighLevel:
         return reward, continuation
 
     def _outcomes(self, stoch: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self._outcome(stoch, context)
-        reward = outputs[0].squeeze(-1)
-        return reward, goes_on(outputs[1], self.gamma) if len(outputs) > 1 else torch.ones_like(reward)
+        (reward,), *discount = (head(stoch, context) for head in self._outcome)
+        reward = reward.squeeze(-1)
+        return reward, goes_on(discount[0][0], self.gamma) if discount else torch.ones_like(reward)
 
     @property
     def has_critic(self) -> bool:
@@ -430,8 +436,8 @@ def one_hots(stoch: Tensor, classes: int, like: Tensor) -> Tensor:
     return (F.one_hot(stoch.clamp_min(0), classes).to(like.dtype) * seen).flatten(-2)
 
 
-def _present(module: MLP | None) -> list[MLP]:
-    return [] if module is None else [module]
+def _present(*modules: MLP | None) -> list[MLP]:
+    return [module for module in modules if module is not None]
 
 
 def _row(observation: Tensor | Mapping[str, Tensor], index: int) -> Any:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from thick.models.beliefs import Belief
-from thick.models.inference import Landing
 from thick.planning import pytrees
 from thick.planning.jumps import JumpModel
 from thick.planning.low import Actions, act, low_search
@@ -256,10 +255,12 @@ class PlanSearch:
         root = torch.zeros_like(rows)
         first = search.best(root, temperature=self.settings.temperature, randomness=randomness)
         path = search.path(first)
-        landing: Landing = pytrees.along(search.states, path.nodes[:, 0].clamp_min(0)).landing
+        belief, high = pytrees.select(self.belief, rows), self.model.high
+        assert high is not None
+        landing = high.jump(belief.stoch, belief.context, first)
         reached = path.nodes >= 0
         steps = torch.arange(rows.shape[0], device=rows.device).unsqueeze(1)
-        elapsed = search.states.landing.elapsed[steps, path.nodes.clamp_min(0)]
+        elapsed = search.states.elapsed[steps, path.nodes.clamp_min(0)]
         found = plan._replace(
             active=torch.ones_like(root, dtype=torch.bool),
             since=root,

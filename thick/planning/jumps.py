@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thick.models.inference import Landing
-from thick.planning.protocols import Edge, HighModel, Node
+from thick.planning.protocols import HighModel, Node
 
 
 class JumpState(NamedTuple):
@@ -21,8 +21,8 @@ class JumpState(NamedTuple):
     """[*B, C]"""
     reward: Tensor
     """[*B] reward received on arriving here"""
-    landing: Landing
-    """the jump that led here (of the root: zeros)"""
+    elapsed: Tensor
+    """[*B] steps of the jump that led here (0 at the root)"""
 
 
 class JumpModel:
@@ -48,41 +48,32 @@ class JumpModel:
         self.high, self.stoch, self.context = high, stoch, context
         self.critic = critic and high.has_critic
 
-    def root(self) -> Node:
+    def root(self) -> JumpState:
         """The present state."""
         reward, _ = self.high.outcome(self.stoch, self.context)
-        none = torch.zeros(self.stoch.shape[0], dtype=torch.int64, device=self.stoch.device)
-        # A jump gives the shapes of what the root does not have.
-        landing = Landing(
-            *(torch.zeros_like(part) for part in self.high.jump(self.stoch, self.context, none))
-        )
-        return self._node(JumpState(self.stoch, self.context, reward, landing))
+        return JumpState(self.stoch, self.context, reward, torch.zeros_like(reward))
 
-    def expand(self, state: JumpState, action: Tensor) -> Edge:
-        """Where high-level actions ``[*B]`` lead."""
+    def evaluate(self, state: JumpState) -> Node:
+        """Where each high-level action leads, all in one pass of the high level."""
         high = self.high
-        landing = high.jump(state.stoch, state.context, action)
-        reward = edge_reward(landing, state.reward, high.gamma)
-        discount = fades(high.gamma, landing.elapsed) * landing.continuation
-        node = self._node(JumpState(landing.stoch, landing.context, landing.reward, landing))
-        return Edge(node, reward, discount)
-
-    def _node(self, state: JumpState) -> Node:
-        logits = self.high.prior(state.stoch, state.context)
-        return Node(state, logits, self._value(state, logits))
-
-    def _value(self, state: JumpState, logits: Tensor) -> Tensor:
-        high = self.high
+        logits = high.prior(state.stoch, state.context)  # [*B, G]
+        place = logits.dim() - 1
+        stoch, context = (x.unsqueeze(place).expand(*logits.shape, -1) for x in (state.stoch, state.context))
+        actions = torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape)
+        landing = high.jump(stoch, context, actions)  # [*B, G, ...]
+        before = state.reward.unsqueeze(-1)
         if self.critic:
-            return high.value(state.stoch, state.context)
-        count = high.actions
-        rows = logits.dim() - 1  # the dimension of the actions
-        stoch = state.stoch.unsqueeze(rows).expand(*logits.shape, -1)
-        context = state.context.unsqueeze(rows).expand(*logits.shape, -1)
-        actions = torch.arange(count, device=logits.device).expand(logits.shape)
-        returns = high.segment_return(stoch, context, actions)  # [*B, G]
-        following = (returns - state.reward.unsqueeze(-1)) / high.gamma
-        return (logits.softmax(-1) * following).sum(-1)
+            value = high.value(state.stoch, state.context)
+        else:
+            following = (landing.segment - before) / high.gamma
+            value = (logits.softmax(-1) * following).sum(-1)
+        return Node(
+            logits,
+            value,
+            edge_reward(landing, before, high.gamma),
+            fades(high.gamma, landing.elapsed) * landing.continuation,
+            JumpState(landing.stoch, landing.context, landing.reward, landing.elapsed),
+        )
 
 
 def edge_reward(landing: Landing, reward: Tensor, gamma: float) -> Tensor:

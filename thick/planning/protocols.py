@@ -65,34 +65,28 @@ class Objective(Protocol):
 
 
 class Node(NamedTuple):
-    """A state of a tree search, as its model describes it; leading dimensions ``[B]`` or ``[B, N]``."""
+    """A state of a tree search and what each action leads to; leading dimensions ``[B]`` or ``[B, N]``."""
 
-    state: Any
-    """tree of tensors, whatever the model needs to go on from here"""
     logits: Tensor
     """[*B, G] logits of the prior over actions"""
     value: Tensor
     """[*B] expected return from here on, not counting what was received on arrival"""
-
-
-class Edge(NamedTuple):
-    """What an action of a tree search leads to; leading dimensions as of the node."""
-
-    node: Node
     reward: Tensor
-    """[*B] return received on the way, discounted to the parent's time"""
+    """[*B, G] return received on the way of each action, discounted to the time of this state"""
     discount: Tensor
-    """[*B] weight of the node's value in the parent's (0 where the episode ends)"""
+    """[*B, G] weight of the next state's value in this one's (0 where the episode ends)"""
+    children: Any
+    """the next states, a tree of tensors ``[*B, G, ...]``"""
 
 
 class SearchModel(Protocol):
     """A model that a tree search can ask."""
 
-    def root(self) -> Node:
-        """Where the search starts."""
+    def root(self) -> Any:
+        """The state where the search starts, a tree of tensors ``[B, ...]``."""
 
-    def expand(self, state: Any, action: Tensor) -> Edge:
-        """What ``action`` ``[*B]`` (int64) leads to from ``state`` ``[*B, ...]``."""
+    def evaluate(self, state: Any) -> Node:
+        """What is known of a state ``[*B, ...]`` and of what each action leads to."""
 
 
 class LowModel(Imaginer, Protocol):

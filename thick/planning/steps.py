@@ -11,17 +11,16 @@ from torch import Tensor
 
 from thick.planning import pytrees
 from thick.planning.mcts import MCTS
-from thick.planning.protocols import Edge, Imaginer, Node, Objective
+from thick.planning.protocols import Imaginer, Node, Objective
 from thick.planning.sampling import Warm
 
 
 class StepState(NamedTuple):
-    """A state of the search."""
+    """A state of the search; leading dimensions ``[*B]``."""
 
     belief: Any
-    """[B, 1, ...]"""
     carry: Any
-    """of the objective, [B, 1]"""
+    """of the objective"""
 
 
 class StepModel:
@@ -33,7 +32,7 @@ class StepModel:
     Args:
         dynamics, objective: as in sampling.
         belief: ``[B, ...]``.
-        actions: number of actions.
+        actions: number of actions A.
         horizon: steps the objective takes its means over.
         policy: logits ``[B, 1, A]`` of beliefs, the prior of the search; None is uniform.
     """
@@ -51,39 +50,35 @@ class StepModel:
         self.dynamics, self.objective, self.belief = dynamics, objective, belief
         self.actions, self.horizon, self.policy = actions, horizon, policy
 
-    def root(self) -> Node:
-        """The present belief."""
-        belief = pytrees.expand(self.belief, 1)
-        # One imagined step gives the types that states will have.
-        probe = torch.zeros(self._batch(belief), 1, self.actions, device=self._device(belief))
-        like = self.dynamics.imagine(belief, probe, None)
-        belief = pytrees.map_tensors(lambda x, y: x.to(y.dtype), belief, like)
-        return self._node(StepState(belief, self.objective.start(belief)))
+    def root(self) -> StepState:
+        """The present belief, in the types that imagined ones have."""
+        candidate = pytrees.expand(self.belief, 1)
+        device = pytrees.first(candidate).device
+        like = self.dynamics.imagine(
+            candidate, torch.zeros(self._batch(), 1, self.actions, device=device), None
+        )
+        candidate = pytrees.map_tensors(lambda x, y: x.to(y.dtype), candidate, like)
+        return pytrees.map_tensors(lambda x: x[:, 0], StepState(candidate, self.objective.start(candidate)))
 
-    def expand(self, state: StepState, action: Tensor) -> Edge:
-        """What actions ``[B]`` lead to."""
-        one_hot = F.one_hot(action, self.actions).float().unsqueeze(1)  # [B, 1, A]
-        before = self.objective.finish(state.carry, state.belief, self.horizon).score
-        belief = self.dynamics.imagine(state.belief, one_hot, None)
-        carry = self.objective.step(state.carry, belief, one_hot)
-        after = self.objective.finish(carry, belief, self.horizon).score
-        gained = (after - before).squeeze(1)
-        return Edge(self._node(StepState(belief, carry)), gained, torch.ones_like(gained))
-
-    def _node(self, state: StepState) -> Node:
-        batch, device = self._batch(state.belief), self._device(state.belief)
-        logits = torch.zeros(batch, self.actions, device=device)
+    def evaluate(self, state: StepState) -> Node:
+        """What each action leads to, all in one imagined step."""
+        count = self.actions
+        device = pytrees.first(state.belief).device
+        logits = torch.zeros(self._batch(), count, device=device)
         if self.policy is not None:
-            logits = self.policy(state.belief).squeeze(1)
-        return Node(state, logits, torch.zeros(batch, device=device))
+            logits = self.policy(pytrees.expand(state.belief, 1)).squeeze(1)
+        belief, carry = pytrees.expand(state, count)  # [B, A, ...]
+        before = self.objective.finish(carry, belief, self.horizon).score
+        action = torch.eye(count, device=device).expand(self._batch(), -1, -1)
+        belief = self.dynamics.imagine(belief, action, None)
+        carry = self.objective.step(carry, belief, action)
+        gained = self.objective.finish(carry, belief, self.horizon).score - before
+        return Node(
+            logits, torch.zeros_like(gained[:, 0]), gained, torch.ones_like(gained), StepState(belief, carry)
+        )
 
-    @staticmethod
-    def _batch(belief: Any) -> int:
-        return pytrees.first(belief).shape[0]
-
-    @staticmethod
-    def _device(belief: Any) -> torch.device:
-        return pytrees.first(belief).device
+    def _batch(self) -> int:
+        return pytrees.first(self.belief).shape[0]
 
 
 class StepSearch:
@@ -132,6 +127,6 @@ class StepSearch:
         """Return at the end of the most visited path, ``[B]``."""
         nodes = self.tree.path().nodes
         last = nodes.gather(1, ((nodes >= 0).sum(1, keepdim=True) - 1).clamp_min(0)).clamp_min(0).squeeze(1)
-        state = pytrees.along(self.tree.states, last)
+        state = pytrees.expand(pytrees.along(self.tree.states, last), 1)
         score = self.model.objective.finish(state.carry, state.belief, self.horizon)
         return score.returns.squeeze(1)

@@ -21,54 +21,46 @@ class Tree:
 
     Args:
         model: what to search in.
-        simulations: most edges to expand; decides the depth.
+        simulations: most nodes to evaluate beyond the root; decides the depth.
         depth: most levels.
         floor: smallest prior probability of an action.
     """
 
     def __init__(self, model: SearchModel, *, simulations: int, depth: int, floor: float = 0.0) -> None:
         self.model, self.floor = model, floor
-        root = model.root()
-        batch, self.actions = root.logits.shape
+        state = pytrees.map_tensors(lambda x: x.unsqueeze(1), model.root())
+        self._states = [state]  # each [B, G^level, ...]
+        self._nodes = [model.evaluate(state)]  # likewise
+        self._prior = self._nodes[0].logits[:, 0].float().softmax(-1)  # [B, G]
+        self.actions = self._prior.shape[-1]
         self.levels = levels_within(simulations, self.actions, depth)
-        self.depth = self.levels
         self.simulations_asked = sum(self.actions**level for level in range(1, self.levels + 1))
         self.simulations_done = 0
-        self._rows = torch.arange(batch, device=root.logits.device)
-        self._states = [pytrees.map_tensors(lambda x: x.unsqueeze(1), root.state)]  # each [B, G^level, ...]
-        self._priors = [root.logits.float().softmax(-1).unsqueeze(1)]  # each [B, G^level, G]
-        self._leaves: Tensor = root.value.unsqueeze(1)
-        self._edges: list[tuple[Tensor, Tensor]] = []  # reward and discount, [B, G^level, G]
-        self._values: list[Tensor] = []
+        self._rows = torch.arange(self._prior.shape[0], device=self._prior.device)
+        self._values: list[Tensor] = []  # of all edges, [B, G^level, G]
 
     @property
     def done(self) -> bool:
         """Whether every level was expanded."""
-        return len(self._edges) >= self.levels
+        return len(self._values) >= self.levels
 
     def step(self) -> None:
         """Expand one level."""
         if self.done:
             return
-        level = self._states[-1]
-        batch, width = self._priors[-1].shape[:2]
-        state = pytrees.map_tensors(lambda x: x.repeat_interleave(self.actions, 1), level)
-        action = torch.arange(self.actions, device=self._rows.device).repeat(width).expand(batch, -1)
-        edge = self.model.expand(state, action)
-        shape = (batch, width, self.actions)
-        self._edges.append((edge.reward.float().reshape(shape), edge.discount.float().reshape(shape)))
-        self._states.append(edge.node.state)
-        self._priors.append(edge.node.logits.float().softmax(-1))
-        self._leaves = edge.node.value.float()
-        self.simulations_done += width * self.actions
+        state = pytrees.map_tensors(lambda x: x.flatten(1, 2), self._nodes[-1].children)
+        self._states.append(state)
+        self._nodes.append(self.model.evaluate(state))
+        self.simulations_done += self._nodes[-1].value.shape[1]
         self._back_up()
 
     def _back_up(self) -> None:
-        """Values of all edges, ``[B, G^level, G]`` a level, from the leaves up."""
-        value = self._leaves
+        """Values of all edges, from the leaves up."""
+        value = self._nodes[-1].value.float()
         self._values = []
-        for (reward, discount), prior in zip(reversed(self._edges), reversed(self._priors[:-1]), strict=True):
-            edges = reward + discount * value.reshape(reward.shape)
+        for node in reversed(self._nodes[:-1]):
+            edges = node.reward + node.discount * value.reshape(node.reward.shape)
+            prior = node.logits.float().softmax(-1)
             allowed = (prior >= self.floor) | (prior == prior.amax(-1, keepdim=True))
             self._values.insert(0, edges.masked_fill(~allowed, -torch.inf))
             value = self._values[0].amax(-1)
@@ -84,7 +76,7 @@ class Tree:
     def root_values(self) -> Tensor:
         """Value of each action at the root ``[B, G]``; 0 where it was left out or not yet looked at."""
         if not self._values:
-            return torch.zeros_like(self._priors[0][:, 0])
+            return torch.zeros_like(self._prior)
         values = self._values[0][:, 0]
         return torch.where(torch.isfinite(values), values, 0.0)
 
@@ -92,12 +84,12 @@ class Tree:
     def root_visits(self) -> Tensor:
         """Edges looked at below each action of the root, ``[B, G]``."""
         below = self.simulations_done / self.actions
-        return torch.full_like(self._priors[0][:, 0], below)
+        return torch.full_like(self._prior, below)
 
     def best(self, node: Tensor, *, temperature: float = 0.0, randomness: Randomness | None = None) -> Tensor:
         """Best valued action at the root ``[B]`` (``node`` is 0), or the most probable before the first slice."""
         if not self._values:
-            return self._priors[0][:, 0].argmax(-1)
+            return self._prior.argmax(-1)
         values = self._values[0][:, 0]
         if temperature > 0 and randomness is not None:
             return (values / temperature + randomness.gumbel(self.actions)).argmax(-1)
