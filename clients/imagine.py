@@ -87,8 +87,9 @@ def draw_future(task: Task, asked: dict[str, Any], *, seed: int, steps: int, out
     Raises:
         ClientError: the service could not be asked, or refused.
     """
-    from clients.drawing import save_gif
-    from clients.pictures import Sheet, contact_sheet, imagination_film
+    from clients.pictures import drawer
+    from service.protocol.drawing import save_gif
+    from service.protocol.sheets import Sheet, contact_sheet, imagination_film
 
     env = task.make_env()
     try:
@@ -100,7 +101,7 @@ def draw_future(task: Task, asked: dict[str, Any], *, seed: int, steps: int, out
         sheet = Sheet(
             title=f"What {task.model.name} expects next, {asked['level']} level",
             subtitle=f"{task.env_id}, seed {seed}, step {played}; actions: {_who(asked)}",
-            space=env.observation_space,
+            draw=drawer(env.observation_space),
             now=observation,
             actions=action_names(env),
         )

@@ -15,6 +15,7 @@ and never a web framework. One module a subject:
 ``events``         server-sent events: writing and reading them
 ``digests``        a request's fingerprint, equal for equal content in any encoding (exactly-once steps)
 ``grpc_codec``     protobuf messages <-> the same dicts that JSON carries
+``sheets``         what a model imagines, as a contact sheet or a film (Pillow); ``drawing`` has the pens
 ``generate``       makes ``generated/`` from ``planner.proto``
 =================  ==========================================================================================
 """

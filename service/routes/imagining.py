@@ -80,9 +80,9 @@ async def _answer(request: Request, start: Callable[[Any], Awaitable[Imagination
             return respond(whole, kind)
         from service.render import render
 
-        assert imagination.hosted.manifest is not None
-        space = imagination.hosted.manifest.observation_space
-        picture = await asyncio.to_thread(render, whole, space, kind)
+        manifest = imagination.hosted.manifest
+        title = f"What {manifest.name} expects next"
+        picture = await asyncio.to_thread(render, whole, manifest.observation_space, kind, title=title)
         return Response(picture, media_type=kind)
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clients import drawing
 from clients.episodes import Moment
-from clients.pictures import Film, Sheet, action_text, contact_sheet, imagination_film
+from clients.pictures import Film, drawer
 from clients.results import Decision, HighPlan, Imagination, ImaginedStep, Plan, Rollout
+from service.protocol import drawing
+from service.protocol.sheets import Sheet, action_text, contact_sheet, imagination_film
 from service.protocol.spaces import Box, make_box
 
 SPACE = make_box((64, 64, 3), np.uint8, 0, 255)
+DRAW = drawer(SPACE)
 COLOURS = [(251, 3, 7), (5, 249, 11), (13, 17, 247), (201, 101, 53), (91, 203, 179)]
 
 
@@ -50,7 +52,7 @@ HIGH = Imagination(
 
 
 def test_every_subgoal_and_what_follows_is_on_the_sheet() -> None:
-    sheet = contact_sheet(HIGH, Sheet("title", "subtitle", SPACE, now=plain(COLOURS[4])))
+    sheet = contact_sheet(HIGH, Sheet("title", "subtitle", DRAW, now=plain(COLOURS[4])))
     tile = 128 * 128  # 64 pixels, doubled
     areas = [area(sheet, colour) for colour in COLOURS]
     assert areas[:4] == [tile, tile, 2 * tile, 2 * tile]
@@ -58,12 +60,12 @@ def test_every_subgoal_and_what_follows_is_on_the_sheet() -> None:
 
 
 def test_the_most_probable_action_stands_first() -> None:
-    sheet = contact_sheet(HIGH, Sheet("title", "subtitle", SPACE))
+    sheet = contact_sheet(HIGH, Sheet("title", "subtitle", DRAW))
     assert top_of(sheet, COLOURS[2]) < top_of(sheet, COLOURS[0])
 
 
 def test_the_subgoal_stands_left_of_what_follows() -> None:
-    pixels = np.asarray(contact_sheet(HIGH, Sheet("title", "subtitle", SPACE)))
+    pixels = np.asarray(contact_sheet(HIGH, Sheet("title", "subtitle", DRAW)))
     left = [(pixels == colour).all(-1).any(0).argmax() for colour in COLOURS[:2]]
     assert left[0] < left[1]
 
@@ -75,7 +77,7 @@ def low_step(colour: tuple[int, int, int], changed: bool) -> ImaginedStep:
 def test_a_low_level_sheet_has_every_step_and_frames_the_context_changes() -> None:
     def drawn(changed: bool) -> Image.Image:
         steps = [low_step(COLOURS[i % 5], changed) for i in range(10)]
-        return contact_sheet(Imagination("low", [Rollout(steps)]), Sheet("t", "s", SPACE))
+        return contact_sheet(Imagination("low", [Rollout(steps)]), Sheet("t", "s", DRAW))
 
     quiet, changing = drawn(False), drawn(True)
     assert all(area(quiet, colour) == 2 * 64 * 64 for colour in COLOURS)
@@ -84,16 +86,16 @@ def test_a_low_level_sheet_has_every_step_and_frames_the_context_changes() -> No
 
 @pytest.mark.parametrize("imagination", [Imagination("high"), Imagination("low", [Rollout([])])])
 def test_an_empty_imagination_is_an_empty_page_not_an_error(imagination: Imagination) -> None:
-    assert contact_sheet(imagination, Sheet("t", "s", SPACE)).width >= 640
+    assert contact_sheet(imagination, Sheet("t", "s", DRAW)).width >= 640
 
 
 def test_steps_without_pictures_are_drawn_with_their_facts() -> None:
     bare = Imagination("high", [Rollout([ImaginedStep(high_action=1)])])
-    assert contact_sheet(bare, Sheet("t", "s", SPACE)).height > 100
+    assert contact_sheet(bare, Sheet("t", "s", DRAW)).height > 100
 
 
 def test_an_imagined_film_shows_now_then_each_picture_of_the_likeliest_future() -> None:
-    frames = imagination_film(HIGH, Sheet("t", "s", SPACE, now=plain(COLOURS[4])))
+    frames = imagination_film(HIGH, Sheet("t", "s", DRAW, now=plain(COLOURS[4])))
     shown = [COLOURS[4], COLOURS[2], COLOURS[3], COLOURS[2], COLOURS[3]]
     assert [area(frame, colour) for frame, colour in zip(frames, shown, strict=True)] == [320 * 320] * 5
 
@@ -154,7 +156,7 @@ def test_a_scene_drawn_by_the_simulator_takes_the_place_of_numbers() -> None:
 @pytest.mark.parametrize("shape", [(5, 5), (8, 8), (16, 4)])
 def test_grids_of_any_size_fill_their_box_without_leaving_it(shape: tuple[int, int]) -> None:
     space: Box = make_box((*shape, 3), np.uint8, 0, np.broadcast_to([10, 5, 3], (*shape, 3)))
-    image = drawing.observation_image(np.full((*shape, 3), 2, np.uint8), space, 132)
+    image = drawing.fit(drawer(space)(np.full((*shape, 3), 2, np.uint8)), 132, 132)
     assert 100 <= max(image.size) <= 132
     assert image.width * shape[1] == image.height * shape[0]
 

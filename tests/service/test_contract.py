@@ -474,3 +474,24 @@ async def test_every_answer_carries_a_request_id(client: httpx.AsyncClient) -> N
     assert own.headers["x-request-id"] == "abc-1"
     bad = await client.get("/nowhere", headers={"x-request-id": "a b\tc"})
     assert len(bad.headers["x-request-id"]) == 16
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("level", ["high", "low"])
+async def test_imagination_comes_as_a_sheet_or_as_a_film(
+    client: httpx.AsyncClient, model: str, level: str
+) -> None:
+    if (model, level) == ("camera", "high"):
+        return  # a flat model has one level
+    caller = Caller(client)
+    session = await caller.session(model)
+    await caller.act(session, observe(model))
+    body = {"level": level, "horizon": 2, "rollouts": 2, "policy": "prior"}
+    for kind, frames in ((media.PNG, 1), (media.GIF, 4 if level == "high" else 2), (media.WEBP, 4)):
+        response = await caller.send("POST", f"/v1/sessions/{session}/imagine", body, accept=kind)
+        assert response.status_code == 200 and response.headers["content-type"] == kind, response.text
+        with Image.open(io.BytesIO(response.content)) as picture:
+            assert picture.format == kind.removeprefix("image/").upper()
+            assert picture.width >= 300 and picture.height >= 300
+            if kind != media.WEBP:
+                assert getattr(picture, "n_frames", 1) == frames

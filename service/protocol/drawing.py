@@ -8,10 +8,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from service.protocol.spaces import as_space, space_to_json
-from thick.envs.pictures import picture
-from thick.envs.spaces import kinds_of
-
 Colour = tuple[int, int, int]
 
 PAPER: Colour = (250, 250, 248)
@@ -52,18 +48,6 @@ def write(
 ) -> None:
     """One line of text."""
     draw.text(at, text, font=font(size), fill=fill, anchor=anchor)
-
-
-def observation_image(observation: Any, space: Any, side: int) -> Image.Image:
-    """An observation drawn to fit a square of ``side`` pixels; enlarged by a whole factor."""
-    form = space_to_json(as_space(space))
-    kinds = kinds_of(form)
-    if kinds == {"": "image"}:
-        return fit(np.asarray(observation), side, side)
-    if kinds == {"": "grid"}:
-        columns, rows = form["shape"][:2]
-        return fit(picture(observation, form, tile=max(4, side // max(columns, rows))), side, side)
-    return fit(picture(observation, form), side, side)
 
 
 def fit(pixels: np.ndarray, width: int, height: int) -> Image.Image:
