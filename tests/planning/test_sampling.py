@@ -16,7 +16,7 @@ from thick.planning.icem import ICEM
 from thick.planning.mppi import MPPI
 from thick.planning.protocols import Score
 from thick.planning.randomness import Randomness
-from thick.planning.sampling import Proposals, SamplingSearch, Warm, rollout
+from thick.planning.sampling import Proposals, SamplingSearch, Warm, rollout, weights
 
 HORIZON = 5
 UNIT = ActionRange(torch.tensor([-1.0, -1.0]), torch.tensor([1.0, 1.0]))
@@ -109,6 +109,25 @@ def test_smoothing_keeps_every_action_possible() -> None:
     elites = F.one_hot(torch.zeros(1, 5, 1, dtype=torch.int64), 3).float()
     refitted = sampler.refit(torch.full((1, 1, 3), 1 / 3), elites, torch.zeros(1, 5))
     assert torch.allclose(refitted, torch.tensor([[[0.8 + 0.2 / 3, 0.2 / 3, 0.2 / 3]]]))
+
+
+def test_few_elites_that_found_a_reward_outweigh_the_many_that_did_not() -> None:
+    scores = torch.tensor([[1.0, 1.0, 0.9, *[0.0] * 97]])
+    weight = weights(scores, 1.0)
+    assert float(weight.sum()) == pytest.approx(1) and float(weight[0, :3].sum()) > 0.8
+    assert torch.allclose(weights(torch.full((1, 8), 3.0), 1.0), torch.full((1, 8), 1 / 8))
+    assert torch.allclose(weights(1e4 * scores + 7, 1.0), weight, atol=1e-4)
+    hopeless = torch.tensor([[-torch.inf, -torch.inf], [1.0, -torch.inf]])
+    assert torch.equal(weights(hopeless, 1.0), torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
+
+
+def test_the_plan_begins_as_most_of_the_weight_does_and_is_a_whole_elite() -> None:
+    sampler = CategoricalCEM(horizon=2, actions=3, samples=4, smoothing=0.1, sharpness=3.0)
+    elites = F.one_hot(torch.tensor([[[2, 2], [0, 1], [0, 2], [0, 1]]]), 3).float()
+    lucky, close = torch.tensor([[9.0, 0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.99, 0.98, 0.97]])
+    parameters = sampler.start(cold(1, 2, 3))
+    assert sampler.plan(parameters, elites, lucky)[0].argmax(-1).tolist() == [2, 2]
+    assert sampler.plan(parameters, elites, close)[0].argmax(-1).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["cem", "icem", "mppi", "categorical"])

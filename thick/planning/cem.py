@@ -50,7 +50,6 @@ class CEM:
     """
 
     kept = 0
-    takes_best = False
 
     def __init__(
         self,
@@ -85,6 +84,9 @@ class CEM:
 
     def centre(self, parameters: Gaussian) -> Tensor:
         return self.actions.clip(parameters.mean)
+
+    def plan(self, parameters: Gaussian, elites: Tensor, scores: Tensor) -> Tensor:
+        return self.centre(parameters)
 
     def _blend(self, old: Gaussian, mean: Tensor, std: Tensor) -> Gaussian:
         keep = self.smoothing

@@ -21,7 +21,6 @@ class ICEM(CEM):
         minimum: fewest candidates of an iteration (twice the elites in the paper).
     """
 
-    takes_best = True
     start_std = 0.5
 
     def __init__(
@@ -50,6 +49,9 @@ class ICEM(CEM):
 
     def count(self, iteration: int) -> int:
         return min(self.samples, max(self.minimum, int(self.samples * self.decay**-iteration)))
+
+    def plan(self, parameters: Gaussian, elites: Tensor, scores: Tensor) -> Tensor:
+        return elites[:, 0]
 
     def noise(self, batch: int, count: int, randomness: Randomness) -> Tensor:
         """Noise with power ``f^-colour`` over time and variance 1, ``[B, N, H, A]`` (Timmer and König, 1995)."""

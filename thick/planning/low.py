@@ -43,6 +43,7 @@ def sampler(settings: PlannerSettings, actions: Actions) -> Sampler:
             actions=actions.size,
             samples=settings.samples,
             smoothing=settings.smoothing,
+            sharpness=settings.sharpness,
         )
     common: dict[str, Any] = {
         "horizon": settings.horizon,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thick.planning.cem import CEM, ActionRange, Gaussian
-from thick.planning.sampling import Warm
+from thick.planning.sampling import Warm, weights
 
 
 class MPPI(CEM):
@@ -39,10 +39,7 @@ class MPPI(CEM):
         return Gaussian(torch.where(warm.valid[:, None, None], warm.sequence, wide.mean), wide.std)
 
     def refit(self, parameters: Gaussian, elites: Tensor, scores: Tensor) -> Gaussian:
-        finite = torch.where(torch.isfinite(scores), scores, scores.new_tensor(torch.finfo(scores.dtype).min))
-        spread = scores.masked_fill(~torch.isfinite(scores), 0.0).std(1, keepdim=True, correction=0)
-        weights = ((finite - finite[:, :1]) / (self.sharpness * spread).clamp_min(1e-6)).exp()
-        weights = (weights / weights.sum(1, keepdim=True))[..., None, None]  # [B, M, 1, 1]
-        mean = (weights * elites).sum(1)
-        variance = (weights * (elites - mean.unsqueeze(1)).square()).sum(1)
+        weight = weights(scores, self.sharpness)[..., None, None]  # [B, M, 1, 1]
+        mean = (weight * elites).sum(1)
+        variance = (weight * (elites - mean.unsqueeze(1)).square()).sum(1)
         return self._blend(parameters, mean, variance.clamp_min(0).sqrt())

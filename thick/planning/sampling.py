@@ -39,8 +39,6 @@ class Sampler(Protocol):
 
     kept: int
     """elites of one iteration that join the candidates of the next"""
-    takes_best: bool
-    """whether the plan is the best candidate seen last, rather than the centre of the distribution"""
 
     def start(self, warm: Warm) -> Any:
         """Parameters before the first iteration (a tree of tensors ``[B, ...]``)."""
@@ -56,6 +54,23 @@ class Sampler(Protocol):
 
     def centre(self, parameters: Any) -> Tensor:
         """The middle of the distribution, ``[B, H, A]``."""
+
+    def plan(self, parameters: Any, elites: Tensor, scores: Tensor) -> Tensor:
+        """The plan ``[B, H, A]``, given the refitted parameters and the elites they were fitted to."""
+
+
+def weights(scores: Tensor, sharpness: float) -> Tensor:
+    """Weights of elites, ``exp(score / (sharpness · spread))``, summing to 1, ``[B, M] -> [B, M]``.
+
+    In units of the scores' own spread, so that they mean the same for every scale of reward: where all score alike all
+    count alike, and where few found a reward these few count.
+    """
+    finite = torch.isfinite(scores)
+    spread = scores.masked_fill(~finite, 0.0).std(1, keepdim=True, correction=0)
+    below = torch.where(finite, scores - scores[:, :1], -torch.inf)  # the first is the best
+    below = torch.where(finite[:, :1], below, 0.0)
+    raw = (below / (sharpness * spread).clamp_min(1e-6)).exp()
+    return raw / raw.sum(1, keepdim=True)
 
 
 def rollout(
@@ -149,7 +164,7 @@ class SamplingSearch:
         elites = candidates[rows, top.indices]  # [B, M, H, A]
         self._parameters = self.sampler.refit(self._parameters, elites, top.values)
         self._elites = elites
-        self._sequence = elites[:, 0] if self.sampler.takes_best else self.sampler.centre(self._parameters)
+        self._sequence = self.sampler.plan(self._parameters, elites, top.values)
         self._return = returns.gather(1, top.indices).mean(1)
         self.iterations_done += 1
         self.samples += candidates.shape[1]

@@ -61,8 +61,8 @@ class PlannerSettings:
     """icem: factor by which the candidates become fewer with each iteration"""
     noise_colour: float = _number(2.0, 0.0, 4.0)
     """icem: exponent of the noise's power spectrum over time; 0 is white, 2 is red"""
-    sharpness: float = _number(0.5, 0.001, 100.0)
-    """mppi: temperature of the weights of the elites, in standard deviations of their scores"""
+    sharpness: float = _number(1.5, 0.001, 1000.0)
+    """mppi, categorical-cem: temperature of the elites' weights, in standard deviations of their scores"""
     action_proposals: float = _number(0.1, 0.0, 0.9)
     """share of the first candidates that take, at some step, the action expected to lead into the change"""
     actor_proposals: int = _number(32, 0, 5_000)
