@@ -122,7 +122,7 @@ def test_few_elites_that_found_a_reward_outweigh_the_many_that_did_not() -> None
 
 
 def test_the_plan_begins_as_most_of_the_weight_does_and_is_a_whole_elite() -> None:
-    sampler = CategoricalCEM(horizon=2, actions=3, samples=4, smoothing=0.1, sharpness=3.0)
+    sampler = CategoricalCEM(horizon=2, actions=3, samples=4, smoothing=0.1, sharpness=2.0)
     elites = F.one_hot(torch.tensor([[[2, 2], [0, 1], [0, 2], [0, 1]]]), 3).float()
     lucky, close = torch.tensor([[9.0, 0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.99, 0.98, 0.97]])
     parameters = sampler.start(cold(1, 2, 3))
