@@ -15,6 +15,9 @@ from service.wire import read_body
 
 Result = TypeVar("Result")
 
+LOOK_AFTER_S = 0.02
+"""a request that takes longer is given up when its client closes the connection, s"""
+
 
 def service_of(request: Request) -> PlanningService:
     """The service behind the application."""
@@ -41,16 +44,44 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
     Raises:
         ProblemError: ``cancelled``; nobody reads it, but the log and the metrics do.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    task = asyncio.current_task()
+    assert task is not None
+    watch = _Watch(request, task)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ProblemError("cancelled", "the client closed the connection")
+        return await work
+    except asyncio.CancelledError:
+        if not watch.client_left:
+            raise
+        task.uncancel()
+        raise ProblemError("cancelled", "the client closed the connection") from None
     finally:
-        gone.cancel()
-        task.cancel()
+        watch.stop()
+
+
+class _Watch:
+    """Cancels a task when the client of a request is gone; looks only after a while, since most requests are
+    answered sooner than that."""
+
+    def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:
+        self.client_left = False
+        self._request = request
+        self._task = task
+        self._gone: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER_S, self._start)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._gone is not None:
+            self._gone.remove_done_callback(self._left)
+            self._gone.cancel()
+
+    def _start(self) -> None:
+        self._gone = asyncio.ensure_future(_disconnected(self._request))
+        self._gone.add_done_callback(self._left)
+
+    def _left(self, _: asyncio.Task[None]) -> None:
+        self.client_left = True
+        self._task.cancel()
 
 
 async def _disconnected(request: Request) -> None:
