@@ -12,6 +12,7 @@ import torch
 from thick.agent import Agent
 from thick.data.collect import sample_action, stack_observations
 from thick.envs import make
+from thick.planning import pytrees
 from thick.planning.settings import PlannerSettings, session_key
 from thick.training.config import TrainConfig
 from thick.training.learner import Learner
@@ -58,15 +59,16 @@ def evaluate_agent(
         if agent is None:
             actions = {i: sample_action(lane.env.action_space, lane.rng) for i, lane in live.items()}
         else:
-            assert settings is not None
-            # Idle lanes repeat a live one's observation; a plan does not depend on its batch-mates.
-            anyone = next(iter(live.values()))
-            rows = [anyone if lane is None else lane for lane in lanes]
-            state, actions = _plan(agent, state, rows, settings)
-            changed = (state.belief.gates > 0).any(-1).tolist()
-            for index, lane in live.items():
+            assert settings is not None and state is not None
+            # Only live lanes are planned for: a plan does not depend on its batch-mates.
+            rows = torch.tensor(list(live))
+            planned, chosen = _plan(agent, pytrees.select(state, rows), list(live.values()), settings)
+            state = pytrees.put(state, rows, planned)
+            actions = dict(zip(live, chosen, strict=True))
+            changed = (planned.belief.gates > 0).any(-1).tolist()
+            for lane, change in zip(live.values(), changed, strict=True):
                 if lane.steps > 0:
-                    gates.add(bool(changed[index]), lane.events)
+                    gates.add(bool(change), lane.events)
         for index, lane in live.items():
             if lane.step(actions[index], max_steps):
                 results[lane.episode] = lane.result()
@@ -118,7 +120,7 @@ class _Lane:
         return {"seed": self.seed, "return": self.total, "length": self.steps, "success": self.success}
 
 
-def _plan(agent: Agent, state: Any, rows: list[Any], settings: PlannerSettings) -> tuple[Any, dict[int, Any]]:
+def _plan(agent: Agent, state: Any, rows: list[Any], settings: PlannerSettings) -> tuple[Any, list[Any]]:
     keys = torch.tensor([session_key(lane.seed, lane.steps) for lane in rows])
     arrays = stack_observations([lane.observation for lane in rows], agent.observation_space)
     observation = {key.removeprefix("observation/"): torch.from_numpy(value) for key, value in arrays.items()}
@@ -130,7 +132,7 @@ def _plan(agent: Agent, state: Any, rows: list[Any], settings: PlannerSettings) 
     while not planning.done:
         planning.step()
     output = planning.result()
-    return output.state, dict(enumerate(agent.decode_action(output.action)))
+    return output.state, agent.decode_action(output.action)
 
 
 class _GateCount:
