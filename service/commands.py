@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from thick.cli import Command
 
 def run_serve(argv: list[str]) -> int:
     """``thick serve``: host the models of a repository until SIGTERM."""
+    # Threads that spin while they wait cost a busy machine a hundredfold (see docs/service.md). Read once, by
+    # the first import of torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from service.settings import SettingsError, from_arguments
 
     try:

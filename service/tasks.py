@@ -205,7 +205,7 @@ class StreamTask:
                 executed=None,
                 keys=keys,
             )
-        return iter(agent.imagine(state, keys=keys, **job.arguments))
+        return iter(agent.imagine_in_parts(state, keys=keys, **job.arguments))
 
 
 class CallTask:

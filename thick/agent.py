@@ -212,6 +212,31 @@ class Agent:
         settings: PlannerSettings | None = None,
     ) -> Iterator[ImaginedStep]:
         """Imagine from one session's state, a step at a time; see :func:`thick.imagination.imagine`."""
+        steps = self.imagine_in_parts(
+            state,
+            level=level,
+            horizon=horizon,
+            rollouts=rollouts,
+            policy=policy,
+            actions=actions,
+            keys=keys,
+            settings=self.planner if settings is None else settings,
+        )
+        return (step for step in steps if step is not None)
+
+    def imagine_in_parts(
+        self,
+        state: AgentState,
+        *,
+        level: str,
+        horizon: int,
+        rollouts: int,
+        policy: str,
+        actions: Sequence[Any] | None,
+        keys: Tensor,
+        settings: PlannerSettings,
+    ) -> Iterator[ImaginedStep | None]:
+        """:meth:`imagine` with pauses (None) within long searches, so that others can be served meanwhile."""
         check_seen(state)
         return imagine(
             self,
@@ -222,7 +247,7 @@ class Agent:
             policy=policy,
             actions=actions,
             keys=keys,
-            settings=self.planner if settings is None else settings,
+            settings=settings,
         )
 
     # -- actions and observations outside and inside -------------------------------------------------------------
@@ -252,7 +277,7 @@ class Agent:
     def decode_action(self, action: Tensor) -> list[Any]:
         """``[B, A]`` -> actions as the API gives them: integers, or float32 arrays."""
         if self.discrete:
-            return [int(index) for index in action.argmax(-1)]
+            return action.argmax(-1).tolist()
         return list(action.detach().to("cpu", torch.float32).numpy())
 
 

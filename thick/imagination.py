@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -101,7 +101,7 @@ def imagine(
     actions: Sequence[Any] | None,
     keys: Tensor,
     settings: PlannerSettings,
-) -> Iterator[ImaginedStep]:
+) -> Iterator[ImaginedStep | None]:
     """Imagine R roll-outs from one state; nothing of the state changes.
 
     Args:
@@ -115,6 +115,9 @@ def imagine(
         actions: to take instead: one list for all roll-outs, or a list of R lists; the horizon is their length.
         keys: ``[1]`` int64.
         settings: of the planner.
+
+    Yields:
+        Steps, and None now and then within the planner's searches, for who has other things to do meanwhile.
 
     The first roll-out takes the modes of imagined states, the others sample them (with ``all`` and given actions that
     differ, every roll-out takes modes).
@@ -158,7 +161,7 @@ def _high(
     actions: Sequence[Any] | None,
     randomness: Randomness,
     settings: PlannerSettings,
-) -> Iterator[HighStep]:
+) -> Iterator[HighStep | None]:
     high = agent.model.high
     assert high is not None
     given = None
@@ -181,7 +184,7 @@ def _jumps(
     given: Tensor | None,
     randomness: Randomness,
     settings: PlannerSettings,
-) -> Iterator[HighStep]:
+) -> Iterator[HighStep | None]:
     high = agent.model.high
     assert high is not None
     device = agent.device
@@ -203,7 +206,7 @@ def _jumps(
                 drawn = (prior + noise.fold("prior").gumbel(rollouts, high.actions)[0]).argmax(-1)
                 action = torch.where(_first(rollouts, device), prior.argmax(-1), drawn)
             else:
-                action = _search(high, stoch, context, settings)
+                action = yield from _search(high, stoch, context, settings)
             probability = prior.softmax(-1).gather(1, action.unsqueeze(1)).squeeze(1)
             landing = high.jump(stoch, context, action)
             if rollouts > 1 and not distinct:
@@ -235,7 +238,9 @@ def _jumps(
         )
 
 
-def _search(high: Any, stoch: Tensor, context: Tensor, settings: PlannerSettings) -> Tensor:
+def _search(
+    high: Any, stoch: Tensor, context: Tensor, settings: PlannerSettings
+) -> Generator[None, None, Tensor]:
     """The high-level action that the planner would choose in each state, ``[R]``."""
     model = JumpModel(high, stoch, context, critic=settings.critic)
     search: MCTS | Tree
@@ -247,6 +252,7 @@ def _search(high: Any, stoch: Tensor, context: Tensor, settings: PlannerSettings
         search = MCTS(model, simulations=settings.simulations, depth=settings.depth)
     while not search.done:
         search.step()
+        yield
     return search.best(torch.zeros(stoch.shape[0], dtype=torch.int64, device=stoch.device))
 
 
@@ -272,7 +278,7 @@ def _low(
     actions: Sequence[Any] | None,
     randomness: Randomness,
     settings: PlannerSettings,
-) -> Iterator[LowStep]:
+) -> Iterator[LowStep | None]:
     given = None
     if actions is not None:
         given = _given_low(agent, actions)
@@ -294,7 +300,7 @@ def _steps(
     given: Tensor | None,
     randomness: Randomness,
     settings: PlannerSettings,
-) -> Iterator[LowStep]:
+) -> Iterator[LowStep | None]:
     model, device = agent.model, agent.device
     low = model.exact
     distinct = given is not None and bool((given != given[:1]).any())
@@ -314,7 +320,9 @@ def _steps(
                 action, probability = _actor(agent, belief, rollouts, noise)
             else:
                 if planned is None or planned.shape[1] == 0:
-                    planned = _plan(agent, belief, state if index == 0 else None, settings, noise)
+                    planned = yield from _plan(
+                        agent, belief, state if index == 0 else None, settings, noise
+                    )
                     planned = planned[:, : horizon - index].expand(rollouts, -1, -1)
                 action, planned = planned[:, 0], planned[:, 1:]
             uniforms = None
@@ -347,7 +355,7 @@ def _steps(
 
 def _plan(
     agent: Agent, belief: Any, state: AgentState | None, settings: PlannerSettings, noise: Randomness
-) -> Tensor:
+) -> Generator[None, None, Tensor]:
     """The planner's sequence from each belief ``[R, H, A]`` (``[1, H, A]`` at the start, where all are the same)."""
     if state is not None:
         belief, plan = state.belief, state.plan
@@ -360,6 +368,7 @@ def _plan(
     search = PlanSearch(agent.model, agent.actions, settings, belief, plan, randomness=Randomness(keys))
     while not search.done:
         search.step()
+        yield
     return search.result().sequence
 
 

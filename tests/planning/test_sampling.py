@@ -16,7 +16,14 @@ from thick.planning.icem import ICEM
 from thick.planning.mppi import MPPI
 from thick.planning.protocols import Score
 from thick.planning.randomness import Randomness
-from thick.planning.sampling import Proposals, SamplingSearch, Warm, rollout, weights
+from thick.planning.sampling import (
+    Proposals,
+    SamplingSearch,
+    Warm,
+    rollout,
+    rollout_in_parts,
+    weights,
+)
 
 HORIZON = 5
 UNIT = ActionRange(torch.tensor([-1.0, -1.0]), torch.tensor([1.0, 1.0]))
@@ -301,3 +308,45 @@ def test_a_rollout_folds_the_objective_over_all_candidates_with_fresh_numbers_ea
     assert torch.equal(score.score, torch.tensor([[100.0], [200.0]]) + candidates.sum((-1, -2)))
     assert len(dynamics.seen) == 4 and dynamics.seen[0].shape == (2, 3, 2)
     assert not torch.equal(dynamics.seen[0], dynamics.seen[1])
+
+
+def test_scores_that_come_in_parts_give_the_same_plan_in_more_slices() -> None:
+    class Runner:
+        """Position plus action, a little noise."""
+
+        draws = 1
+
+        def imagine(self, belief: Any, action: Tensor, uniforms: Tensor | None = None) -> Any:
+            assert uniforms is not None
+            return (belief[0] + action + 0.01 * uniforms,)
+
+    class Near:
+        """The score is how near to 3 the last position is."""
+
+        def start(self, belief: Any) -> None: ...
+
+        def step(self, carry: None, belief: Any, action: Tensor) -> None: ...
+
+        def finish(self, carry: None, belief: Any, length: int) -> Score:
+            score = -(belief[0] - 3).abs().sum(-1)
+            return Score(score, score)
+
+    start = (torch.zeros(2, 2),)
+
+    def at_once(candidates: Tensor, noise: Randomness) -> Score:
+        return rollout(Runner(), Near(), start, candidates, noise)
+
+    def in_parts(candidates: Tensor, noise: Randomness) -> Any:
+        return rollout_in_parts(Runner(), Near(), start, candidates, noise)
+
+    def slices(evaluate: Any) -> tuple[Tensor, int]:
+        planner = search(continuous("cem", samples=1500), evaluate, batch=2, size=2, iterations=3)
+        count = 0
+        while not planner.done:
+            planner.step()
+            count += 1
+        return planner.sequence(), count
+
+    (whole, few), (pieces, many) = slices(at_once), slices(in_parts)
+    assert torch.equal(whole, pieces)
+    assert few == 3 and many == 3 * HORIZON  # 2 sessions x 1500 candidates are more than one part

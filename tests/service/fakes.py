@@ -94,7 +94,7 @@ class FakeAgent:
     def decode_action(self, action: Tensor) -> list[float]:
         return action.tolist()
 
-    def imagine(self, state: FakeState, *, steps: int, slice_s: float, **_: Any) -> Iterator[int]:
+    def imagine_in_parts(self, state: FakeState, *, steps: int, slice_s: float, **_: Any) -> Iterator[int]:
         for index in range(steps):
             time.sleep(slice_s)
             yield index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from thick.planning.mppi import MPPI
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
 from thick.planning.protocols import LowModel, LowSearch, Objective, Score
 from thick.planning.randomness import Randomness
-from thick.planning.sampling import Proposals, Sampler, SamplingSearch, Warm, rollout
+from thick.planning.sampling import Proposals, Sampler, SamplingSearch, Warm, rollout_in_parts
 from thick.planning.settings import DISCRETE_SEARCHES, PlannerSettings
 from thick.planning.steps import StepModel, StepSearch
 
@@ -131,8 +132,8 @@ def low_search(
             warm=warm,
         )
 
-    def evaluate(candidates: Tensor, noise: Randomness) -> Score:
-        return rollout(dynamics, goal, belief, candidates, noise if settings.stochastic else None)
+    def evaluate(candidates: Tensor, noise: Randomness) -> Generator[None, None, Score]:
+        return rollout_in_parts(dynamics, goal, belief, candidates, noise if settings.stochastic else None)
 
     proposals = None
     if dynamics.has_actor and settings.actor_proposals:

@@ -5,6 +5,7 @@ Beliefs are trees of tensors that planners carry, expand and gather without look
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -180,5 +181,7 @@ class LowSearch(Protocol):
 class Evaluate(Protocol):
     """Scores of candidates."""
 
-    def __call__(self, candidates: Tensor, randomness: Randomness, /) -> Score:
-        """``[B, N, H, A]`` -> scores ``[B, N]``."""
+    def __call__(
+        self, candidates: Tensor, randomness: Randomness, /
+    ) -> Score | Generator[None, None, Score]:
+        """``[B, N, H, A]`` -> scores ``[B, N]``, at once or in parts."""

@@ -6,6 +6,7 @@ refitted. Everything is batched: ``[B sessions, N candidates, H steps, A]``.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from thick.planning import pytrees
 from thick.planning.protocols import Evaluate, Imaginer, Objective, Score
 from thick.planning.randomness import Randomness
+
+PART = 2048
+"""imagined steps of candidates between two pauses: a few milliseconds at the sizes that are served"""
 
 
 class Proposals(NamedTuple):
@@ -86,10 +90,20 @@ def rollout(
     Returns:
         Scores ``[B, N]``.
     """
-    count, length = candidates.shape[1:3]
+    return finished(rollout_in_parts(dynamics, objective, belief, candidates, randomness))
+
+
+def rollout_in_parts(
+    dynamics: Imaginer, objective: Objective, belief: Any, candidates: Tensor, randomness: Randomness | None
+) -> Generator[None, None, Score]:
+    """:func:`rollout` with pauses: whoever shares the processor need not wait for a thousand candidates."""
+    batch, count, length = candidates.shape[:3]
+    stride = max(1, PART // (batch * count))
     belief = pytrees.expand(belief, count)
     carry = objective.start(belief)
     for index in range(length):
+        if index and index % stride == 0:
+            yield
         action = candidates[:, :, index]  # [B, N, A]
         uniforms = None
         if randomness is not None and dynamics.draws:
@@ -99,12 +113,22 @@ def rollout(
     return objective.finish(carry, belief, length)
 
 
+def finished(parts: Generator[None, None, Score]) -> Score:
+    """What work in parts comes to, done in one go."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            score: Score = end.value
+            return score
+
+
 class SamplingSearch:
-    """An anytime search: one iteration a slice.
+    """An anytime search: one iteration a slice, or several slices an iteration where scores come in parts.
 
     Args:
         sampler: what to draw candidates from.
-        evaluate: scores candidates.
+        evaluate: scores candidates, at once or in parts (:func:`rollout_in_parts`).
         iterations: iterations of the whole budget.
         elites: candidates that the next iteration is fitted to.
         randomness: of this plan.
@@ -137,6 +161,7 @@ class SamplingSearch:
         centre = sampler.centre(self._parameters)
         self._sequence = torch.where(warm.valid[:, None, None], warm.sequence, centre)  # [B, H, A]
         self._return = torch.zeros(centre.shape[0], device=centre.device)
+        self._scoring: tuple[Tensor, Generator[None, None, Score]] | None = None
 
     @property
     def done(self) -> bool:
@@ -152,12 +177,27 @@ class SamplingSearch:
         return self._return
 
     def step(self) -> None:
-        """One iteration: sample, evaluate, refit."""
+        """One iteration (sample, evaluate, refit), or the next part of one."""
         if self.done:
             return
-        randomness = self.randomness.fold(self.iterations_done)
-        candidates = self._candidates(randomness)
-        score, returns = self.evaluate(candidates, randomness.fold("rollout"))
+        if self._scoring is None:
+            randomness = self.randomness.fold(self.iterations_done)
+            candidates = self._candidates(randomness)
+            scored = self.evaluate(candidates, randomness.fold("rollout"))
+            if isinstance(scored, Score):
+                self._learn(candidates, scored)
+                return
+            self._scoring = candidates, scored
+        candidates, parts = self._scoring
+        try:
+            next(parts)
+        except StopIteration as end:
+            self._scoring = None
+            self._learn(candidates, end.value)
+
+    def _learn(self, candidates: Tensor, scored: Score) -> None:
+        """Refit to the best of the candidates."""
+        score, returns = scored
         score = torch.nan_to_num(score, nan=-torch.inf)
         top = score.topk(min(self.elites, candidates.shape[1]), dim=1)  # best first
         rows = torch.arange(candidates.shape[0], device=score.device).unsqueeze(1)

@@ -81,13 +81,17 @@ class StepModel:
         return pytrees.first(self.belief).shape[0]
 
 
+PART = 10
+"""most simulations of a slice"""
+
+
 class StepSearch:
-    """Low-level MCTS with the answers of a sampling search; a slice makes ``simulations`` of them.
+    """Low-level MCTS with the answers of a sampling search; a slice makes a few simulations.
 
     Args:
         model: where to search.
-        iterations: slices of the whole budget.
-        simulations: simulations of each.
+        iterations: of the whole budget.
+        simulations: simulations of each iteration.
         horizon: H.
         warm: the plan to follow before anything was searched.
     """
@@ -96,7 +100,10 @@ class StepSearch:
         self, model: StepModel, *, iterations: int, simulations: int, horizon: int, warm: Warm
     ) -> None:
         self.model, self.warm, self.horizon = model, warm, horizon
-        self.tree = MCTS(model, simulations=iterations * simulations, depth=horizon, chunk=simulations)
+        self.tree = MCTS(
+            model, simulations=iterations * simulations, depth=horizon, chunk=min(PART, simulations)
+        )
+        self.simulations = simulations
         self.iterations_asked, self.iterations_done, self.samples = iterations, 0, 0
 
     @property
@@ -108,12 +115,12 @@ class StepSearch:
         """One slice of simulations."""
         if not self.done:
             self.tree.step()
-            self.iterations_done += 1
             self.samples = self.tree.simulations_done
+            self.iterations_done = self.samples // self.simulations
 
     def sequence(self) -> Tensor:
         """The most visited path ``[B, H, A]``; beyond its end its last action is repeated."""
-        if self.iterations_done == 0:
+        if self.samples == 0:
             valid = self.warm.valid[:, None, None]
             likely = F.one_hot(self.tree.path().actions.clamp_min(0)[:, :1], self.model.actions)
             return torch.where(valid, self.warm.sequence, likely.to(self.warm.sequence.dtype))
