@@ -79,12 +79,11 @@ async def test_a_bad_act_is_told_what_is_wrong_and_loses_nothing(
     before = await caller.ask("GET", f"/v1/sessions/{session}")
     response = await client.post(f"/v1/sessions/{session}/act", content=json.dumps(kind), headers=JSON)
     check(response, status, path)
-    if status == 422 and isinstance(kind, dict):  # the same over msgpack, where it can be said there
-        if "huge" not in str(kind) and not any(isinstance(v, int) and v > 2**64 for v in kind.values()):
-            packed = encode_body_or_none(kind)
-            if packed is not None:
-                again = await client.post(f"/v1/sessions/{session}/act", content=packed, headers=MSGPACK)
-                check(again, status, path)
+    sayable = isinstance(kind, dict) and "huge" not in str(kind)
+    packed = encode_body_or_none(kind) if status == 422 and sayable else None
+    if packed is not None:  # the same over msgpack, where it can be said there
+        again = await client.post(f"/v1/sessions/{session}/act", content=packed, headers=MSGPACK)
+        check(again, status, path)
     assert await caller.ask("GET", f"/v1/sessions/{session}") == before
     await caller.act(session, GOOD, step=0)
 
