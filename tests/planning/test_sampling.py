@@ -349,4 +349,5 @@ def test_scores_that_come_in_parts_give_the_same_plan_in_more_slices() -> None:
 
     (whole, few), (pieces, many) = slices(at_once), slices(in_parts)
     assert torch.equal(whole, pieces)
-    assert few == 3 and many == 3 * HORIZON  # 2 sessions x 1500 candidates are more than one part
+    # 2 sessions x 1500 candidates are more than one part: they are drawn, then imagined step by step.
+    assert few == 3 and many == 3 * (1 + HORIZON)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thick.models.gatel0rd import count_changes
 from thick.models.layers import MLP, Dense
 
 PIECE = 4
@@ -175,3 +176,27 @@ def draw(logits: Tensor, uniforms: Tensor | None) -> Tensor:
     below = logits.clamp(-60, 60).float().exp_().cumsum_(-1)
     threshold = uniforms.unsqueeze(-1) * below[..., -1:]
     return torch.searchsorted(below, threshold, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+
+
+def gatel0rd(layer: Affine, x: Tensor, context: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """One step of the GateL0RD cell without noise: context and the gates that changed it, ``[*B, C]``."""
+    gate, candidate = layer(torch.cat([x, context.to(x.dtype)], -1)).chunk(2, -1)
+    gate = torch.relu(torch.tanh(gate))
+    updated = gate * torch.tanh(candidate) + (1 - gate) * context
+    return updated, count_changes((gate > 0).to(gate.dtype), context, updated, threshold)
+
+
+def goes_on(logits: Tensor, gamma: float) -> Tensor:
+    """The probability that an episode goes on, from the logits ``[*B, 1]`` of γ · (1 - is_terminal)."""
+    return (torch.sigmoid(logits.squeeze(-1)) / gamma).clamp(max=1.0)
+
+
+def one_hots(stoch: Tensor, classes: int, like: Tensor) -> Tensor:
+    """Classes ``[*B, S]`` as flat one-hots ``[*B, S·K]``; zero where the class is -1."""
+    seen = (stoch >= 0).unsqueeze(-1).to(like.dtype)
+    return (F.one_hot(stoch.clamp_min(0), classes).to(like.dtype) * seen).flatten(-2)
+
+
+def present(*modules: MLP | None) -> list[MLP]:
+    """Those that there are."""
+    return [module for module in modules if module is not None]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thick.models.inference import Landing
+from thick.models.inference_high import Landing
 from thick.planning.protocols import HighModel, Node
 
 

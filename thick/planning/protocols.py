@@ -14,7 +14,7 @@ from torch import Tensor
 from thick.planning.randomness import Randomness
 
 if TYPE_CHECKING:
-    from thick.models.inference import Landing
+    from thick.models.inference_high import Landing
 
 
 class Score(NamedTuple):
@@ -112,7 +112,7 @@ class LowModel(Imaginer, Protocol):
 
 
 class HighModel(Protocol):
-    """A high level with what searches ask of it (:class:`thick.models.inference.FrozenHighLevel`)."""
+    """A high level with what searches ask of it (:class:`thick.models.inference_high.FrozenHighLevel`)."""
 
     actions: int
     gamma: float
@@ -181,7 +181,5 @@ class LowSearch(Protocol):
 class Evaluate(Protocol):
     """Scores of candidates."""
 
-    def __call__(
-        self, candidates: Tensor, randomness: Randomness, /
-    ) -> Score | Generator[None, None, Score]:
+    def __call__(self, candidates: Tensor, randomness: Randomness, /) -> Score | Generator[None, None, Score]:
         """``[B, N, H, A]`` -> scores ``[B, N]``, at once or in parts."""
