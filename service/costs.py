@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-CAUTION = 1.2
-"""a slice is assumed to take this much longer than usual: a late answer is worse than one slice less"""
 MEMORY = 7
 """measurements that an estimate is the median of: a hiccup of the machine is outvoted"""
+VOTES = 3
+"""measurements that make a median"""
 FORGIVING = 0.95
 """an estimate that kept a search from starting shrinks by this factor, so that it is tried again some time"""
 KNOWN = 512
@@ -20,7 +20,8 @@ KNOWN = 512
 
 
 class Estimate:
-    """The median of the last measurements; the smallest while there are too few to vote."""
+    """The median of the last measurements; less while there are too few to vote, for what runs for the first time
+    pays for much that it never pays again."""
 
     __slots__ = ("_seen",)
 
@@ -35,7 +36,9 @@ class Estimate:
     def seconds(self) -> float:
         """The estimate, s."""
         ordered = sorted(self._seen)
-        return ordered[len(ordered) // 2] if len(ordered) >= 3 else ordered[0]
+        return (
+            ordered[len(ordered) // 2] if len(ordered) >= VOTES else ordered[0] * len(ordered) / (VOTES + 1)
+        )
 
     def forgive(self) -> None:
         """Make the estimate a little smaller."""
@@ -77,10 +80,10 @@ class CostModel:
         batch, at = _up(sessions), _down(index)
         found = record.slices.get((batch, at))
         if found is not None:
-            return CAUTION * found.seconds
+            return found.seconds
         near = min(record.slices, key=lambda each: (abs(each[0] - batch), abs(each[1] - at)))
         # A batch costs at most its sessions' share of a smaller one.
-        return CAUTION * record.slices[near].seconds * max(1.0, batch / near[0])
+        return record.slices[near].seconds * max(1.0, batch / near[0])
 
     def forgive(self, model: Any, settings: Any) -> None:
         """No slice was run for fear of being late."""

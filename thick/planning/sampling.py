@@ -188,6 +188,8 @@ class SamplingSearch:
                 self._learn(candidates, scored)
                 return
             self._scoring = candidates, scored
+            if candidates.shape[0] * candidates.shape[1] > PART:
+                return  # drawing so many was work enough
         candidates, parts = self._scoring
         try:
             next(parts)
