@@ -109,6 +109,7 @@ def run(argv: list[str]) -> int:
         "task": task,
         "seed": options.seed,
         "episodes": options.episodes,
+        "max_steps": options.max_steps or None,
         "planner": changes,
         "methods": results,
     }
