@@ -98,12 +98,18 @@ def number(value: float | None) -> str:
 
 def save_gif(frames: list[Image.Image], path: Any, durations: list[int]) -> None:
     """Frames of one size as a looping GIF; ``durations`` in milliseconds."""
-    # One palette for all frames: otherwise colours flicker from frame to frame.
-    sample = Image.new("RGB", (frames[0].width, frames[0].height * min(4, len(frames))))
-    for index in range(min(4, len(frames))):
-        chosen = frames[index * (len(frames) - 1) // max(1, min(4, len(frames)) - 1)]
-        sample.paste(chosen, (0, index * frames[0].height))
-    palette = sample.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # One palette for all frames: otherwise colours flicker from frame to frame. The page's own colours cover few
+    # pixels, so they get swatches.
+    count, height, band = min(4, len(frames)), frames[0].height, 24
+    own = (PAPER, INK, SOFT, FAINT, CARD, BLUE, GREEN, ORANGE)
+    sample = Image.new("RGB", (frames[0].width, height * count + band * len(own)))
+    for index in range(count):
+        chosen = frames[index * (len(frames) - 1) // max(1, count - 1)]
+        sample.paste(chosen, (0, index * height))
+    for index, colour in enumerate(own):
+        top = height * count + index * band
+        sample.paste(colour, (0, top, sample.width, top + band))
+    palette = sample.quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     indexed[0].save(
         path, "GIF", save_all=True, append_images=indexed[1:], duration=durations, loop=0, optimize=False
