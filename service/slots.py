@@ -87,29 +87,33 @@ class Layout:
         if len(tensors) != len(self.leaves):
             raise ValueError(f"the state has {len(tensors)} tensors, the layout {len(self.leaves)}")
         batch = tensors[0].shape[0]
-        rows = torch.zeros((batch, self.row_bytes), dtype=torch.uint8, device=tensors[0].device)
+        gap = torch.zeros((batch, ALIGNMENT), dtype=torch.uint8, device=tensors[0].device)
+        pieces = []
         for leaf, tensor in zip(self.leaves, tensors, strict=True):
-            if tuple(tensor.shape[1:]) != leaf.shape or tensor.dtype != leaf.dtype:
+            if tensor.shape[1:] != leaf.shape or tensor.dtype != leaf.dtype:
                 raise ValueError(
                     f"{leaf.name}: expected {leaf.dtype} {leaf.shape}, "
                     f"got {tensor.dtype} {tuple(tensor.shape[1:])}"
                 )
             if leaf.size:
-                flat = tensor.detach().reshape(batch, -1).contiguous()
-                rows[:, leaf.offset : leaf.offset + leaf.size] = flat.view(torch.uint8)
-        return rows
+                pieces.append(tensor.detach().reshape(batch, -1).contiguous().view(torch.uint8))
+            if leaf.size % ALIGNMENT:
+                pieces.append(gap[:, : ALIGNMENT - leaf.size % ALIGNMENT])
+        return torch.cat(pieces, 1) if pieces else gap[:, :0]
 
     def unpack(self, rows: Tensor) -> Any:
         """The batch of states in rows ``[B, row_bytes]``; the opposite of ``pack``."""
         batch = rows.shape[0]
         leaves = iter(self.leaves)
+        rows = rows.contiguous()
+        read_as = {dtype: rows.view(dtype) for dtype in {leaf.dtype for leaf in self.leaves}}
 
         def read(_: Tensor) -> Tensor:
             leaf = next(leaves)
             if not leaf.size:
                 return torch.zeros((batch, *leaf.shape), dtype=leaf.dtype, device=rows.device)
-            piece = rows[:, leaf.offset : leaf.offset + leaf.size].contiguous()
-            return piece.view(leaf.dtype).reshape(batch, *leaf.shape)
+            begin, count = leaf.offset // leaf.dtype.itemsize, leaf.size // leaf.dtype.itemsize
+            return read_as[leaf.dtype][:, begin : begin + count].contiguous().view(batch, *leaf.shape)
 
         return rebuild(self._example, read)
 
@@ -228,9 +232,9 @@ def rebuild(state: Any, change: Any) -> Any:
 
 
 def rows_of(state: Any, indices: Sequence[int]) -> Any:
-    """The sub-batch ``indices`` of a batch of states."""
-
-    def take(tensor: Tensor) -> Tensor:
-        return tensor[torch.tensor(indices, dtype=torch.long, device=tensor.device)]
-
-    return rebuild(state, take)
+    """The sub-batch ``indices`` of a batch of states; the batch itself where that is all of it."""
+    first = next((tensor for _, tensor in walk(state)), None)
+    if first is None or list(indices) == list(range(first.shape[0])):
+        return state
+    at = torch.tensor(indices, dtype=torch.long, device=first.device)
+    return rebuild(state, lambda tensor: tensor[at])
