@@ -137,7 +137,7 @@ class SubgoalObjective:
         """Mean over the groups of the cosine between goal and belief, ``[B, N]``."""
         # A cosine does not ask for normalised probabilities.
         probability = belief.logits.float().clamp(-40, 40).exp_()
-        length = probability.square().sum(-1).sqrt()
+        length = torch.linalg.vector_norm(probability, dim=-1)
         return ((probability * self.goal).sum(-1) / length).mean(-1)
 
     def step(self, carry: Progress, belief: Any, action: Tensor) -> Progress:
