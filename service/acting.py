@@ -108,7 +108,7 @@ class Acting:
     async def _act(
         self, session: Session, body: Act, clock: Clock, deadline: float | None, progress: _Progress
     ) -> dict[str, Any]:
-        await self._journal.current(session)
+        await self._bring(session, deadline)
         hosted = session.hosted
         assert hosted is not None and session.slot is not None
         settings, seed = session_settings(session, hosted, body.planner)
@@ -168,6 +168,17 @@ class Acting:
         self._tail_s += 0.1 * (tail_s - self._tail_s)
         clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}
         return answer
+
+    async def _bring(self, session: Session, deadline: float | None) -> None:
+        """Make the session current; a store that is silent does not hold the request beyond its deadline."""
+        try:
+            async with asyncio.timeout_at(None if deadline is None else _loop_time(deadline)):
+                await self._journal.current(session)
+        except TimeoutError as error:
+            raise ProblemError(
+                "store_unavailable",
+                "the session store did not answer before the deadline; nothing has changed, try again",
+            ) from error
 
     async def _plan(self, job: ActJob) -> ActResult:
         """The engine's result, with its refusals as problems."""

@@ -36,12 +36,14 @@ from service.protocol.spaces import decode_observation
 from service.repository import Hosted, ModelRepository
 from service.sessions import Session, SessionTable
 from service.settings import Settings
-from service.store import SessionStore, open_store
+from service.store import RevisionConflict, SessionStore, open_store
 
 log = structlog.get_logger("thick.service")
 
 SWEEP_S = 1.0
 """seconds between looks for expired sessions"""
+RESET_ATTEMPTS = 5
+"""times a reset is tried against another replica that keeps acting"""
 
 
 class PlanningService:
@@ -122,7 +124,7 @@ class PlanningService:
         await self._chores[0]
 
     async def drain(self, timeout_s: float) -> bool:
-        """Take no more work and wait for what is running; False if that took too long."""
+        """Take no more work and wait for what is running; False if that took too long and was given up."""
         self.draining = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -131,6 +133,7 @@ class PlanningService:
                     await asyncio.sleep(0.005)
         except TimeoutError:
             log.warning("stopping although requests still run", active=self._active)
+            await self.engine.stop()  # whose requests are told that the server shuts down
             return False
         return True
 
@@ -267,18 +270,24 @@ class PlanningService:
         """``POST /v1/sessions/{id}/reset``"""
         session = await self.journal.find(session_id)
         async with session.turn():
-            await self.journal.current(session)
-            hosted = session.hosted
-            assert hosted is not None
-            slot = hosted.slots.retain(hosted.initial_slot)
-            try:
-                await self.journal.write(
-                    session, state=None, slot=slot, step=0, first=True, digest=None, answer=None
-                )
-            except BaseException:
-                hosted.slots.release(slot)
-                raise
-            return session.view()
+            for _ in range(RESET_ATTEMPTS):
+                await self.journal.current(session)
+                hosted = session.hosted
+                assert hosted is not None
+                slot = hosted.slots.retain(hosted.initial_slot)
+                try:
+                    await self.journal.write(
+                        session, state=None, slot=slot, step=0, first=True, digest=None, answer=None
+                    )
+                    return session.view()
+                except RevisionConflict:  # whatever another replica did meanwhile, the reset comes after it
+                    hosted.slots.release(slot)
+                except BaseException:
+                    hosted.slots.release(slot)
+                    raise
+        raise ProblemError(
+            "conflict", "another replica uses the session at the same time; nothing has changed"
+        )
 
     async def fork_session(self, session_id: str, tree: Any) -> dict[str, Any]:
         """``POST /v1/sessions/{id}/fork``"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from service.engine import Engine
 from service.metrics import Metrics
 from service.protocol.errors import ProblemError
+from service.repository import Hosted
 from service.sessions import Session, SessionTable, expired
 from service.store import Record, RevisionConflict, SessionStore, StoreError, now
 
@@ -27,8 +29,12 @@ class Journal:
         self._metrics = metrics
 
     async def adopt_all(self) -> int:
-        """Take up every session that the store has; returns how many live."""
-        for record in await self.store.load():
+        """Take up every session that the store has; returns how many live.
+
+        Raises:
+            ProblemError: ``store_unavailable``.
+        """
+        for record in await _unless_down(self.store.load()):
             self._table.adopt(record)
         self._metrics.sessions.set(len(self._table))
         return len(self._table)
@@ -39,6 +45,10 @@ class Journal:
         Raises:
             ProblemError: ``session_not_found``, ``session_expired``, ``store_unavailable``.
         """
+        if self.store.shared:
+            late = self._table.overdue(session_id)
+            if late:  # for this replica
+                await _unless_down(self._in_use_elsewhere(late[0]))
         session = self._table.find(session_id)
         if session is None and self.store.shared:
             record = await _unless_down(self.store.read(session_id))
@@ -70,15 +80,12 @@ class Journal:
             return
         record = await _unless_down(self.store.read(session.session_id)) if session.revision else None
         if record is None:
+            self._table.remove(session)
+            self._metrics.sessions.set(len(self._table))
             raise ProblemError(
                 "session_not_found", f"session {session.session_id!r}: the store has lost its state"
             )
-        _apply(session, record.head)
-        session.revision, session.answer, session.expires_at = (
-            record.revision,
-            record.answer,
-            record.expires_at,
-        )
+        session.follow(record)
         if record.state is None:
             session.slot = hosted.slots.retain(hosted.initial_slot)
             return
@@ -91,7 +98,12 @@ class Journal:
                 "conflict",
                 "the stored state has another layout than this release's models; create a new session",
             ) from error
-        (session.slot,) = await self._engine.call(lambda: hosted.slots.put(row))
+        putting = self._engine.call(lambda: hosted.slots.put(row))
+        try:
+            (session.slot,) = await asyncio.shield(putting)
+        except asyncio.CancelledError:
+            putting.add_done_callback(lambda done: _put_back(hosted, done))
+            raise
 
     async def write(
         self, session: Session, *, state: bytes | None, slot: int | None = None, **changes: Any
@@ -145,27 +157,34 @@ class Journal:
 
     async def sweep(self) -> None:
         """End the sessions that were not used for too long."""
-        for session in self._table.overdue():
-            if self.store.shared:
-                record = await self.store.read(session.session_id)
-                if record is not None and record.expires_at > now():
-                    session.expires_at = record.expires_at  # in use on another replica
-                    continue
-            if session.expires_at <= now() and not session.lock.locked():
-                log.info(
-                    "session expired", session_id=session.session_id, model=session.model, step=session.step
-                )
-                self._table.remove(session, expired=True)
-        self._metrics.sessions.set(len(self._table))
         try:
+            for session in self._table.overdue():
+                if not await self._in_use_elsewhere(session):
+                    self._expire(session)
             await self.store.sweep(now())
         except StoreError as error:
             log.warning("expired sessions stay in the store for now", reason=str(error))
+        self._metrics.sessions.set(len(self._table))
+
+    async def _in_use_elsewhere(self, session: Session) -> bool:
+        """Whether another replica has used a session whose time is over here."""
+        record = await self.store.read(session.session_id) if self.store.shared else None
+        if record is None or record.expires_at <= now():
+            return False
+        session.expires_at = record.expires_at
+        return True
+
+    def _expire(self, session: Session) -> None:
+        if session.expires_at <= now() and not session.lock.locked():
+            log.info("session expired", session_id=session.session_id, model=session.model, step=session.step)
+            self._table.remove(session, expired=True)
 
 
-def _apply(session: Session, head: dict[str, Any]) -> None:
-    for name in ("step", "first", "digest", "seed"):
-        setattr(session, name, head[name])
+def _put_back(hosted: Hosted, done: asyncio.Future[list[int]]) -> None:
+    """Release what was brought onto the device for a request that is gone."""
+    if not done.cancelled() and done.exception() is None:
+        for slot in done.result():
+            hosted.slots.release(slot)
 
 
 async def _unless_down(call: Any) -> Any:

@@ -114,8 +114,28 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 answer = operation["responses"].get("422", {})
                 if media.PROBLEM_JSON not in answer.get("content", {}):
                     operation["responses"].pop("422", None)
+        _link_sessions(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _link_sessions(document: dict[str, Any]) -> None:
+    """Say what can be done with a session wherever one is made (OpenAPI links)."""
+    links = {
+        operation["operationId"]: {
+            "operationId": operation["operationId"],
+            "parameters": {"session_id": "$response.body#/session_id"},
+            "description": operation["summary"],
+        }
+        for path, item in document["paths"].items()
+        for operation in item.values()
+        if "{session_id}" in path
+    }
+    for item in document["paths"].values():
+        for operation in item.values():
+            answer = operation["responses"].get("201")
+            if answer is not None:
+                answer["links"] = links
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

@@ -3,6 +3,7 @@ lost."""
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -12,18 +13,19 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
-from service.store import REMEMBER_EXPIRED_S, Record, RevisionConflict, StoreError, unpack_head
+from service.store import REMEMBER_EXPIRED_S, Record, RevisionConflict, StoreError, read_record
 
 PREFIX = "thick:session:"
 
 # A replica may write revision n only over n-1 (or over nothing, for a new session): compare and set in one
-# step.
+# step. A write whose answer was lost is sent again, and must not take itself for somebody else's.
 _WRITE = """
-local current = redis.call('HGET', KEYS[1], 'revision')
+local current, writer = unpack(redis.call('HMGET', KEYS[1], 'revision', 'writer'))
+if current == ARGV[1] and writer == ARGV[7] then return 1 end
 if current and tonumber(current) ~= tonumber(ARGV[1]) - 1 then return {err = 'REVISION ' .. current} end
 if not current and tonumber(ARGV[1]) ~= 1 then return {err = 'REVISION none'} end
 redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'expires_at', ARGV[2], 'head', ARGV[3],
-           'state', ARGV[4], 'answer', ARGV[5])
+           'state', ARGV[4], 'answer', ARGV[5], 'writer', ARGV[7])
 redis.call('PEXPIREAT', KEYS[1], ARGV[6])
 return 1
 """
@@ -48,7 +50,7 @@ class RedisStore:
                 self._url,
                 socket_timeout=2.0,
                 socket_connect_timeout=2.0,
-                retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
+                retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 1),
                 health_check_interval=15,
             )
         except ValueError as error:
@@ -63,7 +65,9 @@ class RedisStore:
                 revision, expires_at, head = await self._client.hmget(key, "revision", "expires_at", "head")
                 if head is not None:  # it may have gone since the scan saw it
                     session_id = key.decode().removeprefix(PREFIX)
-                    records.append(Record(session_id, int(revision), float(expires_at), unpack_head(head)))
+                    record = read_record(session_id, int(revision), float(expires_at), head, whole=False)
+                    if record is not None:
+                        records.append(record)
             return records
 
         return await self._try(scan)
@@ -72,13 +76,14 @@ class RedisStore:
         fields = await self._try(lambda: self._client.hgetall(PREFIX + session_id))
         if not fields:
             return None
-        return Record(
+        return read_record(
             session_id,
             int(fields[b"revision"]),
             float(fields[b"expires_at"]),
-            unpack_head(fields[b"head"]),
+            fields[b"head"],
             fields[b"state"] or None,
             fields[b"answer"] or None,
+            whole=True,
         )
 
     async def revision(self, session_id: str) -> int | None:
@@ -94,6 +99,7 @@ class RedisStore:
             record.state or b"",
             record.answer or b"",
             forget_at,
+            secrets.token_hex(8),
         ]
         try:
             await self._write(keys=[PREFIX + record.session_id], args=arguments)

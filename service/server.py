@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import resource
 import signal
@@ -28,7 +29,7 @@ MAX_FILES = 65_536
 KEEP_ALIVE_S = 75
 """idle connections are kept this long: longer than the 60 s of most proxies, so that they close first"""
 FLUSH_S = 1.0
-"""how long answers that are made may take to leave over gRPC when the server stops"""
+"""how long answers that are made may take to leave when the server stops"""
 
 
 def run(settings: Settings) -> int:
@@ -78,7 +79,7 @@ async def serve(settings: Settings) -> int:
     await service.start()
     await over_grpc.start(service, tracing)
     server = _Server(_uvicorn(settings, create_app(service, tracing=tracing)))
-    stopping = _Stopping(service, server)
+    stopping = _Stopping(service, server, settings.drain_s)
     stopping.install()
     scheme = "https" if settings.tls_cert else "http"
     host, port = listener.getsockname()[:2]
@@ -96,7 +97,7 @@ async def serve(settings: Settings) -> int:
         await server.serve(sockets=[listener])
     finally:
         announcing.cancel()
-        orderly = await service.drain(settings.drain_s)
+        orderly = await stopping.drained()
         await over_grpc.stop(FLUSH_S)
         kept = len(service.sessions) if service.journal.store.durable else 0
         await service.stop()
@@ -146,7 +147,8 @@ def _uvicorn(settings: Settings, app: object) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         ws_max_size=settings.max_body_bytes,
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        # Those that are given up after drain_s are still told so.
+        timeout_graceful_shutdown=math.ceil(settings.drain_s + FLUSH_S),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
@@ -163,24 +165,35 @@ class _Server(uvicorn.Server):
 class _Stopping:
     """The first signal drains, the second ends the process at once."""
 
-    def __init__(self, service: PlanningService, server: uvicorn.Server) -> None:
+    def __init__(self, service: PlanningService, server: uvicorn.Server, drain_s: float) -> None:
         self._service = service
         self._server = server
-        self._asked = False
+        self._drain_s = drain_s
+        self._draining: asyncio.Task[bool] | None = None
 
     def install(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
 
+    async def drained(self) -> bool:
+        """Returns when nothing runs any more; False if something had to be given up for that."""
+        self._begin()
+        assert self._draining is not None
+        return await self._draining
+
+    def _begin(self) -> None:
+        self._service.draining = True
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._service.drain(self._drain_s))
+
     def _on_signal(self, number: int) -> None:
-        if self._asked:
+        if self._draining is not None:
             # Whatever was answered is in the store already; what runs is given up.
             log.warning("stopping at once")
             os._exit(128 + number)
-        self._asked = True
         log.info("draining", signal=signal.Signals(number).name, advice="signal again to stop at once")
-        self._service.draining = True
+        self._begin()
         self._server.should_exit = True
 
 

@@ -131,6 +131,12 @@ class Session:
             "digest": self.digest,
         }
 
+    def follow(self, record: Record) -> None:
+        """Become what the store has; the state itself is brought separately."""
+        for name in ("step", "first", "digest", "seed"):
+            setattr(self, name, record.head[name])
+        self.revision, self.answer, self.expires_at = record.revision, record.answer, record.expires_at
+
     def view(self) -> dict[str, Any]:
         """The session as the API shows it."""
         manifest = self.hosted.manifest if self.hosted else None
@@ -257,7 +263,16 @@ class SessionTable:
             self._repository.session_began(session.hosted)
 
     def adopt(self, record: Record) -> Session | None:
-        """Take up a session that the store has; None (and remembered as expired) if its time is over."""
+        """Take up a session that the store has; None (and remembered as expired) if its time is over.
+
+        One that is known here stays the same object: requests may be waiting for their turn with it.
+        """
+        known = self._sessions.get(record.session_id)
+        if known is not None:
+            if record.revision > known.revision and not known.lock.locked():  # another replica used it
+                self.drop_state(known)
+                known.follow(record)
+            return known
         if record.expires_at <= now():
             self._remember_expired(record.session_id, record.expires_at)
             return None
@@ -305,10 +320,11 @@ class SessionTable:
             session.hosted.slots.release(session.slot)
         session.slot = None
 
-    def overdue(self) -> list[Session]:
-        """Sessions whose time is over and that nobody is using."""
+    def overdue(self, session_id: str | None = None) -> list[Session]:
+        """Sessions whose time is over and that nobody is using; of them all, or this one if it is one."""
         at = now()
-        return [s for s in self._sessions.values() if s.expires_at <= at and not s.lock.locked()]
+        among = self._sessions.values() if session_id is None else [self._sessions.get(session_id)]
+        return [s for s in among if s is not None and s.expires_at <= at and not s.lock.locked()]
 
     def _remember_expired(self, session_id: str, at: float) -> None:
         self._expired[session_id] = at

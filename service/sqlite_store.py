@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import structlog
 
-from service.store import REMEMBER_EXPIRED_S, Record, StoreError, StoreLocked, unpack_head
+from service.store import REMEMBER_EXPIRED_S, Record, StoreError, StoreLocked, read_record
 
 log = structlog.get_logger("thick.store")
 
@@ -44,6 +44,8 @@ INSERT INTO sessions (id, revision, expires_at, head, state, answer) VALUES (?, 
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, expires_at = excluded.expires_at,
     head = excluded.head, state = excluded.state, answer = excluded.answer
 """
+
+_SELECT = "SELECT id, revision, expires_at, head, state, answer FROM sessions"
 
 Operation = Callable[[sqlite3.Connection], Any]
 
@@ -70,25 +72,19 @@ class SQLiteStore:
         self._thread.start()
 
     async def load(self) -> list[Record]:
-        def read(connection: sqlite3.Connection) -> list[Record]:
-            rows = connection.execute("SELECT id, revision, expires_at, head FROM sessions")
-            return [
-                Record(id_, revision, expires, unpack_head(head)) for id_, revision, expires, head in rows
-            ]
-
-        return await self._submit(read)  # type: ignore[no-any-return]
+        rows = await self._submit(
+            lambda connection: connection.execute(
+                "SELECT id, revision, expires_at, head FROM sessions"
+            ).fetchall()
+        )
+        records = [read_record(*row, whole=False) for row in rows]
+        return [record for record in records if record is not None]
 
     async def read(self, session_id: str) -> Record | None:
-        def read(connection: sqlite3.Connection) -> Record | None:
-            row = connection.execute(
-                "SELECT revision, expires_at, head, state, answer FROM sessions WHERE id = ?", (session_id,)
-            ).fetchone()
-            if row is None:
-                return None
-            revision, expires, head, state, answer = row
-            return Record(session_id, revision, expires, unpack_head(head), state, answer)
-
-        return await self._submit(read)  # type: ignore[no-any-return]
+        row = await self._submit(
+            lambda connection: connection.execute(f"{_SELECT} WHERE id = ?", (session_id,)).fetchone()
+        )
+        return None if row is None else read_record(*row, whole=True)
 
     async def revision(self, session_id: str) -> int | None:
         record = await self.read(session_id)
@@ -148,13 +144,19 @@ class SQLiteStore:
                     raise StoreLocked(f"{self.path} is in use by another server") from error
                 raise StoreError(f"{self.path}: {error}") from error
             kept = self._put_aside()
-            log.error(
-                "the session file is damaged; starting with an empty one", path=str(self.path), kept=str(kept)
-            )
             try:
-                return self._open_file()
+                connection = self._open_file()
+                rescued = self._rescue(kept, connection)
             except sqlite3.DatabaseError as again:
                 raise StoreError(f"{self.path}: {again}") from again
+            log.error(
+                "the session file was damaged; a new one has what could be read of it",
+                path=str(self.path),
+                kept=str(kept),
+                sessions_rescued=rescued,
+                reason=str(error),
+            )
+            return connection
 
     def _open_file(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=0.2, isolation_level=None, check_same_thread=False)
@@ -177,7 +179,7 @@ class SQLiteStore:
             connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.execute("COMMIT")
             # A file that another program laid out differently would fail at the first act otherwise.
-            connection.execute("SELECT id, revision, expires_at, head, state, answer FROM sessions LIMIT 1")
+            connection.execute(f"{_SELECT} LIMIT 1")
         except BaseException:
             connection.close()
             raise
@@ -190,6 +192,20 @@ class SQLiteStore:
             if part.exists():
                 part.rename(kept.with_name(kept.name + suffix))
         return kept
+
+    def _rescue(self, damaged: Path, connection: sqlite3.Connection) -> int:
+        """Copy every record that a damaged file still has whole; returns their number.
+
+        Rows are read from both ends, each time up to the first page that cannot be read.
+        """
+        rescued: set[str] = set()
+        for order in ("ASC", "DESC"):
+            with contextlib.closing(sqlite3.connect(damaged)) as old, contextlib.suppress(sqlite3.Error):
+                for row in old.execute(f"{_SELECT} ORDER BY rowid {order}"):
+                    if row[0] not in rescued and read_record(*row, whole=True) is not None:
+                        connection.execute(_UPSERT, row)
+                        rescued.add(row[0])
+        return len(rescued)
 
     def _write_forever(self, connection: sqlite3.Connection) -> None:
         with contextlib.closing(connection):
@@ -214,7 +230,7 @@ class SQLiteStore:
             results = [operation(connection) for operation, _ in work]
             connection.execute("COMMIT")
             outcome = [(future, result, None) for (_, future), result in zip(work, results, strict=True)]
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except Exception as error:  # whatever it was: the writer must live on, and everybody be told
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             log.error("the session store cannot be written", path=str(self.path), reason=str(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,15 +56,41 @@ class Record:
 
     @property
     def packed_head(self) -> bytes:
-        """The head as bytes."""
-        packed: bytes = msgpack.packb(self.head, use_bin_type=True)
-        return packed
+        """The head as bytes, with checksums: what a damaged disk gives back must not pass for a belief."""
+        sums = [self.revision, _checksum(self.state), _checksum(self.answer)]
+        packed: bytes = msgpack.packb([self.head, sums], use_bin_type=True)
+        return _checksum(packed).to_bytes(4, "little") + packed
 
 
-def unpack_head(raw: bytes) -> dict[str, Any]:
-    """The head out of its bytes."""
-    head: dict[str, Any] = msgpack.unpackb(raw, raw=False)
-    return head
+def read_record(
+    session_id: str,
+    revision: int,
+    expires_at: float,
+    packed_head: bytes,
+    state: bytes | None = None,
+    answer: bytes | None = None,
+    *,
+    whole: bool,
+) -> Record | None:
+    """A record out of what a store kept; None, and a line in the log, where that is damaged.
+
+    Args:
+        whole: whether state and answer were read too.
+    """
+    try:
+        if _checksum(packed_head[4:]) != int.from_bytes(packed_head[:4], "little"):
+            raise ValueError("the head is not what was written")
+        head, (counted, *sums) = msgpack.unpackb(packed_head[4:], raw=False)
+        if counted != revision or (whole and sums != [_checksum(state), _checksum(answer)]):
+            raise ValueError("the parts are not of one write")
+    except (ValueError, TypeError) as error:
+        log.error("a stored session is damaged and given up", session_id=session_id, reason=str(error))
+        return None
+    return Record(session_id, revision, expires_at, head, state, answer)
+
+
+def _checksum(part: bytes | None) -> int:
+    return -1 if part is None else zlib.crc32(part)
 
 
 class SessionStore(Protocol):
@@ -79,10 +106,10 @@ class SessionStore(Protocol):
         """Make ready; called once, before anything else."""
 
     async def load(self) -> list[Record]:
-        """Heads (without state and answer) of all sessions, expired ones included."""
+        """Heads (without state and answer) of all sessions, expired ones included; damaged ones are left out."""
 
     async def read(self, session_id: str) -> Record | None:
-        """The whole record of a session."""
+        """The whole record of a session; None where there is none, or a damaged one."""
 
     async def revision(self, session_id: str) -> int | None:
         """The revision of a session; None where there is none."""
@@ -153,7 +180,8 @@ async def open_store(settings: Settings) -> SessionStore:
         store = RedisStore(settings.store)
     else:
         raise SettingsError(
-            f"--store {settings.store!r}: expected memory://, sqlite:///PATH or redis://HOST:PORT/DB"
+            # Without the rest of the address, which may have a password in it.
+            f"--store {scheme or 'address'}: expected memory://, sqlite:///PATH or redis://HOST:PORT/DB"
         )
     try:
         await store.open()

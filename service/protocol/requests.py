@@ -27,7 +27,10 @@ from service.protocol.limits import DEFAULT_LIMITS, Limits
 
 MAX_SEED = 2**63 - 1
 
-Number = Annotated[StrictFloat | StrictInt, Field(ge=-1e30, le=1e30)]
+Number = (
+    Annotated[StrictFloat, Field(ge=-1e30, le=1e30)] | Annotated[StrictInt, Field(ge=-(10**30), le=10**30)]
+)
+Positive = Annotated[StrictFloat, Field(gt=0, le=1e30)] | Annotated[StrictInt, Field(gt=0, le=10**30)]
 Count = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 StepCount = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
 Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
@@ -71,9 +74,7 @@ class Planner(Request):
     kappa: Number | None = Field(None, description="weight of the distance to the subgoal")
     temperature: Number | None = Field(None, description="softness of the choice among candidates")
     seed: Seed | None = Field(None, description="seed of the search, in place of the session's")
-    deadline_ms: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="bound on the whole request, in milliseconds"
-    )
+    deadline_ms: Positive | None = Field(None, description="bound on the whole request, in milliseconds")
 
     def settings(self) -> dict[str, Any]:
         """The overrides alone: fields that were sent and are not null, without ``deadline_ms``."""
@@ -88,9 +89,7 @@ class CreateSession(Request):
     version: Name | None = Field(None, description="its version; the newest by default")
     seed: Seed | None = Field(None, description="seed of the session's randomness; drawn by default")
     planner: Planner | None = Field(None, description="overrides for all acts of the session")
-    ttl_s: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="seconds without use after which the session expires"
-    )
+    ttl_s: Positive | None = Field(None, description="seconds without use after which the session expires")
 
 
 class Fork(Request):
@@ -120,7 +119,7 @@ class ActOnce(Act):
     version: Name | None = Field(None, description="its version; the newest by default")
     session_id: Name | None = Field(None, description="the session, once there is one")
     seed: Seed | None = Field(None, description="seed of a session that is created")
-    ttl_s: Annotated[Number, Field(gt=0)] | None = Field(None, description="as in `POST /v1/sessions`")
+    ttl_s: Positive | None = Field(None, description="as in `POST /v1/sessions`")
 
 
 class Imagine(Request):
