@@ -7,6 +7,7 @@ Three files: here the port and what gRPC itself is told, ``grpc_gate`` what ever
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import grpc
@@ -19,7 +20,6 @@ from service.grpc_gate import Gate
 from service.grpc_health import Health
 from service.grpc_methods import Methods
 from service.protocol.grpc_codec import SERVICE_NAME
-from service.protocol.limits import Limits
 from service.settings import Settings, SettingsError
 from service.telemetry import Tracing
 
@@ -44,21 +44,22 @@ class GrpcServer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._server: Any = grpc.aio.server(options=options(settings.limits))
+        self._server: Any = grpc.aio.server(options=options(settings))
         self._methods: Methods | None = None
         host = settings.host.strip("[]")
         address = f"[{host}]:{settings.grpc_port}" if ":" in host else f"{host}:{settings.grpc_port}"
         self.secure = settings.tls_cert is not None
         """whether the port speaks TLS"""
+        pair = _certificate(settings)
         try:
-            if settings.tls_cert is not None and settings.tls_key is not None:
-                pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+            if pair is not None:
                 self.port = int(self._server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
             else:
                 self.port = int(self._server.add_insecure_port(address))
-        except (RuntimeError, OSError) as error:
+        except RuntimeError as error:
+            reason = str(error).partition(";")[0]
             raise SettingsError(
-                f"{address} cannot be listened on ({error}); choose another --grpc-port"
+                f"{address} cannot be listened on ({reason}); choose another --grpc-port"
             ) from error
 
     async def start(self, service: PlanningService, tracing: Tracing) -> None:
@@ -88,12 +89,15 @@ class GrpcServer:
         await self._server.stop(grace_s)
 
 
-def options(limits: Limits) -> list[tuple[str, int]]:
+def options(settings: Settings) -> list[tuple[str, int]]:
     """What gRPC itself is told."""
+    limits = settings.limits
     return [
         # Each method has a limit of its own below this one, with a better message.
         ("grpc.max_receive_message_length", max(limits.body_bytes, limits.belief_bytes) + 64 * 1024),
         ("grpc.max_send_message_length", -1),
+        # A connection may hold a stream for every session there can be, and calls beside them.
+        ("grpc.max_concurrent_streams", 2 * settings.max_sessions + 256),
         # Two servers on one port would share its connections at random: rather an error.
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -101,3 +105,22 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", FASTEST_PING_MS),
     ]
+
+
+def _certificate(settings: Settings) -> tuple[bytes, bytes] | None:
+    """Private key and certificate chain, where TLS is wanted.
+
+    Raises:
+        SettingsError: they cannot be read, or do not belong together.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    try:
+        # gRPC would tell what is wrong with them on stderr only.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+        return settings.tls_key.read_bytes(), settings.tls_cert.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"--tls-cert {settings.tls_cert} and --tls-key {settings.tls_key} are not a certificate chain and "
+            f"its private key as PEM files ({error.strerror or error})"
+        ) from error

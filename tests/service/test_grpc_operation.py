@@ -209,6 +209,12 @@ async def test_a_port_that_is_taken_is_the_operator_s_to_change(asking: OverGrpc
         GrpcServer(settings_for(small, grpc_port=asking.server.port))
 
 
+async def test_a_certificate_that_is_none_is_told_before_anything_starts(small: Path) -> None:
+    for cert, key in ((PEM / "key.pem", PEM / "cert.pem"), (PEM / "none.pem", PEM / "key.pem")):
+        with pytest.raises(SettingsError, match=r"--tls-cert .* PEM"):
+            GrpcServer(settings_for(small, grpc_port=0, tls_cert=cert, tls_key=key))
+
+
 # -- health, reflection, shutting down ----------------------------------------------------------------------
 
 

@@ -291,4 +291,4 @@ def test_every_sequence_of_requests_is_answered_as_the_truth_is(in_memory: Live,
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_long_sequences_with_restarts_in_between_are_too(stored: Live, agent: Agent) -> None:
-    explore(stored, agent, examples=12, steps=50, restarts=True)
+    explore(stored, agent, examples=8, steps=40, restarts=True)
