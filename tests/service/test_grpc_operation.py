@@ -23,6 +23,7 @@ from service.core import PlanningService
 from service.grpc_server import GrpcServer
 from service.protocol.grpc_codec import SERVICE_NAME
 from service.settings import SettingsError
+from service.store import Record
 from tests.service.grpc_support import OverGrpc, act_request, failure, over_grpc
 from tests.service.support import observe, running, settings_for
 
@@ -79,6 +80,54 @@ async def test_a_cancelled_act_leaves_the_queue_and_changes_nothing(
     await until(lambda: fresh.engine.depth == 0)
     assert (await asking.ask("GetSession", {"session_id": session}))["step"] == 0
     assert slots.used == used
+    assert (await asking.act(session, observe("arm"), step=0))["replayed"] is False
+
+
+async def test_an_act_that_is_being_stored_when_its_client_goes_waits_for_the_retry(
+    fresh: PlanningService, asking: OverGrpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await asking.session(planner=QUICK)
+    store, storing, gate = fresh.journal.store, asyncio.Event(), asyncio.Event()
+    write = store.write
+
+    async def slow(record: Record) -> None:
+        storing.set()
+        await gate.wait()
+        await write(record)
+
+    monkeypatch.setattr(store, "write", slow)
+    request = {"session_id": session, "observation": observe("arm"), "step": 0}
+    call = asking.call("Act", request)
+    await asyncio.wait_for(storing.wait(), 5)
+    call.cancel()
+    await asyncio.sleep(0.05)
+    assert fresh.acting.running == 1
+    gate.set()
+    await until(lambda: fresh.acting.running == 0)
+    again = await asking.ask("Act", request)
+    assert again["replayed"] is True and again["step"] == 0
+    assert (await asking.ask("GetSession", {"session_id": session}))["step"] == 1
+
+
+async def test_a_session_that_is_being_changed_when_its_client_goes_is_changed_whole(
+    fresh: PlanningService, asking: OverGrpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await asking.session(planner=QUICK)
+    await asking.act(session, observe("arm"))
+    store, storing, gate = fresh.journal.store, asyncio.Event(), asyncio.Event()
+    write = store.write
+
+    async def slow(record: Record) -> None:
+        storing.set()
+        await gate.wait()
+        await write(record)
+
+    monkeypatch.setattr(store, "write", slow)
+    call = asking.call("ResetSession", {"session_id": session})
+    await asyncio.wait_for(storing.wait(), 5)
+    call.cancel()
+    await asyncio.sleep(0.05)
+    gate.set()
     assert (await asking.act(session, observe("arm"), step=0))["replayed"] is False
 
 

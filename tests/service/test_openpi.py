@@ -23,7 +23,10 @@ from service.core import PlanningService
 from tests.service.sockets import over_sockets
 from tests.service.support import Caller, observe, over_http, running, same
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning"),  # openpi-client's own
+]
 QUICK = "method=flat&iterations=1&samples=8&elites=2"
 
 
@@ -314,6 +317,20 @@ async def test_a_connection_whose_session_is_gone_is_closed(address: str, servic
         await asyncio.to_thread(policy.infer, {"observation": observe("arm")})
     with pytest.raises(ConnectionClosed):
         await asyncio.to_thread(policy.infer, {"observation": observe("arm")})
+
+
+async def test_a_server_that_stops_says_so_and_keeps_the_session(fresh: PlanningService) -> None:
+    async with over_sockets(fresh) as port:
+        policy = await asyncio.to_thread(WebsocketClientPolicy, f"ws://127.0.0.1:{port}/openpi?{QUICK}")
+        session = policy.get_server_metadata()["session_id"]
+        fresh.draining = True
+        with pytest.raises(RuntimeError, match="draining"):
+            await asyncio.to_thread(policy.infer, {"observation": observe("arm")})
+        with pytest.raises(ConnectionClosed) as closed:
+            await asyncio.to_thread(policy.infer, {"observation": observe("arm")})
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
+        await asyncio.sleep(0.05)
+        assert session in await sessions_of(fresh)
 
 
 async def test_keys_are_checked_in_the_form_that_the_client_sends_them(small: Path) -> None:

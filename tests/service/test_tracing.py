@@ -32,7 +32,10 @@ from tests.service.grpc_support import OverGrpc, act_request, over_grpc
 from tests.service.sockets import over_sockets
 from tests.service.support import Caller, observe, running, settings_for
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning"),  # openpi-client's own
+]
 QUICK = {"method": "flat", "iterations": 1, "samples": 8, "elites": 2}
 PHASES = ["decode", "queue", "observe", "high_plan", "low_plan", "store", "encode"]
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
