@@ -1,0 +1,1 @@
+"""Helpers of ``benchmarks/serving.py``: models, servers to compare with, a load generator, tables."""

@@ -1,0 +1,130 @@
+"""What an act costs without a server: the model called directly, and the engine called from an event loop.
+
+    python bare.py --models DIR
+
+Reads lines ``MODEL METHOD LEVEL SECONDS`` (level ``model`` or ``engine``) and answers each with a line of
+JSON: the latencies and the CPU time of all, in seconds. The observations arrive as arrays: nothing is decoded
+or checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.serving.load import observations
+from service.engine import Engine
+from service.jobs import ActJob
+from service.metrics import Metrics
+from service.protocol.spaces import as_space
+from service.slots import rows_of
+from service.tasks import collate
+from service.warmup import prepare
+from thick.agent import Agent
+from thick.planning.settings import session_key
+
+
+class Hosted:
+    """A model as the engine wants it."""
+
+    layout: Any
+    slots: Any
+    initial_slot: int
+
+    def __init__(self, entry: Path) -> None:
+        self.name, self.version = entry.parent.name, entry.name
+        self.agent: Any = Agent.load(entry)
+        self.observation_space = as_space(self.agent.observation_space)
+
+
+@torch.inference_mode()
+def model_alone(hosted: Hosted, method: str, seconds: float) -> list[float]:
+    """Observe and plan for one session, called directly."""
+    agent = hosted.agent
+    settings = agent.settings({"method": method})
+    seen = observations(hosted.name, 1)
+    state, times = agent.initial(1), []
+    end = time.perf_counter() + seconds
+    step = 0
+    while (began := time.perf_counter()) < end:
+        keys = torch.tensor([session_key(0, step)])
+        first = torch.tensor([step == 0])
+        state = agent.observe(
+            state, collate([seen[step % len(seen)]], agent.device), is_first=first, keys=keys
+        )
+        output = agent.act(state, settings, keys=keys)
+        state = rows_of(output.state, [0])
+        agent.decode_action(output.action)
+        times.append(time.perf_counter() - began)
+        step += 1
+    return times
+
+
+async def engine_alone(engine: Engine, hosted: Hosted, method: str, seconds: float) -> list[float]:
+    """The same through the engine: a job handed to its worker, and its result."""
+    settings = hosted.agent.settings({"method": method})
+    loop = asyncio.get_running_loop()
+    seen = observations(hosted.name, 1)
+    slot, times = hosted.slots.retain(hosted.initial_slot), []
+    end = time.perf_counter() + seconds
+    step = 0
+    while (began := time.perf_counter()) < end:
+        job = ActJob(
+            model=hosted,
+            loop=loop,
+            future=loop.create_future(),
+            slot=slot,
+            observation=seen[step % len(seen)],
+            is_first=step == 0,
+            settings=settings,
+            key=session_key(0, step),
+        )
+        result = await engine.submit(job)
+        hosted.slots.release(slot)
+        slot = result.slot
+        times.append(time.perf_counter() - began)
+        step += 1
+    hosted.slots.release(slot)
+    return times
+
+
+async def answer(models: Path) -> None:
+    """Answer the lines on the standard input."""
+    torch.set_num_threads(1)
+    engine = Engine(metrics=Metrics(), threads=1)
+    engine.start()
+    hosted = {}
+    for folder in sorted(models.iterdir()):
+        hosted[folder.name] = Hosted(sorted(folder.iterdir())[-1])
+        await prepare(hosted[folder.name], hosted[folder.name].agent, engine)  # type: ignore[arg-type]
+    print("ready", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        model, method, level, seconds = line.split()
+        began = time.process_time()
+        if level == "model":
+            times = model_alone(hosted[model], method, float(seconds))
+        else:
+            times = await engine_alone(engine, hosted[model], method, float(seconds))
+        print(json.dumps({"latencies": times, "cpu_s": time.process_time() - began}), flush=True)
+    await engine.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=Path, required=True)
+    given = parser.parse_args()
+    import uvloop
+
+    uvloop.run(answer(given.models))
+
+
+if __name__ == "__main__":
+    main()

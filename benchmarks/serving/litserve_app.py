@@ -1,0 +1,68 @@
+"""The same models behind LitServe, with its batching and its fast queue.
+
+    python litserve_app.py --models DIR --port P
+
+LitServe has no sessions: its one worker process keeps them in memory. There is no check of the input, no
+exactly-once, no store; what those cost the service is part of the comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import litserve
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.serving.recurrent import Policies, array, plain
+
+
+class Planner(litserve.LitAPI):
+    """Observation in, action out."""
+
+    def __init__(self, repository: Path, threads: int, *, max_batch: int, wait_s: float) -> None:
+        super().__init__(max_batch_size=max_batch, batch_timeout=wait_s)
+        self._repository, self._threads = repository, threads
+
+    def setup(self, device: str) -> None:
+        self._policies = Policies(self._repository, self._threads)
+
+    def decode_request(self, request):  # type: ignore[no-untyped-def]
+        # Without an annotation LitServe hands over the parsed JSON, without a check by pydantic.
+        return {**request, "observation": array(request["observation"])}
+
+    def batch(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return inputs
+
+    def predict(self, inputs: list[dict[str, Any]]) -> list[Any]:
+        return self._policies.act(inputs)
+
+    def unbatch(self, output: list[Any]) -> list[Any]:
+        return output
+
+    def encode_response(self, output: Any) -> dict[str, Any]:
+        return {"action": plain(output)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--max-batch", type=int, default=32)
+    parser.add_argument("--batch-wait-ms", type=float, default=1.0)
+    parser.add_argument("--slow-queue", action="store_true", help="without LitServe's fast_queue")
+    given = parser.parse_args()
+    planner = Planner(
+        given.models, given.threads, max_batch=given.max_batch, wait_s=given.batch_wait_ms / 1e3
+    )
+    server = litserve.LitServer(planner, accelerator="cpu", fast_queue=not given.slow_queue, timeout=60)
+    server.run(
+        host="127.0.0.1", port=given.port, generate_client_file=False, log_level="warning", access_log=False
+    )
+
+
+if __name__ == "__main__":
+    main()
