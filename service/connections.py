@@ -92,6 +92,16 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._drain_body()
+
+    def on_message_complete(self) -> None:
+        if self.cycle.response_complete:
+            self._stop_timer()
+        super().on_message_complete()
+
     def handle_websocket_upgrade(self) -> None:
         self._upgraded = True
         super().handle_websocket_upgrade()
@@ -108,6 +118,11 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         self._head_bytes = 0
         self._head_timer = self.loop.call_later(self.head_s, self._head_is_late)
+
+    def _drain_body(self) -> None:
+        """The request was answered before all of it was here; the rest may take as long as a head may."""
+        self._stop_timer()
+        self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -18,7 +18,7 @@ from tests.faults.conftest import Figures
 from tests.faults.load import BUDGET, METHODS
 from tests.faults.stores import SQLiteKept
 from tests.faults.support import Server, observation, until
-from tests.faults.truth import Episode, differences
+from tests.faults.truth import Episode, differences_here
 
 MEBIBYTE = 2**20
 REPLAYED = 60
@@ -31,7 +31,7 @@ async def test_no_answer_reflects_another_session_and_nothing_is_kept_of_those_t
     with Server(tiny, tmp_path, store=SQLiteKept(tmp_path).url, access_log="false") as server:
         crowd = Crowd(server, sessions=96, at_once=24)
         await crowd.act(until=lambda: crowd.answers >= 500)
-        check(tiny, server, crowd, figures, "canaries")
+        await check(tiny, server, crowd, figures, "canaries")
 
 
 @pytest.mark.soak
@@ -49,7 +49,7 @@ async def test_a_thousand_sessions_with_64_acting_at_once_for_minutes_take_no_mo
         quarter = len(crowd.memory) // 4
         first, last = statistics.median(crowd.memory[:quarter]), statistics.median(crowd.memory[-quarter:])
         assert last - first < 0.02 * first + 4 * MEBIBYTE, (first, last)
-        check(tiny, server, crowd, figures, f"1,000 sessions, 64 at once, {minutes} min")
+        await check(tiny, server, crowd, figures, f"1,000 sessions, 64 at once, {minutes} min")
         figures.add(
             "memory of the server, MiB",
             {"first quarter": round(first / MEBIBYTE, 1), "last quarter": round(last / MEBIBYTE, 1)},
@@ -141,7 +141,7 @@ class Crowd:
         return session, episode
 
 
-def check(repository: Path, server: Server, crowd: Crowd, figures: Figures, what: str) -> None:
+async def check(repository: Path, server: Server, crowd: Crowd, figures: Figures, what: str) -> None:
     """Nothing is left of sessions that ended, and every answer is the one that its session would get alone."""
     stats = server.stats()
     assert stats["sessions"] == crowd.sessions
@@ -155,7 +155,7 @@ def check(repository: Path, server: Server, crowd: Crowd, figures: Figures, what
     episodes = [*crowd.ended, *(episode for _, episode in crowd.members)]
     episodes.sort(key=lambda episode: episode.seed % 97)
     compared = episodes[:REPLAYED]
-    wrong = differences(repository, compared)
+    wrong = await differences_here(repository, compared)
     assert not wrong, wrong[:5]
     latencies = sorted(crowd.latencies)
     figures.add(

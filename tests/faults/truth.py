@@ -9,7 +9,7 @@ belief would show in every action after it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,13 @@ class Episode:
 
 def differences(repository: Path, episodes: Iterable[Episode]) -> list[str]:
     """The answers that an undisturbed service would not have given."""
-    return asyncio.run(_differences(repository, [each for each in episodes if each.actions]))
+    return asyncio.run(differences_here(repository, episodes))
 
 
-async def _differences(repository: Path, episodes: Sequence[Episode]) -> list[str]:
+async def differences_here(repository: Path, episodes: Iterable[Episode]) -> list[str]:
+    """:func:`differences`, in the running event loop."""
     found: list[str] = []
-    waiting = list(episodes)
+    waiting = [each for each in episodes if each.actions]
 
     async def work(service: PlanningService) -> None:
         while waiting:

@@ -67,6 +67,34 @@ def test_an_episode_in_a_batch_is_exactly_that_of_each_session_alone(
 
 
 @pytest.mark.parametrize("space", list(SPACES))
+@pytest.mark.parametrize("method", ["policy", "flat", "hierarchical"])
+def test_the_place_in_a_batch_of_any_size_changes_no_bit(method: str, space: str) -> None:
+    budget = {"method": method, "low": "cem", "samples": 8, "iterations": 1, "horizon": 2, "simulations": 3}
+    # Sizes that fill no vector of the processor: what is left over at the end of a tensor is often computed apart.
+    of = agent(space, "continuous", actor_critic=True, planner=budget, deter=41, hidden=27, context=5)
+    count = 19
+    alone = [of.initial(1) for _ in range(count)]
+    state = of.initial(count)
+    for step in range(2):
+        observation = seen(of, count, seed=step)
+        first = torch.full((count,), step == 0)
+        output = of.act(
+            of.observe(state, observation, is_first=first, keys=keys(count, step)), keys=keys(count, step)
+        )
+        state = output.state
+        for session in range(count):
+            part = slice(session, session + 1)
+            only = (
+                observation[part]
+                if isinstance(observation, torch.Tensor)
+                else {name: array[part] for name, array in observation.items()}
+            )
+            mine = of.observe(alone[session], only, is_first=first[part], keys=keys(count, step)[part])
+            alone[session] = of.act(mine, keys=keys(count, step)[part]).state
+            assert same(alone[session], row(state, session)), (step, session)
+
+
+@pytest.mark.parametrize("space", list(SPACES))
 @pytest.mark.parametrize("kind", ["thick", "crssm", "rssm"])
 def test_every_kind_of_model_and_observation_acts(kind: str, space: str) -> None:
     of = agent(space, kind=kind)

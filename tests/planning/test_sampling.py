@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -349,5 +350,35 @@ def test_scores_that_come_in_parts_give_the_same_plan_in_more_slices() -> None:
 
     (whole, few), (pieces, many) = slices(at_once), slices(in_parts)
     assert torch.equal(whole, pieces)
-    # 2 sessions x 1500 candidates are more than one part: they are drawn, then imagined step by step.
-    assert few == 3 and many == 3 * (1 + HORIZON)
+    # 2 sessions x 1500 candidates are more than one part: they are drawn, then 1024 of them imagined step by step,
+    # then the other 476 two steps at a time.
+    assert few == 3 and many == 3 * (1 + HORIZON + math.ceil(HORIZON / 2))
+
+
+def test_a_first_iteration_that_is_cut_short_answers_with_the_best_candidate_it_scored() -> None:
+    scored: list[Tensor] = []
+
+    def evaluate(candidates: Tensor, _: Randomness) -> Any:
+        def parts() -> Any:
+            for first in range(0, 300, 100):
+                score = -(candidates[:, first : first + 100] - 2).square().sum((-1, -2))
+                scored.append(score)
+                if first < 200:
+                    yield Score(score, 10 * score)
+            return Score(torch.cat(scored, 1), torch.cat(scored, 1))
+
+        return parts()
+
+    planner = search(continuous("cem", samples=300), evaluate, batch=2, size=2, iterations=2)
+    for done in (1, 2):
+        planner.step()
+        best = torch.cat(scored, 1).amax(1)
+        assert torch.allclose(-(planner.sequence() - 2).square().sum((-1, -2)), best)
+        assert torch.allclose(planner.expected_return(), 10 * best)
+        assert (planner.iterations_done, planner.samples) == (0, 100 * done)
+    planner.step()
+    assert (planner.iterations_done, planner.samples) == (1, 300)
+    refitted = planner.sequence()
+    scored.clear()
+    planner.step()
+    assert torch.equal(planner.sequence(), refitted), "a refitted plan is better than one candidate"

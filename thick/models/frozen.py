@@ -17,6 +17,8 @@ from thick.models.layers import MLP, Dense
 
 PIECE = 4
 """sessions that share a matrix product where each has few rows: takes little longer than one, on the CPUs tried"""
+NARROWEST = 8
+"""columns of a matrix product at least"""
 
 
 def best_precision(device: torch.device) -> torch.dtype:
@@ -59,8 +61,17 @@ def by_session(
 
 
 def elu(x: Tensor) -> Tensor:
-    """ELU in place."""
-    return F.elu(x, inplace=True)
+    """ELU in place, the same to the last bit wherever in a tensor a number is.
+
+    ``F.elu`` is not: the numbers at the end of a tensor that fill no vector go through another exponential.
+    """
+    negative = x.clamp(max=0).exp_().sub_(1)
+    return x.clamp_(min=0).add_(negative)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """The logistic function, the same to the last bit wherever in a tensor a number is (``torch.sigmoid`` is not)."""
+    return torch.tanh(x * 0.5).mul_(0.5).add_(0.5)
 
 
 class Affine:
@@ -73,12 +84,18 @@ class Affine:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
-        self.weight = weight.detach().to(dtype).clone(memory_format=torch.contiguous_format)
-        self.bias = bias.detach().to(dtype).clone()
+        self.outputs = weight.shape[0]
+        # Products with two or three columns round by the place of a row among the others.
+        more = max(0, NARROWEST - self.outputs)
+        self.weight = (
+            F.pad(weight.detach(), (0, 0, 0, more)).to(dtype).clone(memory_format=torch.contiguous_format)
+        )
+        self.bias = F.pad(bias.detach(), (0, more)).to(dtype).clone()
 
     def __call__(self, x: Tensor) -> Tensor:
         """``[*B, I]`` -> ``[*B, O]``."""
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        y = F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        return y if y.shape[-1] == self.outputs else y[..., : self.outputs]
 
 
 class Gather:
@@ -188,7 +205,7 @@ def gatel0rd(layer: Affine, x: Tensor, context: Tensor, threshold: float) -> tup
 
 def goes_on(logits: Tensor, gamma: float) -> Tensor:
     """The probability that an episode goes on, from the logits ``[*B, 1]`` of γ · (1 - is_terminal)."""
-    return (torch.sigmoid(logits.squeeze(-1)) / gamma).clamp(max=1.0)
+    return (sigmoid(logits.squeeze(-1)) / gamma).clamp(max=1.0)
 
 
 def one_hots(stoch: Tensor, classes: int, like: Tensor) -> Tensor:

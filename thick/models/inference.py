@@ -27,6 +27,7 @@ from thick.models.frozen import (
     goes_on,
     one_hots,
     present,
+    sigmoid,
     stacked,
 )
 from thick.models.inference_high import FrozenHighLevel
@@ -100,8 +101,8 @@ class FrozenDynamics:
         if self.gatel0rd is not None:
             context, gates = gatel0rd(self.gatel0rd, x, context, self.change_threshold)
         reset, candidate, update = self.gru(torch.cat([x, context, deter], -1)).chunk(3, -1)
-        proposal = (reset.sigmoid() * candidate).tanh_()
-        return torch.lerp(deter, proposal, (update - 1).sigmoid_()), context, gates
+        proposal = (sigmoid(reset) * candidate).tanh_()
+        return torch.lerp(deter, proposal, sigmoid(update - 1)), context, gates
 
     def features(self, belief: Belief) -> Tensor:
         """Fine feature ``[z, h, c]``, ``[*B, S·K + H + C]``, with z as one-hots (zero where it is -1)."""
@@ -140,7 +141,7 @@ class FrozenDynamics:
     def _spread(self, stoch: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
         assert self._actor is not None
         mean, spread = self._actor(stoch, memory)[0].chunk(2, -1)
-        return torch.tanh(mean), 2 * torch.sigmoid(spread / 2) + 0.1
+        return torch.tanh(mean), 2 * sigmoid(spread / 2) + 0.1
 
     def _memory(self, belief: Belief) -> Tensor:
         return torch.cat([belief.deter, belief.context], -1)

@@ -132,7 +132,7 @@ def low_search(
             warm=warm,
         )
 
-    def evaluate(candidates: Tensor, noise: Randomness) -> Generator[None, None, Score]:
+    def evaluate(candidates: Tensor, noise: Randomness) -> Generator[Score | None, None, Score]:
         return rollout_in_parts(dynamics, goal, belief, candidates, noise if settings.stochastic else None)
 
     proposals = None

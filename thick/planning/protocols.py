@@ -181,5 +181,5 @@ class LowSearch(Protocol):
 class Evaluate(Protocol):
     """Scores of candidates."""
 
-    def __call__(self, candidates: Tensor, randomness: Randomness, /) -> Score | Generator[None, None, Score]:
+    def __call__(self, candidates: Tensor, randomness: Randomness, /) -> Score | Generator[Score | None, None, Score]:
         """``[B, N, H, A]`` -> scores ``[B, N]``, at once or in parts."""

@@ -45,9 +45,9 @@ class Randomness:
         """The randomness of some of the sessions."""
         return Randomness(self.keys[index])
 
-    def uniform(self, *shape: int) -> Tensor:
-        """Multiples of 2⁻²⁴ in [0, 1), float32 ``[B, *shape]``."""
-        return (self._bits(shape) >> 40).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
+    def uniform(self, *shape: int, first: int = 0) -> Tensor:
+        """Multiples of 2⁻²⁴ in [0, 1), float32 ``[B, *shape]``; of a longer row of numbers those from ``first`` on."""
+        return (self._bits(shape, first) >> 40).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, float32 ``[B, *shape]``, by the inverse of the distribution function."""
@@ -60,9 +60,9 @@ class Randomness:
         uniform = self.uniform(*shape).add_(2.0**-25)
         return uniform.log_().neg_().log_().neg_()
 
-    def _bits(self, shape: tuple[int, ...]) -> Tensor:
+    def _bits(self, shape: tuple[int, ...], first: int = 0) -> Tensor:
         count = math.prod(shape)
-        counter = torch.arange(1, count + 1, device=self.keys.device).mul_(_GOLDEN)
+        counter = torch.arange(first + 1, first + count + 1, device=self.keys.device).mul_(_GOLDEN)
         bits = _mix(self.keys.unsqueeze(1) + counter)  # [B, count]; wraps around, as it should
         return bits.view(-1, *shape)
 

@@ -95,8 +95,32 @@ def rollout(
 
 def rollout_in_parts(
     dynamics: Imaginer, objective: Objective, belief: Any, candidates: Tensor, randomness: Randomness | None
+) -> Generator[Score | None, None, Score]:
+    """:func:`rollout` with pauses: whoever shares the processor need not wait for thousands of candidates.
+
+    Many candidates are imagined some at a time, in as much memory as these take; the pause after them gives their
+    scores ``[B, n]``, the other pauses None.
+    """
+    batch, count = candidates.shape[:2]
+    size = max(1, PART // batch)
+    scores: list[Score] = []
+    for first in range(0, count, size):
+        if scores:
+            yield scores[-1]
+        some = candidates[:, first : first + size]
+        scores.append((yield from _imagined(dynamics, objective, belief, some, randomness, first)))
+    return scores[0] if len(scores) == 1 else Score(*(torch.cat(part, 1) for part in zip(*scores, strict=True)))
+
+
+def _imagined(
+    dynamics: Imaginer,
+    objective: Objective,
+    belief: Any,
+    candidates: Tensor,
+    randomness: Randomness | None,
+    first: int,
 ) -> Generator[None, None, Score]:
-    """:func:`rollout` with pauses: whoever shares the processor need not wait for a thousand candidates."""
+    """Scores of the candidates from ``first`` on; their numbers do not depend on how many are imagined at a time."""
     batch, count, length = candidates.shape[:3]
     stride = max(1, PART // (batch * count))
     belief = pytrees.expand(belief, count)
@@ -107,13 +131,13 @@ def rollout_in_parts(
         action = candidates[:, :, index]  # [B, N, A]
         uniforms = None
         if randomness is not None and dynamics.draws:
-            uniforms = randomness.fold(index).uniform(count, dynamics.draws)
+            uniforms = randomness.fold(index).uniform(count, dynamics.draws, first=first * dynamics.draws)
         belief = dynamics.imagine(belief, action, uniforms)
         carry = objective.step(carry, belief, action)
     return objective.finish(carry, belief, length)
 
 
-def finished(parts: Generator[None, None, Score]) -> Score:
+def finished(parts: Generator[Score | None, None, Score]) -> Score:
     """What work in parts comes to, done in one go."""
     while True:
         try:
@@ -161,7 +185,9 @@ class SamplingSearch:
         centre = sampler.centre(self._parameters)
         self._sequence = torch.where(warm.valid[:, None, None], warm.sequence, centre)  # [B, H, A]
         self._return = torch.zeros(centre.shape[0], device=centre.device)
-        self._scoring: tuple[Tensor, Generator[None, None, Score]] | None = None
+        self._scoring: tuple[Tensor, Generator[Score | None, None, Score]] | None = None
+        self._unfinished = 0  # candidates of the present iteration that have been scored
+        self._best = torch.full(centre.shape[:1], -torch.inf, device=centre.device)
 
     @property
     def done(self) -> bool:
@@ -192,10 +218,28 @@ class SamplingSearch:
                 return  # drawing so many was work enough
         candidates, parts = self._scoring
         try:
-            next(parts)
+            some = next(parts)
         except StopIteration as end:
             self._scoring = None
             self._learn(candidates, end.value)
+        else:
+            if some is not None:
+                self._note(candidates, some)
+
+    def _note(self, candidates: Tensor, scored: Score) -> None:
+        """Some candidates of an iteration have scores. In the first, the best of them is the plan so far."""
+        size = scored.score.shape[1]
+        some = candidates[:, self._unfinished : self._unfinished + size]
+        self._unfinished += size
+        self.samples += size
+        if self.iterations_done:
+            return
+        score, place = torch.nan_to_num(scored.score, nan=-torch.inf).max(1)
+        rows = torch.arange(score.shape[0], device=score.device)
+        better = score > self._best
+        self._best = torch.where(better, score, self._best)
+        self._sequence = torch.where(better[:, None, None], some[rows, place], self._sequence)
+        self._return = torch.where(better, scored.returns[rows, place], self._return)
 
     def _learn(self, candidates: Tensor, scored: Score) -> None:
         """Refit to the best of the candidates."""
@@ -209,7 +253,8 @@ class SamplingSearch:
         self._sequence = self.sampler.plan(self._parameters, elites, top.values)
         self._return = returns.gather(1, top.indices).mean(1)
         self.iterations_done += 1
-        self.samples += candidates.shape[1]
+        self.samples += candidates.shape[1] - self._unfinished
+        self._unfinished = 0
 
     def _candidates(self, randomness: Randomness) -> Tensor:
         count = self.sampler.count(self.iterations_done)

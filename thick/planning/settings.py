@@ -37,9 +37,9 @@ class PlannerSettings:
     """search over high-level actions: mcts, or tree (every sequence up to a depth)"""
 
     # -- low level ---------------------------------------------------------------------------------------------
-    samples: int = _number(1000, 2, 20_000)
+    samples: int = _number(1000, 2, 100_000)
     """candidates of each iteration"""
-    iterations: int = _number(10, 1, 100)
+    iterations: int = _number(10, 1, 1_000)
     """iterations of the search; low-level mcts makes samples / 10 simulations in each"""
     elites: int = _number(100, 1, 10_000)
     """candidates the next iteration is fitted to (never more than the samples)"""
@@ -71,7 +71,7 @@ class PlannerSettings:
     """add the critic's value at the horizon, where the model has one"""
 
     # -- high level --------------------------------------------------------------------------------------------
-    simulations: int = _number(100, 1, 5_000)
+    simulations: int = _number(100, 1, 100_000)
     """simulations of the search over high-level actions"""
     depth: int = _number(8, 1, 32)
     """most jumps, one after the other, of the search over high-level actions"""
