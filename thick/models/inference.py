@@ -30,6 +30,7 @@ from thick.models.frozen import (
     sigmoid,
     stacked,
 )
+from thick.models.inference_encoder import FrozenEncoder
 from thick.models.inference_high import FrozenHighLevel
 from thick.models.world_model import WorldModel
 
@@ -175,7 +176,7 @@ class FrozenModel:
             self.exact if types[precision] == torch.float32 else FrozenDynamics(model, types[precision])
         )
         self.high = FrozenHighLevel(model) if model.high is not None else None
-        self._encoder, self._decoder = model.encoder, model.heads.decoder
+        self._encoder, self._decoder = FrozenEncoder(model.encoder, device), model.heads.decoder
         self._coarse_decoder = None if model.coarse_heads is None else model.coarse_heads.decoder
         dynamics = model.dynamics
         self._obs_out = affine(dynamics.obs_out, torch.float32)
@@ -238,12 +239,7 @@ class FrozenModel:
 
     def encode(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Embeddings ``[B, E]`` of a batch of observations."""
-        if self.device.type != "cpu":
-            return self._encoder(observation)
-        count = len(next(iter(observation.values())) if isinstance(observation, Mapping) else observation)
-        # One by one, for the reason given in thick.models.frozen.
-        rows = [self._encoder(_row(observation, index)) for index in range(count)]
-        return torch.cat(rows)
+        return self._encoder(observation)
 
     def decode(self, belief: Belief) -> Tensor | dict[str, Tensor]:
         """The most likely observations of beliefs ``[B, ...]``."""
@@ -255,9 +251,3 @@ class FrozenModel:
         return self._coarse_decoder.observation(
             torch.cat([one_hots(stoch, self.exact.classes, context), context], -1)
         )
-
-
-def _row(observation: Tensor | Mapping[str, Tensor], index: int) -> Any:
-    if isinstance(observation, Mapping):
-        return {key: array[index : index + 1] for key, array in observation.items()}
-    return observation[index : index + 1]
