@@ -3,6 +3,7 @@ the service never fails, and answers as the document says."""
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import hypothesis
 import msgpack
 import pytest
 import schemathesis
+from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.faults.conftest import Figures
@@ -22,7 +24,6 @@ MODEL = "arm"
 KEY = "root"
 BOUNDS = {"max_horizon": 4, "max_rollouts": 3, "max_samples": 16, "max_iterations": 2, "max_simulations": 4}
 """small ones, so that each request is answered soon"""
-SCHEMA = schemathesis.pytest.from_fixture("document")
 NOT_IN_A_SCHEMA = [positive_data_acceptance]
 """what a schema cannot say: which models there are, what they observe, the operator's bounds"""
 
@@ -61,6 +62,8 @@ def document(described: Server) -> Any:
 def make_sensible(case: Any) -> None:
     """Give every second request what a schema cannot know: the model's name, and an observation of its space."""
     body = case.body
+    if case.meta is not None and case.meta.generation.mode is GenerationMode.NEGATIVE:
+        return  # what is wrong on purpose stays wrong
     if not isinstance(body, dict) or zlib.crc32(repr(sorted(map(str, body.items()))).encode()) % 2:
         return
     if "observation" in body:
@@ -86,12 +89,26 @@ def examples(count: int, **more: Any) -> hypothesis.settings:
     )
 
 
-@SCHEMA.parametrize()
-@examples(4)
-def test_each_operation_answers_as_it_is_described(case: Any) -> None:
-    make_sensible(case)
-    headers = {"authorization": f"Bearer {KEY}"} if case.operation.path.endswith("load") else {}
-    case.call_and_validate(headers=headers, excluded_checks=NOT_IN_A_SCHEMA, timeout=60)
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
+def test_each_operation_answers_as_it_is_described(document: Any, mode: GenerationMode) -> None:
+    tried: Counter[str] = Counter()
+    for found in document.get_all_operations():
+        operation = found.ok()
+
+        @examples(6)
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: Any) -> None:
+            make_sensible(case)
+            headers = {"authorization": f"Bearer {KEY}"} if case.operation.path.endswith("load") else {}
+            case.call_and_validate(headers=headers, excluded_checks=NOT_IN_A_SCHEMA, timeout=60)
+            tried[case.operation.label] += 1
+
+        with contextlib.suppress(
+            hypothesis.errors.Unsatisfiable
+        ):  # nothing can be wrong with GET /health/live
+            ask()
+    assert tried["POST /v1/sessions/{session_id}/act"] and tried["POST /v1/sessions/{session_id}/imagine"]
+    assert len(tried) >= (15 if mode is GenerationMode.POSITIVE else 6), tried
 
 
 def scenarios(document: Any, settings: hypothesis.settings) -> Counter[tuple[str, int]]:
