@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.models.sizes import ACTIONS, SPACES, actions, model, observations
+from thick.models import frozen as frozen_layers
 from thick.models.beliefs import Belief, State
 from thick.models.crssm import CRSSM
-from thick.models.frozen import by_session, draw
+from thick.models.frozen import Affine, by_session, draw
 from thick.models.high_level import HighLevel
 from thick.models.inference import FrozenModel
 from thick.models.world_model import WorldModel
@@ -223,10 +224,30 @@ def test_sessions_are_cut_into_pieces_of_one_shape(batch: int) -> None:
     flat = torch.arange(3.0 * batch).reshape(batch, 3)
     doubled, added = by_session(double, flat, flat)
     assert torch.equal(doubled, 2 * flat) and torch.equal(added, 2 * flat)
-    assert set(shapes) == {(4, 3)}
+    assert shapes == [(-(-batch // 4), 4, 3)]
+    shapes.clear()
+    column = flat.unsqueeze(1)
+    assert torch.equal(by_session(double, column, column)[0], 2 * column)
+    assert shapes == [(-(-batch // 4), 4, 3)]
     shapes.clear()
     deep = flat.unsqueeze(1).expand(-1, 6, -1)
     assert torch.equal(by_session(double, deep, deep)[0], 2 * deep) and set(shapes) == {(1, 6, 3)}
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_group_of_rows_is_multiplied_as_if_it_were_alone(
+    dtype: torch.dtype, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not alike:  # a library whose products depend on how many there are
+        monkeypatch.setattr(frozen_layers, "groups_alike", lambda *_: False)
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(70, 130, generator=generator), torch.randn(70, generator=generator)
+    layer = Affine(weight, bias, dtype)
+    x = torch.randn(9, 4, 130, generator=generator)
+    together = layer(x)
+    assert torch.equal(together, torch.cat([layer(group) for group in x.split(1)]))
+    assert torch.allclose(together.float(), x @ weight.t() + bias, atol=0.5 if dtype == torch.bfloat16 else 1e-4)
 
 
 def test_bf16_stays_close_to_fp32() -> None:

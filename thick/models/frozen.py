@@ -6,6 +6,7 @@ reads it is a gather-sum.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -37,8 +38,9 @@ def by_session(
 
     The last bits of a matrix product depend on its shape (and those of some functions on the place in a vector),
     a last bit can flip a sampled class, and a class a plan. So the CPU sees shapes that do not depend on the number
-    of sessions: a fixed number of them at a time, filled up with zeros. On a GPU the batch stays whole, and equality
-    is up to rounding.
+    of sessions. Where a session has one row, the batch is filled up with zeros and laid out in groups of ``PIECE``
+    rows, of which :class:`Affine` multiplies each by itself; else a fixed number of sessions goes at a time. On a GPU
+    the batch stays whole, and equality is up to rounding.
 
     Args:
         function: of tensors with the same leading dimensions; gives a tuple of such.
@@ -46,18 +48,23 @@ def by_session(
         piece: sessions at a time; None takes one where each has many rows, else ``PIECE``.
     """
     inputs = (first, *others)
-    batch = first.shape[0]
-    if piece is None:
-        piece = 1 if first.dim() > 2 else PIECE
-    if first.device.type != "cpu" or batch == piece:
+    batch, between = first.shape[0], first.shape[1:-1]
+    if first.device.type != "cpu":
         return function(*inputs)
+    if piece is None:
+        piece = PIECE if between.numel() == 1 else 1
     fill = -batch % piece
-    if fill:
-        inputs = tuple(torch.cat([x, x.new_zeros(fill, *x.shape[1:])]) for x in inputs)
-    if batch < piece:
-        return tuple(x[:batch] for x in function(*inputs))
-    parts = [function(*rows) for rows in zip(*(x.split(piece) for x in inputs), strict=True)]
+    if between.numel() == 1 and piece == PIECE:
+        groups = [_filled(x.reshape(batch, x.shape[-1]), fill).unflatten(0, (-1, PIECE)) for x in inputs]
+        return tuple(y.flatten(0, 1)[:batch].unflatten(0, (batch, *between)) for y in function(*groups))
+    if batch == piece:
+        return function(*inputs)
+    parts = [function(*rows) for rows in zip(*(_filled(x, fill).split(piece) for x in inputs), strict=True)]
     return tuple(torch.cat(columns)[:batch] for columns in zip(*parts, strict=True))
+
+
+def _filled(x: Tensor, more: int) -> Tensor:
+    return torch.cat([x, x.new_zeros(more, *x.shape[1:])]) if more else x
 
 
 def elu(x: Tensor) -> Tensor:
@@ -91,11 +98,41 @@ class Affine:
             F.pad(weight.detach(), (0, 0, 0, more)).to(dtype).clone(memory_format=torch.contiguous_format)
         )
         self.bias = F.pad(bias.detach(), (0, more)).to(dtype).clone()
+        self._turned = (
+            self.weight.t().contiguous().unsqueeze(0)
+        )  # [1, I, O], as groups are multiplied fastest
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``[*B, I]`` -> ``[*B, O]``."""
-        y = F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        """``[*B, I]`` -> ``[*B, O]``; ``[G, PIECE, I]`` on a CPU gives every group the same bits as by itself."""
+        x = x.to(self.weight.dtype)
+        if x.dim() == 3 and x.shape[1] == PIECE and x.device.type == "cpu":
+            y = self._groups(x)
+        else:
+            y = F.linear(x, self.weight, self.bias)
         return y if y.shape[-1] == self.outputs else y[..., : self.outputs]
+
+    def _groups(self, x: Tensor) -> Tensor:
+        if x.shape[0] == 1 or groups_alike(*self.weight.shape, x.dtype, torch.get_num_threads()):
+            return torch.baddbmm(self.bias, x, self._turned.expand(x.shape[0], -1, -1))
+        return torch.cat([torch.baddbmm(self.bias, group, self._turned) for group in x.split(1)])
+
+
+@functools.lru_cache(maxsize=1024)
+def groups_alike(outputs: int, inputs: int, dtype: torch.dtype, threads: int) -> bool:
+    """Whether products of several groups of ``PIECE`` rows at once have the same bits as one after the other.
+
+    They have with the libraries tried, but nothing promises it. The order in which a product is added up depends on
+    shapes, not on values: so it is tried with random ones.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(1, inputs, outputs, generator=generator).to(dtype)
+    bias = torch.randn(outputs, generator=generator).to(dtype)
+    for groups in (2, 3, 8, 32):
+        x = torch.randn(groups, PIECE, inputs, generator=generator).to(dtype)
+        single = torch.cat([torch.baddbmm(bias, group, weight) for group in x.split(1)])
+        if not torch.equal(torch.baddbmm(bias, x, weight.expand(groups, -1, -1)), single):
+            return False
+    return True
 
 
 class Gather:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thick.models.encoders import Encoder, GridEncoder, ImageEncoder, as_entries, preprocess_image
-from thick.models.frozen import PIECE, Chain, affine, by_session, dense, elu
+from thick.models.frozen import Chain, affine, by_session, dense, elu
 
 PIECES = (16, 4, 1)
 """images that are convolved together, where that changes no bit"""
@@ -112,10 +112,10 @@ class FrozenGrid:
         seen = grid.flatten(1).long()
         if bool((seen > self._most).any()):  # would be read from another cell's weights
             raise ValueError(f"grid: a channel has a value beyond its categories {self._categories}")
-        return by_session(self._embed, seen + self._offsets, piece=PIECE)[0]
+        return by_session(self._embed, seen + self._offsets)[0]
 
     def _embed(self, index: Tensor) -> tuple[Tensor]:
-        summed = F.embedding_bag(index, self._table, mode="sum")
+        summed = F.embedding_bag(index.flatten(0, -2), self._table, mode="sum").unflatten(0, index.shape[:-1])
         return (self._chain(elu(summed + self._bias)),)
 
 
