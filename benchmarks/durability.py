@@ -1,11 +1,12 @@
 """What it costs that an answered step is never lost: the same load on every session store.
 
-    python benchmarks/durability.py [--seconds 5] [--clients 1 8 32] [--sessions 1000]
+    python benchmarks/durability.py [--rounds 4] [--clients 1 8 32] [--sessions 1000]
 
-Prints the tables of docs/operations/reliability.md: acts a second, their latency, and the share of it that
-waits for the store; then how long a server takes to start with that many sessions in its store. Closed loop
-over loopback, msgpack, ``policy`` acts (the cheapest, so that the store shows most). Needs
-``pip install -e '.[service]'`` and, for its rows, ``redis-server``.
+Prints the tables of docs/operations/reliability.md: acts a second, their latency, and how long they wait for the
+store; then how long a server takes to start with that many sessions in its store. Closed loop over loopback,
+msgpack, ``policy`` acts of a small model (the cheapest, so that the store shows most). One server a store; all run
+at once and are asked in turn, round after round, so that whatever else the machine does falls on all. Needs
+``pip install -e '.[service,bench]'`` and, for its rows, ``redis-server``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.serving import models
+from benchmarks.serving.load import MSGPACK, Sessions, thick_http
+from benchmarks.serving.measure import Pace, cell, machine
 from benchmarks.serving.servers import ROOT, Server, free_port
 from clients.asynchronous import AsyncPlanningClient
-from clients.retries import Retries
 
 POLICY = {"method": "policy"}
 
@@ -119,39 +121,34 @@ def started(store: Store, repository: Path, folder: Path, redis: int) -> tuple[S
     return server, time.monotonic() - began
 
 
-async def load(server: Server, clients: int, seconds: float) -> dict[str, float]:
-    """What so many clients get, each with a session, one request at a time."""
-    rng = np.random.default_rng(0)
-    seen = [models.GRID.observation(rng) for _ in range(32)]
-    times: list[float] = []
-    acts = 0
-    async with AsyncPlanningClient(f"http://127.0.0.1:{server.port}", retries=Retries(attempts=1)) as client:
-
-        async def drive(number: int) -> None:
-            nonlocal acts
-            async with client.session("grid", seed=number, planner=POLICY) as session:
-                while time.monotonic() < end:
-                    began = time.monotonic()
-                    await session.act(seen[(number + session.step) % len(seen)])
-                    acts += 1
-                    if began > start:
-                        times.append(time.monotonic() - began)
-
-        start = time.monotonic() + 0.2 * seconds  # what comes before is for warming up
-        end = start + seconds
-        used = server.cpu_s()
-        await asyncio.gather(*(drive(number) for number in range(clients)))
-        used = server.cpu_s() - used
-    times.sort()
-    phase = _stats(server)["phases"]["store"]
-    return {
-        "acts/s": len(times) / seconds,
-        "p50 ms": 1e3 * times[len(times) // 2],
-        "p99 ms": 1e3 * times[min(len(times) - 1, len(times) * 99 // 100)],
-        "store p50 ms": phase["p50_ms"],
-        "store p99 ms": phase["p99_ms"],
-        "server CPU ms/act": 1e3 * used / max(1, acts),
-    }
+async def load(servers: Mapping[Store, Server], clients: int, rounds: int) -> list[dict[str, Any]]:
+    """A row for each store: what so many clients get, each with a session, one request at a time."""
+    targets = [
+        (thick_http(store.name, server.port, Sessions(server.port), MSGPACK), server)
+        for store, server in servers.items()
+    ]
+    rows = await cell(targets, "grid", "policy", clients, Pace(1.0, 0.25, rounds, 4.0))
+    for target, _ in targets:
+        target.close()
+    found = []
+    for row, server in zip(rows, servers.values(), strict=True):
+        if row.failures:
+            raise RuntimeError(f"{row.target}: {row.failures[0]}")
+        phase = _stats(server)["phases"]["store"]
+        found.append(
+            {
+                "store": row.target,
+                "clients": clients,
+                "acts/s": row.rate,
+                "of memory": row.rate / rows[0].rate,
+                "p50 ms": row.quantile_ms(0.5),
+                "p99 ms": row.quantile_ms(0.99),
+                "in the store p50 ms": phase["p50_ms"],
+                "p99 ms of it": phase["p99_ms"],
+                "server CPU ms/act": row.server_cpu_ms,
+            }
+        )
+    return found
 
 
 def _stats(server: Server) -> Any:
@@ -187,41 +184,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=5.0, help="of load for each cell (5)")
+    parser.add_argument("--rounds", type=int, default=4, help="windows of a second for each cell (4)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32], help="clients at once (1 8 32)")
     parser.add_argument("--sessions", type=int, default=1000, help="in the store at a start (1000)")
     given = parser.parse_args(argv)
     stores = [store for store in STORES if not store.redis or shutil.which("redis-server")]
     if len(stores) < len(STORES):
         print("redis-server is missing: its rows are left out", file=sys.stderr)
-    cells: list[dict[str, Any]] = []
-    starts: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name:
+    print(machine())
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
         repository = Path(name) / "models"
         models.write(repository)
+        servers: dict[Store, Server] = {}
+        ports: dict[Store, int] = {}
         for number, store in enumerate(stores):
             folder = Path(name) / str(number)
             folder.mkdir()
-            with redis_server(folder, store.redis) as redis:
-                server, empty_s = started(store, repository, folder, redis)
-                for clients in given.clients:
-                    cell = asyncio.run(load(server, clients, given.seconds))
-                    cells.append({"store": store.name, "clients": clients, **cell})
-                    print(f"{store.name}, {clients} clients: {cell['acts/s']:.0f} acts/s", file=sys.stderr)
-                if store.address != "memory://":
-                    asyncio.run(fill(server, given.sessions))
-                    server.stop()
-                    server, full_s = started(store, repository, folder, redis)
-                    starts.append(
-                        {
-                            "store": store.name,
-                            "start without sessions, s": empty_s,
-                            f"with {given.sessions}, s": full_s,
-                            "sessions taken up": _stats(server)["sessions"],
-                        }
-                    )
-                server.stop()
-    print(table(cells), "", table(starts), sep="\n")
+            ports[store] = running.enter_context(redis_server(folder, store.redis))
+            servers[store], _ = started(store, repository, folder, ports[store])
+            running.callback(lambda store=store: servers[store].stop())
+        for clients in given.clients:
+            print("", table(asyncio.run(load(servers, clients, given.rounds))), sep="\n", flush=True)
+        starts = []
+        for number, store in enumerate(stores):
+            folder = Path(name) / str(number)
+            before = _stats(servers[store])["sessions"]
+            asyncio.run(fill(servers[store], given.sessions - before))
+            servers[store].stop()
+            servers[store], seconds = started(store, repository, folder, ports[store])
+            kept = _stats(servers[store])["sessions"]
+            starts.append({"store": store.name, "start, s": seconds, "sessions taken up": kept})
+        print("", table(starts), sep="\n")
     return 0
 
 
