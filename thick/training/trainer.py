@@ -92,8 +92,6 @@ class Trainer:
         """Write a checkpoint; running episodes are left, so that a resumed run sees the same environments."""
         self.collector.restart()
         self.ring.flush()
-        if self.ring.directory is None:
-            self._save_ring()
         state = {
             "update": self.learner.updates,
             "rng": rng_state(self._rng),
@@ -203,9 +201,6 @@ class Trainer:
         if self.learner.behaviour is not None:
             self.learner.behaviour.update_target()
         self.log.event(0, "init", origin)
-
-    def _save_ring(self) -> None:
-        """An in-memory ring that only the prefill filled is made again on resuming; nothing to write."""
 
     def _restore(self) -> None:
         tensors, state = load_checkpoint(self.directory / "checkpoints")
