@@ -96,7 +96,10 @@ class Layout:
                     f"got {tensor.dtype} {tuple(tensor.shape[1:])}"
                 )
             if leaf.size:
-                pieces.append(tensor.detach().reshape(batch, -1).contiguous().view(torch.uint8))
+                row = tensor.detach().reshape(batch, -1)
+                if row.stride(-1) != 1:  # torch calls a row of one number contiguous whatever its stride
+                    row = row.clone(memory_format=torch.contiguous_format)
+                pieces.append(row.contiguous().view(torch.uint8))
             if leaf.size % ALIGNMENT:
                 pieces.append(gap[:, : ALIGNMENT - leaf.size % ALIGNMENT])
         return torch.cat(pieces, 1) if pieces else gap[:, :0]

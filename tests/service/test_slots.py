@@ -52,6 +52,19 @@ def test_a_packed_batch_comes_back_bit_by_bit(batch: int) -> None:
     assert same(layout.unpack(layout.pack(state)), state)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_numbers_that_lie_apart_in_memory_are_packed_as_they_are(batch: int) -> None:
+    class One(NamedTuple):
+        number: Tensor
+
+    state = One(torch.arange(14.0 * batch).reshape(batch, 14)[:, 3:4])
+    assert state.number.stride(-1) == 1
+    apart = One(torch.arange(14.0 * batch).reshape(batch, 1, 14)[..., 3])
+    assert apart.number.stride(-1) == 14
+    layout = Layout(state)
+    assert same(layout.unpack(layout.pack(apart)), state)
+
+
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 def test_every_type_of_leaf_fits_whatever_stands_before_it(dtype: torch.dtype) -> None:
     class Odd(NamedTuple):
