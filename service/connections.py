@@ -98,7 +98,7 @@ class Connection(HttpToolsProtocol):
             self._drain_body()
 
     def on_message_complete(self) -> None:
-        if self.cycle.response_complete:
+        if self.cycle is not None and self.cycle.response_complete:  # none on the way to a WebSocket
             self._stop_timer()
         super().on_message_complete()
 

@@ -12,38 +12,32 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
-import torch
 
-from service import snapshots
 from service.acting import Acting, Clock, planner_settings, session_settings
 from service.engine import Engine
 from service.imagining import Imagination, Imagining
 from service.journal import Journal
+from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.protocol.errors import ProblemError
 from service.protocol.requests import (
     Act,
     ActOnce,
-    CreateSession,
-    Fork,
     Imagine,
     ImagineOnce,
-    Planner,
     check_limits,
     parse,
 )
 from service.protocol.spaces import decode_observation
 from service.repository import Hosted, ModelRepository
-from service.sessions import Session, SessionTable
+from service.sessions import SessionTable
 from service.settings import Settings
-from service.store import RevisionConflict, SessionStore, open_store
+from service.store import SessionStore, open_store
 
 log = structlog.get_logger("thick.service")
 
 SWEEP_S = 1.0
 """seconds between looks for expired sessions"""
-RESET_ATTEMPTS = 5
-"""times a reset is tried against another replica that keeps acting"""
 
 
 class PlanningService:
@@ -87,6 +81,14 @@ class PlanningService:
             degrade=settings.degrade,
         )
         self.imagining = Imagining(engine=self.engine, limits=self.limits)
+        self.lifecycle = Lifecycle(
+            sessions=self.sessions,
+            repository=self.repository,
+            journal=self.journal,
+            engine=self.engine,
+            limits=self.limits,
+            ttl_s=settings.session_ttl_s,
+        )
         self.draining = False
         self._active = 0
         self._idle = asyncio.Event()
@@ -205,154 +207,6 @@ class PlanningService:
         changed = self.repository.unload(name, version)
         return changed[-1].detail(self.repository.versions(name))
 
-    # -- sessions ----------------------------------------------------------------------------------------
-
-    async def create_session(self, tree: Any) -> dict[str, Any]:
-        """``POST /v1/sessions``"""
-        body = parse(CreateSession, tree)
-        check_limits(body, self.limits)
-        with self.sessions.room():
-            session = self._new_session(body.model, body.version, body.seed, body.planner, body.ttl_s)
-            await self._keep_new(session)
-        return session.view()
-
-    async def restore_session(self, raw: bytes) -> dict[str, Any]:
-        """``POST /v1/sessions`` with an exported belief."""
-        snapshot = snapshots.parse(raw)
-        hosted = self.repository.for_new_session(snapshot.model, snapshot.version)
-        if hosted.weights != snapshot.weights:
-            raise ProblemError(
-                "invalid_belief",
-                f"the belief is of other weights than {hosted.name!r} version {hosted.version!r} has here",
-            )
-        settings = planner_settings(hosted, snapshot.planner)
-        row = snapshots.row_of(snapshot, hosted.layout)
-        with self.sessions.room():
-            session = self.sessions.new(
-                hosted,
-                seed=snapshot.seed,
-                planner=snapshot.planner,
-                settings=settings,
-                deadline_ms=snapshot.deadline_ms,
-                ttl_s=min(snapshot.ttl_s, self.limits.ttl_s),
-                step=snapshot.step,
-                first=snapshot.first,
-            )
-            packed = torch.frombuffer(bytearray(row), dtype=torch.uint8).reshape(1, -1)
-            (session.slot,) = await self.engine.call(lambda: hosted.slots.put(packed))
-            await self._keep_new(session, state=row)
-        return session.view()
-
-    async def list_sessions(self) -> dict[str, Any]:
-        """``GET /v1/sessions``"""
-        if self.journal.store.shared:
-            await self.journal.adopt_all()
-        for session in self.sessions.all():
-            self._attach_if_loaded(session)
-        return {"sessions": [session.view() for session in self.sessions.all()]}
-
-    async def get_session(self, session_id: str) -> dict[str, Any]:
-        """``GET /v1/sessions/{id}``"""
-        session = await self.journal.find(session_id)
-        self._attach_if_loaded(session)
-        if self.journal.store.shared:
-            async with session.turn():
-                await self.journal.current(session)
-        return session.view()
-
-    async def delete_session(self, session_id: str) -> None:
-        """``DELETE /v1/sessions/{id}``; waits for an act that is running."""
-        session = await self.journal.find(session_id)
-        async with session.turn():
-            await self.journal.delete(session)
-
-    async def reset_session(self, session_id: str) -> dict[str, Any]:
-        """``POST /v1/sessions/{id}/reset``"""
-        session = await self.journal.find(session_id)
-        async with session.turn():
-            for _ in range(RESET_ATTEMPTS):
-                await self.journal.current(session)
-                hosted = session.hosted
-                assert hosted is not None
-                slot = hosted.slots.retain(hosted.initial_slot)
-                try:
-                    await self.journal.write(
-                        session, state=None, slot=slot, step=0, first=True, digest=None, answer=None
-                    )
-                    return session.view()
-                except RevisionConflict:  # whatever another replica did meanwhile, the reset comes after it
-                    hosted.slots.release(slot)
-                except BaseException:
-                    hosted.slots.release(slot)
-                    raise
-        raise ProblemError(
-            "conflict", "another replica uses the session at the same time; nothing has changed"
-        )
-
-    async def fork_session(self, session_id: str, tree: Any) -> dict[str, Any]:
-        """``POST /v1/sessions/{id}/fork``"""
-        body = parse(Fork, tree)
-        parent = await self.journal.find(session_id)
-        with self.sessions.room():
-            async with parent.turn():
-                await self.journal.current(parent)
-                hosted = parent.hosted
-                assert hosted is not None and parent.slot is not None
-                planner = parent.planner
-                if body.seed is not None:  # the fork's own seed stands above one in the parent's planner
-                    planner = {key: value for key, value in planner.items() if key != "seed"}
-                session = self.sessions.new(
-                    hosted,
-                    seed=parent.seed if body.seed is None else body.seed,
-                    planner=planner,
-                    settings=planner_settings(hosted, planner),
-                    deadline_ms=parent.deadline_ms,
-                    ttl_s=parent.ttl_s,
-                    step=parent.step,
-                    first=parent.first,
-                )
-                session.slot = hosted.slots.retain(parent.slot)
-                state = await self.journal.state(parent) if self.journal.store.durable else None
-            await self._keep_new(session, state=state)
-        return session.view()
-
-    async def export_belief(self, session_id: str) -> bytes:
-        """``GET /v1/sessions/{id}/belief``"""
-        session = await self.journal.find(session_id)
-        async with session.turn():
-            await self.journal.current(session)
-            assert session.hosted is not None
-            return snapshots.export(session, session.hosted.layout, await self.journal.state(session))
-
-    def _new_session(
-        self, model: str, version: str | None, seed: int | None, planner: Planner | None, ttl_s: float | None
-    ) -> Session:
-        hosted = self.repository.for_new_session(model, version)
-        overrides = planner.settings() if planner else {}
-        settings = planner_settings(hosted, overrides)
-        session = self.sessions.new(
-            hosted,
-            seed=seed,
-            planner=overrides,
-            settings=settings,
-            deadline_ms=float(planner.deadline_ms) if planner and planner.deadline_ms else None,
-            ttl_s=float(self.settings.session_ttl_s if ttl_s is None else ttl_s),
-        )
-        session.slot = hosted.slots.retain(hosted.initial_slot)
-        return session
-
-    async def _keep_new(self, session: Session, state: bytes | None = None) -> None:
-        """Store and list a new session; if that fails, it never was."""
-        try:
-            await self.journal.write(session, state=state)
-        except BaseException:
-            self.sessions.drop_state(session)
-            raise
-
-    def _attach_if_loaded(self, session: Session) -> None:
-        with contextlib.suppress(ProblemError):  # shown without spaces until its model is loaded
-            self.sessions.attach(session)
-
     # -- act and imagine ---------------------------------------------------------------------------------
 
     async def act(self, session_id: str, tree: Any, clock: Clock) -> dict[str, Any]:
@@ -377,7 +231,7 @@ class PlanningService:
         model = self._only_model() if body.model is None else body.model
         with self.sessions.room():
             planner = body.planner
-            session = self._new_session(model, body.version, body.seed, planner, body.ttl_s)
+            session = self.lifecycle.new(model, body.version, body.seed, planner, body.ttl_s)
             try:
                 return await self.acting.act(session, body, clock)
             finally:

@@ -85,34 +85,34 @@ class Methods:
             return self._service.unload_model(tree["name"], tree.get("version"))
 
     async def _create_session(self, tree: Any, asked: Asked) -> Any:
-        return await self._whole(lambda: self._service.create_session(tree))
+        return await self._whole(lambda: self._service.lifecycle.create(tree))
 
     async def _restore_session(self, tree: Any, asked: Asked) -> Any:
-        return await self._whole(lambda: self._service.restore_session(tree["belief"]))
+        return await self._whole(lambda: self._service.lifecycle.restore(tree["belief"]))
 
     async def _get_session(self, tree: Any, asked: Asked) -> Any:
-        return await self._service.get_session(_session_id(tree))
+        return await self._service.lifecycle.get(_session_id(tree))
 
     async def _list_sessions(self, tree: Any, asked: Asked) -> Any:
-        listed = await self._service.list_sessions()
+        listed = await self._service.lifecycle.listed()
         return {"sessions": [_shown(session) for session in listed["sessions"]]}
 
     async def _delete_session(self, tree: Any, asked: Asked) -> Any:
         session_id = _session_id(tree)
-        await self._whole(lambda: self._service.delete_session(session_id))
+        await self._whole(lambda: self._service.lifecycle.delete(session_id))
         return {}
 
     async def _reset_session(self, tree: Any, asked: Asked) -> Any:
         session_id = _session_id(tree)
-        return await self._whole(lambda: self._service.reset_session(session_id))
+        return await self._whole(lambda: self._service.lifecycle.reset(session_id))
 
     async def _fork_session(self, tree: Any, asked: Asked) -> Any:
         session_id, body = _session_id(tree), _without(tree, "session_id")
-        return await self._whole(lambda: self._service.fork_session(session_id, body))
+        return await self._whole(lambda: self._service.lifecycle.fork(session_id, body))
 
     async def _export_belief(self, tree: Any, asked: Asked) -> Any:
         with self._service.working():
-            return {"data": await self._service.export_belief(_session_id(tree))}
+            return {"data": await self._service.lifecycle.export(_session_id(tree))}
 
     async def _whole(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """Do something that changes the service; a client that goes away meanwhile does not stop it

@@ -125,8 +125,8 @@ class Door:
         with self._service.working():
             if asked.session_id is None:
                 model = asked.session.get("model", None) or self._only_model()
-                return await self._service.create_session({**asked.session, "model": model})
-            view = await self._service.get_session(asked.session_id)
+                return await self._service.lifecycle.create({**asked.session, "model": model})
+            view = await self._service.lifecycle.get(asked.session_id)
         timer = self._left.pop(asked.session_id, None)
         if timer is not None:
             timer.cancel()
@@ -168,7 +168,7 @@ class Door:
         async def delete() -> None:
             self._left.pop(session_id, None)
             with contextlib.suppress(ProblemError):  # it ended otherwise meanwhile
-                await self._service.delete_session(session_id)
+                await self._service.lifecycle.delete(session_id)
 
         task = asyncio.create_task(delete())
         self._ending.add(task)

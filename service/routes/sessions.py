@@ -36,22 +36,22 @@ async def create_session(request: Request) -> Response:
             raw = await read_raw(
                 request, most=service.limits.belief_bytes, timeout_s=service.settings.body_timeout_s
             )
-            view = await service.restore_session(raw)
+            view = await service.lifecycle.restore(raw)
         else:
             tree, _ = await body_of(request)
-            view = await service.create_session(tree)
+            view = await service.lifecycle.create(tree)
     return respond(view, kind, status=201, headers={"location": f"/v1/sessions/{view['session_id']}"})
 
 
 @router.get("", **documented(summary="Live sessions", answer=SessionList, problems=[406]))
 async def list_sessions(request: Request) -> Response:
-    return respond(await service_of(request).list_sessions(), body_type(request))
+    return respond(await service_of(request).lifecycle.listed(), body_type(request))
 
 
 @router.get("/{session_id}", **documented(summary="One session", answer=Session, problems=[404, 406, 410]))
 async def get_session(request: Request, session_id: str) -> Response:
     name_session(session_id)
-    return respond(await service_of(request).get_session(session_id), body_type(request))
+    return respond(await service_of(request).lifecycle.get(session_id), body_type(request))
 
 
 @router.delete("/{session_id}", **documented(summary="End a session", status=204, problems=[404, 410, 429]))
@@ -59,7 +59,7 @@ async def delete_session(request: Request, session_id: str) -> Response:
     name_session(session_id)
     service = service_of(request)
     with service.working():
-        await service.delete_session(session_id)
+        await service.lifecycle.delete(session_id)
     return Response(status_code=204)
 
 
@@ -75,7 +75,7 @@ async def reset_session(request: Request, session_id: str) -> Response:
     name_session(session_id)
     service = service_of(request)
     with service.working():
-        return respond(await service.reset_session(session_id), body_type(request))
+        return respond(await service.lifecycle.reset(session_id), body_type(request))
 
 
 @router.post(
@@ -95,7 +95,7 @@ async def fork_session(request: Request, session_id: str) -> Response:
     with service.working():
         kind = body_type(request)
         tree, _ = await body_of(request, optional=True)
-        view = await service.fork_session(session_id, tree)
+        view = await service.lifecycle.fork(session_id, tree)
     return respond(view, kind, status=201, headers={"location": f"/v1/sessions/{view['session_id']}"})
 
 
@@ -111,4 +111,4 @@ async def export_belief(request: Request, session_id: str) -> Response:
     name_session(session_id)
     service = service_of(request)
     with service.working():
-        return Response(await service.export_belief(session_id), media_type=media.OCTET_STREAM)
+        return Response(await service.lifecycle.export(session_id), media_type=media.OCTET_STREAM)

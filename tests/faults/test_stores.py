@@ -188,7 +188,7 @@ async def test_a_file_that_is_no_database_is_put_aside(small: Path, tmp_path: Pa
     kept = SQLiteKept(tmp_path)
     kept.path.write_bytes(b"this is no database" * 1000)
     async with running(small, store=kept.url) as service:
-        made = await service.create_session({"model": "arm"})
+        made = await service.lifecycle.create({"model": "arm"})
         await service.act(made["session_id"], {"observation": observation(1)}, Clock())
     (aside,) = tmp_path.glob("sessions.sqlite.damaged-*")
     assert aside.read_bytes().startswith(b"this is no database")
@@ -198,17 +198,17 @@ async def test_a_file_that_is_no_database_is_put_aside(small: Path, tmp_path: Pa
 async def test_a_flipped_bit_costs_one_session_and_no_other(small: Path, tmp_path: Path) -> None:
     kept = SQLiteKept(tmp_path)
     async with running(small, store=kept.url) as service:
-        hit, spared = [await service.create_session({"model": "arm"}) for _ in range(2)]
+        hit, spared = [await service.lifecycle.create({"model": "arm"}) for _ in range(2)]
         for each in (hit, spared):
             await service.act(each["session_id"], {"observation": observation(each["seed"])}, Clock())
-        state = await service.export_belief(hit["session_id"])
+        state = await service.lifecycle.export(hit["session_id"])
     flip_a_bit(kept.path, state)
     async with running(small, store=kept.url) as service:
         with pytest.raises(ProblemError, match="lost its state"):
             await service.act(hit["session_id"], {"observation": observation(2)}, Clock())
         answer = await service.act(spared["session_id"], {"observation": observation(2)}, Clock())
         assert answer["step"] == 1
-        listed = await service.list_sessions()
+        listed = await service.lifecycle.listed()
         assert [each["session_id"] for each in listed["sessions"]] == [spared["session_id"]]
 
 

@@ -63,7 +63,7 @@ async def differences_here(repository: Path, episodes: Iterable[Episode]) -> lis
 
 
 async def _replay(service: PlanningService, episode: Episode) -> list[str]:
-    made = await service.create_session(
+    made = await service.lifecycle.create(
         {"model": episode.model, "seed": episode.seed, "planner": dict(episode.planner)}
     )
     wrong = []
@@ -71,7 +71,7 @@ async def _replay(service: PlanningService, episode: Episode) -> list[str]:
         answer = await service.act(made["session_id"], {**body, "step": step}, Clock())
         if not np.array_equal(answer["action"], answered):
             wrong.append(f"seed {episode.seed}, step {step}: answered {answered}, truly {answer['action']}")
-    await service.delete_session(made["session_id"])
+    await service.lifecycle.delete(made["session_id"])
     return wrong
 
 

@@ -43,7 +43,7 @@ async def test_batch_mates_do_not_matter(service: PlanningService, model: str, m
         return await service.act(session_id, {"observation": observe(model, n), "include": include}, Clock())
 
     async def make(seed: int) -> str:
-        return str((await service.create_session({**body, "seed": seed}))["session_id"])
+        return str((await service.lifecycle.create({**body, "seed": seed}))["session_id"])
 
     lonely = [await make(seed) for seed in range(5)]
     social = [await make(seed) for seed in range(5)]
@@ -63,7 +63,7 @@ async def test_batch_mates_do_not_matter(service: PlanningService, model: str, m
 
 
 async def test_sessions_of_different_settings_share_an_observation_batch(service: PlanningService) -> None:
-    views = [await service.create_session({"model": "arm", "seed": n}) for n in range(4)]
+    views = [await service.lifecycle.create({"model": "arm", "seed": n}) for n in range(4)]
     release = await hold(service)
     tasks = [
         asyncio.create_task(

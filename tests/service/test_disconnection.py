@@ -57,7 +57,7 @@ async def _until(condition: Any) -> None:
 
 async def test_a_search_for_a_client_that_went_away_is_given_up(small: Path) -> None:
     async with running(small) as service:
-        session_id = (await service.create_session({"model": "arm", "seed": 1}))["session_id"]
+        session_id = (await service.lifecycle.create({"model": "arm", "seed": 1}))["session_id"]
         exchange = Exchange(service, session_id, LONG)
         await _until(lambda: service.acting.running)
         exchange.leaves.set()
@@ -77,7 +77,7 @@ async def test_a_client_that_leaves_with_its_answer_on_the_way_harms_nobody(
 ) -> None:
     monkeypatch.setattr(common, "LOOK_AFTER_S", 0.0)
     async with running(small) as service:
-        session_id = (await service.create_session({"model": "arm", "seed": 1}))["session_id"]
+        session_id = (await service.lifecycle.create({"model": "arm", "seed": 1}))["session_id"]
         quick = {"method": "flat", "samples": 8, "iterations": 1}
         for _ in range(5):
             exchange = Exchange(service, session_id, quick)

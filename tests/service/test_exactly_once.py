@@ -123,8 +123,8 @@ async def test_an_act_that_cannot_be_stored_changes_nothing_and_can_be_tried_aga
     fresh: PlanningService,
 ) -> None:
     fresh.journal.store = store = FailingStore()
-    view = await fresh.create_session({"model": "arm", "seed": 1})
-    twin = await fresh.create_session({"model": "arm", "seed": 1})
+    view = await fresh.lifecycle.create({"model": "arm", "seed": 1})
+    twin = await fresh.lifecycle.create({"model": "arm", "seed": 1})
     session_id = view["session_id"]
     used = fresh.repository.get("arm").slots.used
     store.down = True
@@ -154,7 +154,7 @@ class SlowStore(MemoryStore):
 async def test_a_client_that_goes_away_while_its_act_is_stored_finds_the_answer_later(
     fresh: PlanningService,
 ) -> None:
-    view = await fresh.create_session({"model": "arm", "seed": 1})
+    view = await fresh.lifecycle.create({"model": "arm", "seed": 1})
     fresh.journal.store = store = SlowStore()
     request = {"observation": observe("arm"), "step": 0}
     act = asyncio.create_task(fresh.act(view["session_id"], request, Clock()))
@@ -169,7 +169,7 @@ async def test_a_client_that_goes_away_while_its_act_is_stored_finds_the_answer_
 
 
 async def test_a_client_that_goes_away_before_that_has_changed_nothing(fresh: PlanningService) -> None:
-    view, twin = [await fresh.create_session({"model": "arm", "seed": 1}) for _ in range(2)]
+    view, twin = [await fresh.lifecycle.create({"model": "arm", "seed": 1}) for _ in range(2)]
     slots = fresh.repository.get("arm").slots
     used = slots.used
     release = asyncio.Event()

@@ -312,7 +312,7 @@ async def test_a_wrong_observation_is_told_and_the_conversation_goes_on(address:
 
 async def test_a_connection_whose_session_is_gone_is_closed(address: str, service: PlanningService) -> None:
     policy = await asyncio.to_thread(WebsocketClientPolicy, f"{address}/openpi?model=arm&{QUICK}")
-    await service.delete_session(policy.get_server_metadata()["session_id"])
+    await service.lifecycle.delete(policy.get_server_metadata()["session_id"])
     with pytest.raises(RuntimeError, match="session_not_found"):
         await asyncio.to_thread(policy.infer, {"observation": observe("arm")})
     with pytest.raises(ConnectionClosed):

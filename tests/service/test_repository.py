@@ -81,8 +81,8 @@ async def test_new_sessions_get_the_newest_version_unless_they_name_another(fold
     second_version(folder, "9")
     async with running(folder) as service:
         assert service.get_model("arm")["versions"] == ["1", "9", "10"]
-        assert (await service.create_session({"model": "arm"}))["version"] == "10"
-        assert (await service.create_session({"model": "arm", "version": "1"}))["version"] == "1"
+        assert (await service.lifecycle.create({"model": "arm"}))["version"] == "10"
+        assert (await service.lifecycle.create({"model": "arm", "version": "1"}))["version"] == "1"
 
 
 async def test_a_newest_version_that_is_broken_leaves_the_one_before_in_service(folder: Path) -> None:
@@ -90,7 +90,7 @@ async def test_a_newest_version_that_is_broken_leaves_the_one_before_in_service(
     break_weights(folder, version="2")
     async with running(folder) as service:
         assert states(service) == {"arm/1": "ready", "arm/2": "failed"}
-        assert (await service.create_session({"model": "arm"}))["version"] == "1"
+        assert (await service.lifecycle.create({"model": "arm"}))["version"] == "1"
 
 
 async def test_only_the_newest_is_loaded_where_that_is_asked_for(folder: Path) -> None:
@@ -98,44 +98,44 @@ async def test_only_the_newest_is_loaded_where_that_is_asked_for(folder: Path) -
     async with running(folder, load_versions="latest") as service:
         assert states(service) == {"arm/1": "unloaded", "arm/2": "ready"}
         with pytest.raises(ProblemError) as caught:
-            await service.create_session({"model": "arm", "version": "1"})
+            await service.lifecycle.create({"model": "arm", "version": "1"})
         assert caught.value.status == 503
         await service.load_model("arm", "1")
-        assert (await service.create_session({"model": "arm", "version": "1"}))["version"] == "1"
+        assert (await service.lifecycle.create({"model": "arm", "version": "1"}))["version"] == "1"
 
 
 async def test_a_new_version_takes_new_sessions_while_live_ones_stay_on_theirs(folder: Path) -> None:
     async with running(folder) as service:
-        old = await service.create_session({"model": "arm", "seed": 1})
-        twin = await service.create_session({"model": "arm", "seed": 1})
+        old = await service.lifecycle.create({"model": "arm", "seed": 1})
+        twin = await service.lifecycle.create({"model": "arm", "seed": 1})
         await act(service, old["session_id"])
         await act(service, twin["session_id"])
         second_version(folder)
         assert (await service.load_model("arm"))["version"] == "2"
-        assert (await service.create_session({"model": "arm"}))["version"] == "2"
+        assert (await service.lifecycle.create({"model": "arm"}))["version"] == "2"
         service.unload_model("arm", "1")
         first = await act(service, old["session_id"], 1)
         second = await act(service, twin["session_id"], 1)
         assert first["step"] == 1 and list(first["action"]) == list(second["action"])
-        assert (await service.fork_session(old["session_id"], {}))["version"] == "1"
+        assert (await service.lifecycle.fork(old["session_id"], {}))["version"] == "1"
 
 
 async def test_an_unloaded_version_is_freed_with_its_last_session(folder: Path) -> None:
     async with running(folder) as service:
-        view = await service.create_session({"model": "arm"})
+        view = await service.lifecycle.create({"model": "arm"})
         service.unload_model("arm")
         assert states(service) == {"arm/1": "unloaded"}
         with pytest.raises(ProblemError) as caught:
-            await service.create_session({"model": "arm"})
+            await service.lifecycle.create({"model": "arm"})
         assert caught.value.code == "model_not_ready"
         await act(service, view["session_id"])
         hosted = service.repository.get("arm")
         assert hosted.loaded
-        await service.delete_session(view["session_id"])
+        await service.lifecycle.delete(view["session_id"])
         assert not hosted.loaded
         await service.load_model("arm")
         assert states(service) == {"arm/1": "ready"}
-        await service.create_session({"model": "arm"})
+        await service.lifecycle.create({"model": "arm"})
 
 
 async def test_a_mended_checkpoint_can_be_loaded(folder: Path) -> None:

@@ -209,11 +209,11 @@ async def test_a_session_expires_and_says_so_even_after_it_was_swept(fresh: Plan
 
 
 async def test_acting_keeps_a_session_alive(fresh: PlanningService) -> None:
-    view = await fresh.create_session({"model": "arm", "ttl_s": 0.4})
+    view = await fresh.lifecycle.create({"model": "arm", "ttl_s": 0.4})
     for _ in range(4):
         await asyncio.sleep(0.2)
         await fresh.act(view["session_id"], {"observation": observe("arm")}, Clock())
-    assert (await fresh.get_session(view["session_id"]))["step"] == 4
+    assert (await fresh.lifecycle.get(view["session_id"]))["step"] == 4
 
 
 async def test_there_is_a_limit_on_the_number_of_sessions(small: object) -> None:
@@ -231,23 +231,23 @@ async def test_there_is_a_limit_on_the_number_of_sessions(small: object) -> None
 
 async def test_sessions_give_back_what_they_held(fresh: PlanningService) -> None:
     slots = fresh.repository.get("arm").slots
-    views = [await fresh.create_session({"model": "arm"}) for _ in range(5)]
+    views = [await fresh.lifecycle.create({"model": "arm"}) for _ in range(5)]
     for view in views:
         await fresh.act(view["session_id"], {"observation": observe("arm")}, Clock())
-        await fresh.fork_session(view["session_id"], {})
-        await fresh.reset_session(view["session_id"])
-    for listed in (await fresh.list_sessions())["sessions"]:
-        await fresh.delete_session(listed["session_id"])
+        await fresh.lifecycle.fork(view["session_id"], {})
+        await fresh.lifecycle.reset(view["session_id"])
+    for listed in (await fresh.lifecycle.listed())["sessions"]:
+        await fresh.lifecycle.delete(listed["session_id"])
     assert slots.used == 1 and len(fresh.sessions) == 0
     assert fresh.repository.get("arm").sessions == 0
 
 
 async def test_deleting_waits_for_the_act_that_runs_and_stops_those_that_wait(fresh: PlanningService) -> None:
-    view = await fresh.create_session({"model": "arm"})
+    view = await fresh.lifecycle.create({"model": "arm"})
     request = {"observation": observe("arm")}
     running_act = asyncio.create_task(fresh.act(view["session_id"], request, Clock()))
     await asyncio.sleep(0)
-    deletion = asyncio.create_task(fresh.delete_session(view["session_id"]))
+    deletion = asyncio.create_task(fresh.lifecycle.delete(view["session_id"]))
     await asyncio.sleep(0)
     waiting = asyncio.create_task(fresh.act(view["session_id"], request, Clock()))
     assert (await running_act)["step"] == 0
@@ -258,13 +258,13 @@ async def test_deleting_waits_for_the_act_that_runs_and_stops_those_that_wait(fr
 
 
 async def test_too_many_acts_of_one_session_at_once_are_refused(fresh: PlanningService) -> None:
-    view = await fresh.create_session({"model": "arm"})
+    view = await fresh.lifecycle.create({"model": "arm"})
     request = {"observation": observe("arm")}
     acts = [asyncio.create_task(fresh.act(view["session_id"], request, Clock())) for _ in range(30)]
     results = await asyncio.gather(*acts, return_exceptions=True)
     refused = [each for each in results if isinstance(each, ProblemError)]
     assert refused and all(each.code == "queue_full" for each in refused)
-    assert (await fresh.get_session(view["session_id"]))["step"] == 30 - len(refused)
+    assert (await fresh.lifecycle.get(view["session_id"]))["step"] == 30 - len(refused)
 
 
 async def test_no_session_hears_of_another(client: httpx.AsyncClient) -> None:
