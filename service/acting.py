@@ -136,6 +136,7 @@ class Acting:
                 deadline=deadline,
                 finish_by=None if deadline is None else deadline - self._tail_s - SAFETY_S,
                 slot=session.slot,
+                session=session.session_id,
                 observation=checked["observation"],
                 is_first=session.first or body.is_first,
                 executed_action=checked["executed_action"],

@@ -92,11 +92,12 @@ class CostModel:
             estimate.forgive()
 
     def total(self, model: Any, settings: Any) -> float | None:
-        """How long a whole plan of one session takes, s; None where nothing like it has been seen."""
+        """What a whole plan of one session costs, s; None where nothing like it has been seen."""
         record = self._records.get((model, settings))
         if record is None or not record.total:
             return None
-        return record.total[min(record.total)].seconds
+        sessions = min(record.total)
+        return record.total[sessions].seconds / sessions
 
     def forget(self, model: Any) -> None:
         """Drop everything about a model that was unloaded."""

@@ -30,6 +30,10 @@ log = structlog.get_logger("thick.engine")
 STRETCH = 3.0
 """a request is due after this many times what it is expected to cost, or by its deadline: first come, first
 served among equals, while something a hundred times cheaper need not wait"""
+ACTIVE_S = 0.25
+"""a session counts as active for that long after an act, s"""
+PATIENCE = 4.0
+"""times ``batch_wait_s`` that a request waits at most while others keep coming"""
 UNKNOWN_COST_S = 0.02
 """assumed cost of a request whose like has not been seen, s"""
 
@@ -41,8 +45,9 @@ class Engine:
         metrics: where batch sizes, phases and queue depth are counted.
         max_batch: acts planned together at most.
         queue_limit: acts that may wait; beyond, ``submit`` raises ``QueueFull``.
-        batch_wait_s: how long the first of a batch may wait for company when the last batch had some; an idle
-            server never waits.
+        batch_wait_s: how long those that wait do so for the next to join them, until they are half of the sessions
+            that are active (while the worker plans for one half, the event loop is busy with the other), but no
+            longer than ``PATIENCE`` times that. An act that comes alone never waits.
         threads: intra-op threads of torch on the worker; None leaves torch's own choice.
     """
 
@@ -56,7 +61,6 @@ class Engine:
         threads: int | None = None,
     ) -> None:
         self.costs = CostModel()
-        self.last_batch = 0
         self._metrics = metrics
         self._max_batch = max_batch
         self._queue_limit = queue_limit
@@ -66,6 +70,8 @@ class Engine:
         self._inbox: list[ActJob | Task] = []
         self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
         self._tasks: list[Task] = []
+        self._active: dict[str, float] = {}
+        self._quorum = 1
         self._depth = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="thick-engine", daemon=True)
@@ -133,7 +139,8 @@ class Engine:
         if self._stopping:
             raise EngineStopped("the server is shutting down")
         self._inbox.append(entry)
-        self._condition.notify()
+        if len(self._inbox) >= self._quorum or not isinstance(entry, ActJob):
+            self._condition.notify()
 
     def _watch(self, job: Job) -> None:
         """A cancelled future takes its job out of the queue."""
@@ -171,6 +178,8 @@ class Engine:
         for entry in self._inbox:
             if isinstance(entry, ActJob):
                 self._waiting[entry.model].append(entry)
+                self._active.pop(entry.session, None)
+                self._active[entry.session] = entry.submitted  # the latest is the last
             else:
                 self._tasks.append(entry)
         self._inbox.clear()
@@ -227,18 +236,34 @@ class Engine:
                 del self._waiting[model]
 
     def _would_gain_by_waiting(self, model: HostedModel, now: float) -> bool:
-        """Whether the others of the last batch are likely to come within a moment; waits for them if so."""
+        """Whether others are likely to come within a moment; waits for them if so."""
         jobs = self._waiting[model]
-        if len(jobs) >= min(self.last_batch, self._max_batch):
+        missing = min((self._count_active(now) + 1) // 2, self._max_batch) - len(jobs)
+        if missing <= 0:
             return False
-        left = min(job.submitted for job in jobs) + self._batch_wait_s - now
+        submitted = [job.submitted for job in jobs]
+        until = min(max(submitted) + self._batch_wait_s, min(submitted) + PATIENCE * self._batch_wait_s)
+        # Of a request's own time no more than a little.
+        ends = [now + (job.finish_by - now) / PATIENCE for job in jobs if job.finish_by is not None]
+        left = min(until, *ends) - now if ends else until - now
         if left <= 0:
             return False
         with self._condition:
-            if not self._inbox:
+            if len(self._inbox) < missing and not self._stopping:
+                self._quorum = missing
                 self._condition.wait(left)
+                self._quorum = 1
             self._take()
         return True
+
+    def _count_active(self, now: float) -> int:
+        """Sessions that acted a moment ago."""
+        while self._active:
+            session = next(iter(self._active))
+            if self._active[session] > now - ACTIVE_S:
+                break
+            del self._active[session]
+        return len(self._active)
 
     def _begin(self, model: HostedModel, now: float) -> None:
         """Take a batch of waiting acts, those due first, observe it and start its plans."""
@@ -249,9 +274,8 @@ class Engine:
         if rest:
             self._waiting[model] = rest
         self._left_queue(len(batch))
-        self.last_batch = len(batch)
         self._metrics.batch(len(batch))
-        self._tasks.extend(observe_batch(model, batch, self._metrics))
+        self._tasks.extend(observe_batch(model, batch, self.costs, self._metrics))
 
     def _left_queue(self, count: int) -> None:
         with self._condition:

@@ -66,6 +66,8 @@ class ActJob(Job):
 
     slot: int
     """where the session's state lies; held by the session while the job runs"""
+    session: str = ""
+    """whose act it is; the engine counts how many take part"""
     observation: Observation
     is_first: bool
     executed_action: Any = None

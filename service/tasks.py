@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,11 @@ Due = Callable[[Job, Any, float], float]
 
 END = object()
 """after the last imagined step"""
+TOGETHER_S = 0.1
+"""about how long a plan of several sessions may take on a CPU: what takes longer is cut, so that the first of them
+do not wait for the last"""
+LEAST_TOGETHER = 4
+"""sessions of a plan that is cut: fewer would pay more for each"""
 
 
 class Task(Protocol):
@@ -58,6 +64,7 @@ class PlanTask:
     ) -> None:
         self._model = model
         self._open = dict(enumerate(jobs))
+        self._sessions = len(jobs)
         self._settings = jobs[0].settings
         self._observe_ms = observe_ms
         self._started = started
@@ -72,7 +79,8 @@ class PlanTask:
         self._spent += time.perf_counter() - begin
 
     def due(self, due: Due, now: float) -> float:
-        return min(due(job, self._settings, self._spent) for job in self._open.values())
+        share = self._spent / self._sessions  # each has caused no more than that
+        return min(due(job, self._settings, share) for job in self._open.values())
 
     def run(self, costs: CostModel, metrics: Metrics) -> bool:
         try:
@@ -100,7 +108,7 @@ class PlanTask:
             self._spent += took
             self._finish_due(costs, metrics)
         if self._open and self._planning.done:
-            costs.plan_took(self._model, self._settings, self._batch, self._spent)
+            costs.plan_took(self._model, self._settings, self._sessions, self._spent)
             self._finish(list(self._open), metrics)
 
     def _drop_cancelled(self) -> None:
@@ -237,9 +245,11 @@ class CallTask:
         self._loop.call_soon_threadsafe(settle, self._future, None, error)
 
 
-def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) -> list[PlanTask]:
+def observe_batch(
+    model: HostedModel, jobs: Sequence[ActJob], costs: CostModel, metrics: Metrics
+) -> list[PlanTask]:
     """Update the beliefs of a batch of sessions of one model and start a plan for each group of equal
-    settings.
+    settings, several where one would keep the first of the group waiting for the last.
 
     Where the batch as a whole fails, each job is tried by itself, so that one session's trouble is not its
     batch-mates'.
@@ -249,7 +259,7 @@ def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) 
         state, observe_ms = observe(model, jobs)
     except Exception as error:
         if len(jobs) > 1:
-            return [plan for job in jobs for plan in observe_batch(model, [job], metrics)]
+            return [plan for job in jobs for plan in observe_batch(model, [job], costs, metrics)]
         log.exception("observing failed", model=model.name)
         fail(jobs[0], error)
         return []
@@ -261,7 +271,8 @@ def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) 
         # business.
         groups[job.settings, job.deadline is None].append(row)
     plans = []
-    for rows in groups.values():
+    parts = [cut(model, jobs[rows[0]].settings, rows, costs) for rows in groups.values()]
+    for rows in itertools.chain(*parts):
         members = [jobs[row] for row in rows]
         part = state if len(rows) == len(jobs) else rows_of(state, rows)
         try:
@@ -271,6 +282,16 @@ def observe_batch(model: HostedModel, jobs: Sequence[ActJob], metrics: Metrics) 
             for job in members:
                 fail(job, error)
     return plans
+
+
+def cut(model: HostedModel, settings: Any, rows: list[int], costs: CostModel) -> list[list[int]]:
+    """Rows of equal settings in parts that are planned one after the other, those due first in the first."""
+    each = costs.total(model, settings)
+    if each is None or torch.device(model.agent.device).type != "cpu":
+        return [rows]
+    parts = min(-(-len(rows) // LEAST_TOGETHER), max(1, round(len(rows) * each / TOGETHER_S)))
+    size = -(-len(rows) // parts)
+    return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
 
 
 def observe(model: HostedModel, jobs: Sequence[ActJob]) -> tuple[Any, float]:

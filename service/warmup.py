@@ -3,6 +3,7 @@ once."""
 
 from __future__ import annotations
 
+import gc
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 SLICES = 3
 """slices of each kind of plan that are run"""
+BATCHES = (1, 2, 8, 21, 32)
+"""sessions that are planned for together; each of these shapes is prepared when it is first met"""
+TIMES = 2
+"""how often: what is met again is prepared more thoroughly"""
 
 
 async def prepare(hosted: Hosted, agent: Any, engine: Engine) -> None:
@@ -38,8 +43,12 @@ async def prepare(hosted: Hosted, agent: Any, engine: Engine) -> None:
     for method in ("policy", "flat", "hierarchical"):
         if agent.has(method):
             settings = agent.settings({"method": method, "seed": None})
-            for batch in (1, 2):
-                await _plan_once(hosted, agent, engine, settings, batch)
+            for batch in BATCHES if method == "policy" else BATCHES[:2]:
+                for _ in range(TIMES):
+                    await _plan_once(hosted, agent, engine, settings, batch)
+    # What a loaded model consists of stays; looking through it again and again for garbage would stop everybody.
+    gc.collect()
+    gc.freeze()
     hosted.agent = agent
 
 

@@ -133,6 +133,63 @@ async def test_cheap_acts_overtake_an_expensive_one_which_still_ends() -> None:
         await asyncio.wait_for(long, 20)
 
 
+async def test_who_came_first_is_answered_first_among_equals() -> None:
+    async with Rig() as rig:
+        search = Search(slices=4, slice_s=0.02)
+        await rig.engine.submit(rig.job(settings=search))  # what it costs is known from here on
+        order: list[str] = []
+        futures = []
+
+        def send(name: str, count: int) -> None:
+            for _ in range(count):
+                future = rig.engine.submit(rig.job(settings=search))
+                future.add_done_callback(lambda _: order.append(name))
+                futures.append(future)
+
+        blocker = await rig.block()
+        send("first", 8)
+        before = len(rig.agent.log)
+        rig.agent.gate.set()
+        await rig.until(lambda: len(rig.agent.log) > before)
+        send("second", 1)  # a plan for one is due no sooner than one for eight that began before
+        await asyncio.gather(blocker, *futures)
+        assert order == ["first"] * 8 + ["second"]
+
+
+async def test_an_expensive_plan_of_many_sessions_is_cut_so_that_the_first_need_not_wait_for_the_last() -> (
+    None
+):
+    async with Rig() as rig:
+        search = Search(slices=1, slice_s=0.1)
+        await rig.engine.submit(rig.job(settings=search))
+        blocker = await rig.block()
+        jobs = [rig.engine.submit(rig.job(settings=search)) for _ in range(10)]
+        rig.agent.log.clear()
+        rig.agent.gate.set()
+        await asyncio.gather(blocker, *jobs)
+        assert [size for each, size in rig.agent.log if each == search] == [4, 4, 2]
+
+
+async def test_half_of_the_active_sessions_are_waited_for_and_one_alone_never_waits() -> None:
+    async with Rig(batch_wait_s=0.2) as rig:
+        for _ in range(3):
+            result = await rig.engine.submit(rig.job(session="alone"))
+            assert result.timing["queue_ms"] < 100
+        blocker = await rig.block(rig.job(session="alone"))
+        first = [rig.engine.submit(rig.job(session=str(number))) for number in range(8)]
+        rig.agent.gate.set()
+        await asyncio.gather(blocker, *first)
+        rig.agent.log.clear()
+        began = time.monotonic()
+        some = [rig.engine.submit(rig.job(session=str(number))) for number in range(4)]
+        await asyncio.sleep(0.02)
+        assert not rig.agent.log
+        some.append(rig.engine.submit(rig.job(session="4")))
+        await asyncio.gather(*some)
+        assert time.monotonic() - began < 0.15  # no longer than until half of nine were there
+        assert [size for _, size in rig.agent.log] == [5]
+
+
 async def test_a_deadline_that_passes_in_the_queue_is_told_without_planning() -> None:
     async with Rig() as rig:
         blocker = await rig.block()

@@ -53,12 +53,14 @@ def by_session(
         return function(*inputs)
     if piece is None:
         piece = PIECE if between.numel() == 1 else 1
-    fill = -batch % piece
     if between.numel() == 1 and piece == PIECE:
+        # Up to a power of two: few shapes, so that each is met before long.
+        fill = (PIECE << (-(-batch // PIECE) - 1).bit_length()) - batch
         groups = [_filled(x.reshape(batch, x.shape[-1]), fill).unflatten(0, (-1, PIECE)) for x in inputs]
         return tuple(y.flatten(0, 1)[:batch].unflatten(0, (batch, *between)) for y in function(*groups))
     if batch == piece:
         return function(*inputs)
+    fill = -batch % piece
     parts = [function(*rows) for rows in zip(*(_filled(x, fill).split(piece) for x in inputs), strict=True)]
     return tuple(torch.cat(columns)[:batch] for columns in zip(*parts, strict=True))
 

@@ -32,6 +32,7 @@ from thick.models.frozen import (
 )
 from thick.models.inference_encoder import FrozenEncoder
 from thick.models.inference_high import FrozenHighLevel
+from thick.models.traced import Traced
 from thick.models.world_model import WorldModel
 
 
@@ -63,6 +64,11 @@ class FrozenDynamics:
         self._critic = None if model.critic is None else Head(model.critic, **sizes)
         self._actor = None if model.actor is None else Head(model.actor.mlp, **sizes)
         self.continuous = model.continuous
+        self._imagined, self._outcome_of = Traced(self._imagine), Traced(self._outcomes)
+        if self._critic is not None:
+            self._value_of = Traced(self._critic)
+        if self._actor is not None:
+            self._acted = Traced(self._spread if self.continuous else self._actor)
 
     @property
     def draws(self) -> int:
@@ -84,7 +90,7 @@ class FrozenDynamics:
     def imagine(self, belief: Belief, action: Tensor, uniforms: Tensor | None = None) -> Belief:
         """The belief after ``action`` ``[*B, A]``; z is drawn from the fine prior, or its mode without uniforms."""
         given = (belief.stoch, belief.deter, belief.context, action)
-        return Belief(*by_session(self._imagine, *given, *(() if uniforms is None else (uniforms,))))
+        return Belief(*by_session(self._imagined, *given, *(() if uniforms is None else (uniforms,))))
 
     def _imagine(
         self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, uniforms: Tensor | None = None
@@ -113,7 +119,7 @@ class FrozenDynamics:
 
     def outcome(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
         """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""
-        reward, *continuation = by_session(self._outcomes, belief.stoch, self._memory(belief))
+        reward, *continuation = by_session(self._outcome_of, belief.stoch, self._memory(belief))
         return reward, continuation[0] if continuation else None
 
     def _outcomes(self, stoch: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
@@ -128,15 +134,15 @@ class FrozenDynamics:
     def value(self, belief: Belief) -> Tensor:
         """The critic's value ``[*B]``: expected return from here on, without the reward of arriving."""
         assert self._critic is not None, "the checkpoint has no critic"
-        return by_session(self._critic, belief.stoch, self._memory(belief))[0].squeeze(-1)
+        return by_session(self._value_of, belief.stoch, self._memory(belief))[0].squeeze(-1)
 
     def policy(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
         """The actor: logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
         assert self._actor is not None, "the checkpoint has no actor"
         given = (belief.stoch, self._memory(belief))
         if not self.continuous:
-            return by_session(self._actor, *given)[0], None
-        mean, std = by_session(self._spread, *given)
+            return by_session(self._acted, *given)[0], None
+        mean, std = by_session(self._acted, *given)
         return mean, std
 
     def _spread(self, stoch: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
@@ -182,6 +188,7 @@ class FrozenModel:
         self._obs_out = affine(dynamics.obs_out, torch.float32)
         self._obs_logit = affine(dynamics.obs_logit, torch.float32)
         self._from_observation = dynamics.posterior_from_observation
+        self._observed = Traced(self._observe)
 
     # -- the dynamics' protocol, in fp32 -------------------------------------------------------------------------
 
@@ -215,7 +222,7 @@ class FrozenModel:
             stoch=belief.stoch.clamp_min(0), deter=belief.deter * column, context=belief.context * column
         )
         given = (start.stoch, start.deter, start.context, action * column, seen.unsqueeze(-1), embedding)
-        logits, deter, context, gates = by_session(self._observe, *given)
+        logits, deter, context, gates = by_session(self._observed, *given)
         return Belief(draw(logits, uniforms), logits, deter, context, gates)
 
     def _observe(

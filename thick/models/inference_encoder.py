@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from thick.models.encoders import Encoder, GridEncoder, ImageEncoder, as_entries, preprocess_image
 from thick.models.frozen import Chain, affine, by_session, dense, elu
+from thick.models.traced import Traced
 
 PIECES = (16, 4, 1)
 """images that are convolved together, where that changes no bit"""
@@ -58,6 +59,7 @@ class FrozenImages:
             # Channels last, as the images lie: else every call would rearrange the weights.
             weight = layer.weight.detach().clone(memory_format=torch.channels_last)
             self._layers.append((weight, layer.bias.detach().clone()))
+        self._embedded = Traced(self._embed)
         self._pieces: tuple[int, ...] | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -68,15 +70,15 @@ class FrozenImages:
         begin, count = 0, images.shape[0]
         for piece in self._pieces:
             while count - begin >= piece:
-                done.append(self._embed(images[begin : begin + piece]))
+                done += self._embedded(images[begin : begin + piece])
                 begin += piece
         return done[0] if len(done) == 1 else torch.cat(done)
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def _embed(self, images: Tensor) -> tuple[Tensor]:
         x = preprocess_image(images).permute(0, 3, 1, 2)
         for weight, bias in self._layers:
             x = elu(F.conv2d(x, weight, bias, stride=2))
-        return x.permute(0, 2, 3, 1).flatten(1)  # height, width, channel
+        return (x.permute(0, 2, 3, 1).flatten(1),)  # height, width, channel
 
     def _alike(self, shape: torch.Size) -> tuple[int, ...]:
         """The sizes of pieces that give the same bits as single images, largest first."""
@@ -84,7 +86,7 @@ class FrozenImages:
         images = torch.randint(0, 256, (max(PIECES), *shape), dtype=torch.uint8, generator=generator)
 
         def embedded(piece: int) -> Tensor:
-            return torch.cat([self._embed(part) for part in images.split(piece)])
+            return torch.cat([x for part in images.split(piece) for x in self._embedded(part)])
 
         single = embedded(1)
         return tuple(piece for piece in PIECES if piece == 1 or torch.equal(embedded(piece), single))
@@ -106,13 +108,14 @@ class FrozenGrid:
         starts = torch.arange(cells, device=sizes.device) * sizes.sum()
         self._offsets = (starts.unsqueeze(1) + within).flatten()  # [cells · channels]
         self._most = (sizes - 1).repeat(cells)
+        self._embedded = Traced(self._embed)
 
     def __call__(self, grid: Tensor) -> Tensor:
         """``[B, height, width, channels]`` of small integers -> ``[B, E]``"""
         seen = grid.flatten(1).long()
         if bool((seen > self._most).any()):  # would be read from another cell's weights
             raise ValueError(f"grid: a channel has a value beyond its categories {self._categories}")
-        return by_session(self._embed, seen + self._offsets)[0]
+        return by_session(self._embedded, seen + self._offsets)[0]
 
     def _embed(self, index: Tensor) -> tuple[Tensor]:
         summed = F.embedding_bag(index.flatten(0, -2), self._table, mode="sum").unflatten(0, index.shape[:-1])
