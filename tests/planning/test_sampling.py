@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -11,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.planning.toys import bowl, cold, randomness
+from thick.planning import sampling
 from thick.planning.categorical_cem import CategoricalCEM
 from thick.planning.cem import CEM, ActionRange
 from thick.planning.icem import ICEM
 from thick.planning.mppi import MPPI
-from thick.planning.protocols import Score
+from thick.planning.protocols import Score, SoFar
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import (
     Proposals,
@@ -23,6 +23,7 @@ from thick.planning.sampling import (
     Warm,
     rollout,
     rollout_in_parts,
+    together,
     weights,
 )
 
@@ -350,24 +351,56 @@ def test_scores_that_come_in_parts_give_the_same_plan_in_more_slices() -> None:
 
     (whole, few), (pieces, many) = slices(at_once), slices(in_parts)
     assert torch.equal(whole, pieces)
-    # 2 sessions x 1500 candidates are more than one part: they are drawn, then 1024 of them imagined step by step,
-    # then the other 476 two steps at a time.
-    assert few == 3 and many == 3 * (1 + HORIZON + math.ceil(HORIZON / 2))
+    # 1500 candidates are imagined 750 at a time; those of two sessions are more than one part, step by step.
+    assert few == 3 * 2 and many == 3 * 2 * (1 + HORIZON)
 
 
-def test_a_first_iteration_that_is_cut_short_answers_with_the_best_candidate_it_scored() -> None:
+def test_candidates_that_are_drawn_some_at_a_time_are_the_ones_that_would_be_drawn_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("cem", "icem", "mppi"):
+        whole, parts = [], []
+        for found, most in ((whole, 10_000), (parts, 64)):
+            monkeypatch.setattr(sampling, "TOGETHER", most)
+            insert = torch.ones(2, 2)
+            planner = search(
+                continuous(name, samples=300),
+                bowl(TARGET[:2]),
+                batch=2,
+                size=2,
+                iterations=3,
+                insert=insert,
+                insert_share=0.2,
+            )
+            while not planner.done:
+                planner.step()
+                found.append(planner.sequence())
+        assert len(parts) > 12 and len(whole) == 3
+        assert torch.equal(parts[-1], whole[-1]), name
+
+
+def test_what_is_imagined_at_a_time_does_not_depend_on_the_session_s_company() -> None:
+    assert [together(count, 24) for count in (1, 1000, 1024, 1025, 1030, 20_000)] == [
+        1,
+        1000,
+        1024,
+        513,
+        515,
+        1000,
+    ]
+    assert together(20_000, 1000) == 131  # long plans are drawn fewer at a time
+    assert together(100_000, 10_000_000) == 64
+
+
+def test_a_first_iteration_that_is_cut_short_answers_with_the_best_candidate_it_scored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sampling, "TOGETHER", 100)
     scored: list[Tensor] = []
 
-    def evaluate(candidates: Tensor, _: Randomness) -> Any:
-        def parts() -> Any:
-            for first in range(0, 300, 100):
-                score = -(candidates[:, first : first + 100] - 2).square().sum((-1, -2))
-                scored.append(score)
-                if first < 200:
-                    yield Score(score, 10 * score)
-            return Score(torch.cat(scored, 1), torch.cat(scored, 1))
-
-        return parts()
+    def evaluate(candidates: Tensor, _: Randomness) -> Score:
+        scored.append(-(candidates - 2).square().sum((-1, -2)))
+        return Score(scored[-1], 10 * scored[-1])
 
     planner = search(continuous("cem", samples=300), evaluate, batch=2, size=2, iterations=2)
     for done in (1, 2):
@@ -379,6 +412,27 @@ def test_a_first_iteration_that_is_cut_short_answers_with_the_best_candidate_it_
     planner.step()
     assert (planner.iterations_done, planner.samples) == (1, 300)
     refitted = planner.sequence()
-    scored.clear()
     planner.step()
     assert torch.equal(planner.sequence(), refitted), "a refitted plan is better than one candidate"
+
+
+def test_candidates_that_are_half_imagined_are_better_than_none() -> None:
+    good = 3
+
+    def evaluate(candidates: Tensor, _: Randomness) -> Any:
+        for length in range(1, HORIZON):
+            so_far = torch.zeros(1, candidates.shape[1])
+            so_far[:, good] = length
+            yield SoFar(length, lambda so_far=so_far: Score(so_far, so_far))
+        return Score(torch.zeros(1, candidates.shape[1]), torch.zeros(1, candidates.shape[1]))
+
+    planner = search(continuous("cem", samples=8), evaluate, batch=1, size=2, iterations=1)
+    before = planner.sequence()
+    for length in range(1, HORIZON):
+        planner.step()
+        if 2 * length < HORIZON:
+            assert torch.equal(planner.sequence(), before)
+        else:
+            assert not torch.equal(planner.sequence(), before)
+            assert planner.expected_return().item() == length
+        assert (planner.iterations_done, planner.samples) == (0, 0)

@@ -15,7 +15,7 @@ from thick.planning.cem import CEM, ActionRange
 from thick.planning.icem import ICEM
 from thick.planning.mppi import MPPI
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
-from thick.planning.protocols import LowModel, LowSearch, Objective, Score
+from thick.planning.protocols import LowModel, LowSearch, Objective, Score, SoFar
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Proposals, Sampler, SamplingSearch, Warm, rollout_in_parts
 from thick.planning.settings import DISCRETE_SEARCHES, PlannerSettings
@@ -132,7 +132,7 @@ def low_search(
             warm=warm,
         )
 
-    def evaluate(candidates: Tensor, noise: Randomness) -> Generator[Score | None, None, Score]:
+    def evaluate(candidates: Tensor, noise: Randomness) -> Generator[SoFar, None, Score]:
         return rollout_in_parts(dynamics, goal, belief, candidates, noise if settings.stochastic else None)
 
     proposals = None

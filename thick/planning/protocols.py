@@ -5,7 +5,7 @@ Beliefs are trees of tensors that planners carry, expand and gather without look
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -24,6 +24,15 @@ class Score(NamedTuple):
     """[B, N] what a search maximises"""
     returns: Tensor
     """[B, N] the expected (discounted) sum of rewards in it, without any other credit"""
+
+
+class SoFar(NamedTuple):
+    """What a pause in a rollout tells."""
+
+    length: int
+    """steps that have been imagined"""
+    score: Callable[[], Score]
+    """the candidates' scores, as if the plan ended there"""
 
 
 class Imaginer(Protocol):
@@ -181,5 +190,7 @@ class LowSearch(Protocol):
 class Evaluate(Protocol):
     """Scores of candidates."""
 
-    def __call__(self, candidates: Tensor, randomness: Randomness, /) -> Score | Generator[Score | None, None, Score]:
+    def __call__(
+        self, candidates: Tensor, randomness: Randomness, /
+    ) -> Score | Generator[SoFar, None, Score]:
         """``[B, N, H, A]`` -> scores ``[B, N]``, at once or in parts."""

@@ -28,26 +28,31 @@ class Randomness:
 
     Args:
         keys: ``[B]`` int64, one key a session (:func:`thick.planning.settings.session_key`).
+        row: of the tensors that are drawn, the first dimension begins there.
     """
 
-    def __init__(self, keys: Tensor) -> None:
+    def __init__(self, keys: Tensor, row: int = 0) -> None:
         if keys.dim() != 1 or keys.dtype != torch.int64:
             raise ValueError(f"keys: expected an int64 tensor [B], got {keys.dtype} {list(keys.shape)}")
-        self.keys = keys
+        self.keys, self.row = keys, row
+
+    def rows(self, first: int) -> Randomness:
+        """What is drawn from it are the rows from ``first`` on of what is drawn from this: a part of a large tensor."""
+        return Randomness(self.keys, self.row + first)
 
     def fold(self, tag: int | str) -> Randomness:
         """Independent randomness for another purpose or another step."""
         number = zlib.crc32(tag.encode()) + (1 << 40) if isinstance(tag, str) else tag
         offset = _signed((number + 1) * 0x2545F4914F6CDD1D & (1 << 64) - 1)
-        return Randomness(_mix(self.keys * _FIRST + offset))
+        return Randomness(_mix(self.keys * _FIRST + offset), self.row)
 
     def select(self, index: Tensor) -> Randomness:
         """The randomness of some of the sessions."""
-        return Randomness(self.keys[index])
+        return Randomness(self.keys[index], self.row)
 
-    def uniform(self, *shape: int, first: int = 0) -> Tensor:
-        """Multiples of 2⁻²⁴ in [0, 1), float32 ``[B, *shape]``; of a longer row of numbers those from ``first`` on."""
-        return (self._bits(shape, first) >> 40).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
+    def uniform(self, *shape: int) -> Tensor:
+        """Multiples of 2⁻²⁴ in [0, 1), float32 ``[B, *shape]``."""
+        return (self._bits(shape) >> 40).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, float32 ``[B, *shape]``, by the inverse of the distribution function."""
@@ -60,8 +65,9 @@ class Randomness:
         uniform = self.uniform(*shape).add_(2.0**-25)
         return uniform.log_().neg_().log_().neg_()
 
-    def _bits(self, shape: tuple[int, ...], first: int = 0) -> Tensor:
+    def _bits(self, shape: tuple[int, ...]) -> Tensor:
         count = math.prod(shape)
+        first = self.row * math.prod(shape[1:])
         counter = torch.arange(first + 1, first + count + 1, device=self.keys.device).mul_(_GOLDEN)
         bits = _mix(self.keys.unsqueeze(1) + counter)  # [B, count]; wraps around, as it should
         return bits.view(-1, *shape)

@@ -7,17 +7,25 @@ refitted. Everything is batched: ``[B sessions, N candidates, H steps, A]``.
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from thick.planning import pytrees
-from thick.planning.protocols import Evaluate, Imaginer, Objective, Score
+from thick.planning.protocols import Evaluate, Imaginer, Objective, Score, SoFar
 from thick.planning.randomness import Randomness
 
-PART = 2048
-"""imagined steps of candidates between two pauses: a few milliseconds at the sizes that are served"""
+PART = 1024
+"""imagined steps of candidates between two pauses: a millisecond or two at the sizes that are served"""
+TOGETHER = 1024
+"""candidates of a session that are drawn and imagined together at most. Their number must not depend on who else is
+in the batch, since the bits of a matrix product depend on its shape"""
+DRAWN = 131_072
+"""numbers that are drawn for them at most: long plans are drawn fewer at a time"""
+FEWEST = 64
+"""candidates that are drawn together at least"""
 
 
 class Proposals(NamedTuple):
@@ -95,49 +103,25 @@ def rollout(
 
 def rollout_in_parts(
     dynamics: Imaginer, objective: Objective, belief: Any, candidates: Tensor, randomness: Randomness | None
-) -> Generator[Score | None, None, Score]:
-    """:func:`rollout` with pauses: whoever shares the processor need not wait for thousands of candidates.
-
-    Many candidates are imagined some at a time, in as much memory as these take; the pause after them gives their
-    scores ``[B, n]``, the other pauses None.
-    """
-    batch, count = candidates.shape[:2]
-    size = max(1, PART // batch)
-    scores: list[Score] = []
-    for first in range(0, count, size):
-        if scores:
-            yield scores[-1]
-        some = candidates[:, first : first + size]
-        scores.append((yield from _imagined(dynamics, objective, belief, some, randomness, first)))
-    return scores[0] if len(scores) == 1 else Score(*(torch.cat(part, 1) for part in zip(*scores, strict=True)))
-
-
-def _imagined(
-    dynamics: Imaginer,
-    objective: Objective,
-    belief: Any,
-    candidates: Tensor,
-    randomness: Randomness | None,
-    first: int,
-) -> Generator[None, None, Score]:
-    """Scores of the candidates from ``first`` on; their numbers do not depend on how many are imagined at a time."""
+) -> Generator[SoFar, None, Score]:
+    """:func:`rollout` with pauses: whoever shares the processor need not wait for a thousand candidates."""
     batch, count, length = candidates.shape[:3]
     stride = max(1, PART // (batch * count))
     belief = pytrees.expand(belief, count)
     carry = objective.start(belief)
     for index in range(length):
         if index and index % stride == 0:
-            yield
+            yield SoFar(index, partial(objective.finish, carry, belief, index))
         action = candidates[:, :, index]  # [B, N, A]
         uniforms = None
         if randomness is not None and dynamics.draws:
-            uniforms = randomness.fold(index).uniform(count, dynamics.draws, first=first * dynamics.draws)
+            uniforms = randomness.fold(index).uniform(count, dynamics.draws)
         belief = dynamics.imagine(belief, action, uniforms)
         carry = objective.step(carry, belief, action)
     return objective.finish(carry, belief, length)
 
 
-def finished(parts: Generator[Score | None, None, Score]) -> Score:
+def finished(parts: Generator[SoFar, None, Score]) -> Score:
     """What work in parts comes to, done in one go."""
     while True:
         try:
@@ -147,8 +131,30 @@ def finished(parts: Generator[Score | None, None, Score]) -> Score:
             return score
 
 
+class _Iteration:
+    """What has been drawn and scored of one iteration."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.candidates: list[Tensor] = []
+        """[B, n, H, A] each"""
+        self.scores: list[Score] = []
+        self.scoring: Generator[SoFar, None, Score] | None = None
+        """of the last candidates"""
+        self.so_far: SoFar | None = None
+
+    @property
+    def drawn(self) -> int:
+        """Candidates so far."""
+        return sum(some.shape[1] for some in self.candidates)
+
+
 class SamplingSearch:
-    """An anytime search: one iteration a slice, or several slices an iteration where scores come in parts.
+    """An anytime search: an iteration takes a slice, or several where its candidates are many.
+
+    Candidates are drawn and scored some at a time, so that a slice is short and memory bounded whatever is asked for.
+    Before the first iteration is complete, the plan is the best of the candidates that were scored; while there is
+    none, the best of those that are being imagined, as soon as half of the horizon is; before that, the plan so far.
 
     Args:
         sampler: what to draw candidates from.
@@ -185,8 +191,7 @@ class SamplingSearch:
         centre = sampler.centre(self._parameters)
         self._sequence = torch.where(warm.valid[:, None, None], warm.sequence, centre)  # [B, H, A]
         self._return = torch.zeros(centre.shape[0], device=centre.device)
-        self._scoring: tuple[Tensor, Generator[Score | None, None, Score]] | None = None
-        self._unfinished = 0  # candidates of the present iteration that have been scored
+        self._now: _Iteration | None = None
         self._best = torch.full(centre.shape[:1], -torch.inf, device=centre.device)
 
     @property
@@ -196,55 +201,56 @@ class SamplingSearch:
 
     def sequence(self) -> Tensor:
         """The plan so far, ``[B, H, A]``."""
-        return self._sequence
+        return self._so_far()[0]
 
     def expected_return(self) -> Tensor:
-        """Mean return of the elites it comes from, ``[B]``."""
-        return self._return
+        """Mean return of the candidates it comes from, ``[B]``."""
+        return self._so_far()[1]
 
     def step(self) -> None:
         """One iteration (sample, evaluate, refit), or the next part of one."""
         if self.done:
             return
-        if self._scoring is None:
-            randomness = self.randomness.fold(self.iterations_done)
-            candidates = self._candidates(randomness)
+        if self._now is None:
+            self._now = _Iteration(self.sampler.count(self.iterations_done))
+        now = self._now
+        if now.scoring is None:
+            randomness = self.randomness.fold(self.iterations_done).rows(now.drawn)
+            candidates = self._draw(now, randomness)
             scored = self.evaluate(candidates, randomness.fold("rollout"))
+            now.candidates.append(candidates)
             if isinstance(scored, Score):
-                self._learn(candidates, scored)
+                self._scored(now, scored)
                 return
-            self._scoring = candidates, scored
+            now.scoring = scored
             if candidates.shape[0] * candidates.shape[1] > PART:
                 return  # drawing so many was work enough
-        candidates, parts = self._scoring
         try:
-            some = next(parts)
+            now.so_far = next(now.scoring)
         except StopIteration as end:
-            self._scoring = None
-            self._learn(candidates, end.value)
-        else:
-            if some is not None:
-                self._note(candidates, some)
+            self._scored(now, end.value)
 
-    def _note(self, candidates: Tensor, scored: Score) -> None:
-        """Some candidates of an iteration have scores. In the first, the best of them is the plan so far."""
-        size = scored.score.shape[1]
-        some = candidates[:, self._unfinished : self._unfinished + size]
-        self._unfinished += size
-        self.samples += size
-        if self.iterations_done:
-            return
-        score, place = torch.nan_to_num(scored.score, nan=-torch.inf).max(1)
-        rows = torch.arange(score.shape[0], device=score.device)
-        better = score > self._best
-        self._best = torch.where(better, score, self._best)
-        self._sequence = torch.where(better[:, None, None], some[rows, place], self._sequence)
-        self._return = torch.where(better, scored.returns[rows, place], self._return)
+    def _scored(self, now: _Iteration, scored: Score) -> None:
+        """The last candidates have scores; refit once all have."""
+        now.scoring = now.so_far = None
+        now.scores.append(scored._replace(score=torch.nan_to_num(scored.score, nan=-torch.inf)))
+        self.samples += scored.score.shape[1]
+        if now.drawn == now.count:
+            self._now = None
+            self._learn(
+                torch.cat(now.candidates, 1),
+                Score(*(torch.cat(part, 1) for part in zip(*now.scores, strict=True))),
+            )
+        elif self.iterations_done == 0:
+            best, sequence, value = _best(now.candidates[-1], now.scores[-1])
+            better = best > self._best
+            self._best = torch.where(better, best, self._best)
+            self._sequence = torch.where(better[:, None, None], sequence, self._sequence)
+            self._return = torch.where(better, value, self._return)
 
     def _learn(self, candidates: Tensor, scored: Score) -> None:
         """Refit to the best of the candidates."""
         score, returns = scored
-        score = torch.nan_to_num(score, nan=-torch.inf)
         top = score.topk(min(self.elites, candidates.shape[1]), dim=1)  # best first
         rows = torch.arange(candidates.shape[0], device=score.device).unsqueeze(1)
         elites = candidates[rows, top.indices]  # [B, M, H, A]
@@ -253,28 +259,43 @@ class SamplingSearch:
         self._sequence = self.sampler.plan(self._parameters, elites, top.values)
         self._return = returns.gather(1, top.indices).mean(1)
         self.iterations_done += 1
-        self.samples += candidates.shape[1] - self._unfinished
-        self._unfinished = 0
 
-    def _candidates(self, randomness: Randomness) -> Tensor:
-        count = self.sampler.count(self.iterations_done)
+    def _so_far(self) -> tuple[Tensor, Tensor]:
+        """Plan and expected return."""
+        now = self._now
+        if self.iterations_done or now is None or now.scores or now.so_far is None:
+            return self._sequence, self._return
+        candidates = now.candidates[-1]
+        if 2 * now.so_far.length < candidates.shape[2]:
+            return self._sequence, self._return
+        scored = now.so_far.score()
+        scored = scored._replace(score=torch.nan_to_num(scored.score, nan=-torch.inf))
+        return _best(candidates, scored)[1:]
+
+    def _draw(self, now: _Iteration, randomness: Randomness) -> Tensor:
+        """The next candidates ``[B, n, H, A]`` of an iteration."""
+        first = now.drawn
+        count = min(together(now.count, self._sequence.shape[1] * self._sequence.shape[2]), now.count - first)
         candidates = self.sampler.sample(self._parameters, count, randomness.fold("candidates"))
         if self.iterations_done == 0:
-            self._insert(candidates)
-            self._place(candidates, self._first_proposals())
+            self._insert(candidates, first, now.count)
+            self._place(candidates, first, self._first_proposals())
         elif self.sampler.kept and self._elites is not None:
-            kept = min(self.sampler.kept, self._elites.shape[1], count)
-            candidates[:, :kept] = self._elites[:, :kept]
+            kept = self._elites[:, : self.sampler.kept][:, first : first + count]
+            candidates[:, : kept.shape[1]] = kept
         return candidates
 
-    def _insert(self, candidates: Tensor) -> None:
-        """Let the last candidates take the inserted action, each at another step."""
-        share = int(self.insert_share * candidates.shape[1])
+    def _insert(self, candidates: Tensor, first: int, count: int) -> None:
+        """Let the last of all candidates take the inserted action, each at another step."""
+        share = int(self.insert_share * count)
         if self.insert is None or share == 0:
             return
-        place = torch.arange(share, device=candidates.device)
-        first = candidates.shape[1] - share
-        candidates[:, first + place, place % candidates.shape[2]] = self.insert.unsqueeze(1)
+        begin, end = (
+            count - share,
+            first + candidates.shape[1],
+        )  # where they begin, and where these candidates end
+        at = torch.arange(max(begin, first), max(begin, end), device=candidates.device) - first
+        candidates[:, at, (at + first - begin) % candidates.shape[2]] = self.insert.unsqueeze(1)
 
     def _first_proposals(self) -> Proposals:
         warm, valid = self.warm.sequence.unsqueeze(1), self.warm.valid.unsqueeze(1)
@@ -291,7 +312,22 @@ class SamplingSearch:
         )
 
     @staticmethod
-    def _place(candidates: Tensor, proposals: Proposals) -> None:
-        count = min(proposals.sequences.shape[1], candidates.shape[1])
-        valid = proposals.valid[:, :count, None, None]
-        candidates[:, :count] = torch.where(valid, proposals.sequences[:, :count], candidates[:, :count])
+    def _place(candidates: Tensor, first: int, proposals: Proposals) -> None:
+        """Put the proposals in the place of the first of all candidates."""
+        sequences, valid = (part[:, first : first + candidates.shape[1]] for part in proposals)
+        count = sequences.shape[1]
+        candidates[:, :count] = torch.where(valid[:, :, None, None], sequences, candidates[:, :count])
+
+
+def together(count: int, numbers: int) -> int:
+    """How many of so many candidates of so many numbers each are drawn and imagined at a time: about equally many
+    each time, since a few left over would be computed by other means, and so with other bits."""
+    most = max(FEWEST, min(TOGETHER, DRAWN // numbers))
+    return -(-count // -(-count // most))
+
+
+def _best(candidates: Tensor, scored: Score) -> tuple[Tensor, Tensor, Tensor]:
+    """Score ``[B]``, sequence ``[B, H, A]`` and return ``[B]`` of the best candidate."""
+    score, place = scored.score.max(1)
+    rows = torch.arange(score.shape[0], device=score.device)
+    return score, candidates[rows, place], scored.returns[rows, place]

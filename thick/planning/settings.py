@@ -43,7 +43,7 @@ class PlannerSettings:
     """iterations of the search; low-level mcts makes samples / 10 simulations in each"""
     elites: int = _number(100, 1, 10_000)
     """candidates the next iteration is fitted to (never more than the samples)"""
-    horizon: int = _number(12, 1, 200)
+    horizon: int = _number(12, 1, 1_000)
     """low-level steps imagined ahead"""
     discount: float = _number(0.99, 0.0, 1.0)
     """weight of a reward one step later; 1 is the plain mean of PlaNet"""
