@@ -8,8 +8,9 @@ import time
 import pytest
 
 from service.jobs import DeadlinePassed, EngineStopped, ImagineJob, QueueFull
+from service.slots import Layout
 from service.tasks import END
-from tests.service.fakes import Rig, Search
+from tests.service.fakes import FakeAgent, FakePlanning, Rig, Search
 
 ENDLESS = Search(slices=10_000, slice_s=0.01)
 
@@ -262,6 +263,23 @@ async def test_a_plan_that_fails_is_told_and_the_worker_goes_on() -> None:
         rig.agent.broken = lambda state: bool((state.total == 13.0).any())
         with pytest.raises(RuntimeError, match="broken"):
             await rig.engine.submit(rig.job(13.0))
+        assert (await rig.engine.submit(rig.job(1.0))).action == 1.0
+
+
+@pytest.mark.parametrize(
+    ("where", "part"), [(FakePlanning, "result"), (FakeAgent, "decode_action"), (Layout, "pack")]
+)
+async def test_a_plan_whose_result_cannot_be_had_is_told_and_the_worker_goes_on(
+    where: type, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no result")
+
+    async with Rig() as rig:
+        with monkeypatch.context() as patch:
+            patch.setattr(where, part, broken)
+            with pytest.raises(RuntimeError, match="no result"):
+                await asyncio.wait_for(rig.engine.submit(rig.job(13.0)), 10)
         assert (await rig.engine.submit(rig.job(1.0))).action == 1.0
 
 
