@@ -172,8 +172,11 @@ class Acting:
 
     async def _bring(self, session: Session, deadline: float | None) -> None:
         """Make the session current; a store that is silent does not hold the request beyond its deadline."""
+        if deadline is None:
+            await self._journal.current(session)
+            return
         try:
-            async with asyncio.timeout_at(None if deadline is None else _loop_time(deadline)):
+            async with asyncio.timeout_at(_loop_time(deadline)):
                 await self._journal.current(session)
         except TimeoutError as error:
             raise ProblemError(

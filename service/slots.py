@@ -23,6 +23,8 @@ from torch import Tensor
 ALIGNMENT = 8
 """bytes; every leaf starts at a multiple of this, so that a byte row can be viewed as any of its types"""
 
+_split: Any = torch.split_with_sizes_copy  # whose stub forgets what it returns
+
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -72,6 +74,23 @@ class Layout:
             self.leaves.append(Leaf(name, tensor.dtype, shape, offset, size))
             offset += -(-size // ALIGNMENT) * ALIGNMENT
         self.row_bytes = offset
+        self._sections: dict[torch.dtype, list[int]] = {}
+        """how a row read as this type falls into leaves and what lies between them, in elements"""
+        self._section: dict[str, int] = {}
+        """which of these a leaf is"""
+        for dtype in {leaf.dtype for leaf in self.leaves}:
+            sizes, at = [], 0
+            for leaf in self.leaves:
+                if leaf.dtype != dtype or not leaf.size:
+                    continue
+                if leaf.offset > at:
+                    sizes.append((leaf.offset - at) // dtype.itemsize)
+                self._section[leaf.name] = len(sizes)
+                sizes.append(leaf.size // dtype.itemsize)
+                at = leaf.offset + leaf.size
+            if self.row_bytes > at:
+                sizes.append((self.row_bytes - at) // dtype.itemsize)
+            self._sections[dtype] = sizes
 
     @property
     def description(self) -> str:
@@ -89,6 +108,7 @@ class Layout:
         batch = tensors[0].shape[0]
         gap = torch.zeros((batch, ALIGNMENT), dtype=torch.uint8, device=tensors[0].device)
         pieces = []
+        # As few operations as there can be: beside a busy event loop each waits for the interpreter's lock.
         for leaf, tensor in zip(self.leaves, tensors, strict=True):
             if tensor.shape[1:] != leaf.shape or tensor.dtype != leaf.dtype:
                 raise ValueError(
@@ -96,29 +116,33 @@ class Layout:
                     f"got {tensor.dtype} {tuple(tensor.shape[1:])}"
                 )
             if leaf.size:
-                row = tensor.detach().reshape(batch, -1)
+                row = tensor if len(leaf.shape) == 1 else tensor.reshape(batch, -1)
                 if row.stride(-1) != 1:  # torch calls a row of one number contiguous whatever its stride
                     row = row.clone(memory_format=torch.contiguous_format)
-                pieces.append(row.contiguous().view(torch.uint8))
+                pieces.append((row if row.is_contiguous() else row.contiguous()).view(torch.uint8))
             if leaf.size % ALIGNMENT:
                 pieces.append(gap[:, : ALIGNMENT - leaf.size % ALIGNMENT])
-        return torch.cat(pieces, 1) if pieces else gap[:, :0]
+        return torch.cat(pieces, 1).detach() if pieces else gap[:, :0]
 
     def unpack(self, rows: Tensor) -> Any:
         """The batch of states in rows ``[B, row_bytes]``; the opposite of ``pack``."""
         batch = rows.shape[0]
-        leaves = iter(self.leaves)
         rows = rows.contiguous()
-        read_as = {dtype: rows.view(dtype) for dtype in {leaf.dtype for leaf in self.leaves}}
+        # All leaves of a type in one operation, with what lies between them.
+        read = {
+            dtype: _split(rows.view(dtype), sizes, 1)
+            for dtype, sizes in self._sections.items()
+        }
+        leaves = iter(self.leaves)
 
-        def read(_: Tensor) -> Tensor:
+        def leaf_of(_: Tensor) -> Tensor:
             leaf = next(leaves)
             if not leaf.size:
                 return torch.zeros((batch, *leaf.shape), dtype=leaf.dtype, device=rows.device)
-            begin, count = leaf.offset // leaf.dtype.itemsize, leaf.size // leaf.dtype.itemsize
-            return read_as[leaf.dtype][:, begin : begin + count].contiguous().view(batch, *leaf.shape)
+            found = read[leaf.dtype][self._section[leaf.name]]
+            return found if len(leaf.shape) == 1 else found.view(batch, *leaf.shape)
 
-        return rebuild(self._example, read)
+        return rebuild(self._example, leaf_of)
 
     def split(self, row: bytes) -> dict[str, Tensor]:
         """The leaves of one row by name, without a batch dimension (for a belief export)."""

@@ -156,9 +156,11 @@ class Agent:
             action = given if executed is None else torch.where(executed.unsqueeze(-1), given, action)
         embedding = self.model.encode(observation)
         belief = self.model.observe(state.belief, action, embedding, is_first)
-        fresh = initial_plan(self.model, self.actions, state.plan.sequence.shape[1], is_first.shape[0])
         plan = state.plan._replace(since=state.plan.since + 1, taken=state.plan.taken + 1)
-        return AgentState(belief, action, pytrees.where(is_first, fresh, plan))
+        if bool(is_first.any()):
+            fresh = initial_plan(self.model, self.actions, plan.sequence.shape[1], is_first.shape[0])
+            plan = pytrees.where(is_first, fresh, plan)
+        return AgentState(belief, action, plan)
 
     @torch.no_grad()
     def plan(

@@ -15,6 +15,12 @@ import numpy as np
 
 from service.protocol.arrays import EncodedImage, encode_array
 
+_PIECE = 2047
+"""bytes that are hashed at once: for more, hashlib lets go of the interpreter's lock, and getting it back from a
+busy worker takes longer than the hash"""
+_LONG = 32 * _PIECE
+"""of what is longer the rest is hashed without the lock"""
+
 
 def digest(tree: Any) -> bytes:
     """32 bytes that name the content of ``tree``.
@@ -24,7 +30,13 @@ def digest(tree: Any) -> bytes:
     """
     parts: list[bytes] = []
     _collect(parts, tree)
-    return hashlib.sha256(b"".join(parts)).digest()
+    whole = memoryview(b"".join(parts))
+    found = hashlib.sha256(whole[:_PIECE])
+    for begin in range(_PIECE, min(len(whole), _LONG), _PIECE):
+        found.update(whole[begin : begin + _PIECE])
+    if len(whole) > _LONG:
+        found.update(whole[_LONG:])
+    return found.digest()
 
 
 def _collect(parts: list[bytes], tree: Any) -> None:

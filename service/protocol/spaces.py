@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from service.protocol.arrays import DTYPES, decode_array, show
-from service.protocol.errors import FieldError, ProblemError, invalid, invalid_fields, nearest
+from service.protocol.errors import MAX_ERRORS, FieldError, ProblemError, invalid, invalid_fields, nearest
 from service.protocol.limits import DEFAULT_LIMITS, Limits
 
 
@@ -26,6 +27,14 @@ class Box:
     dtype: np.dtype[Any]
     low: np.ndarray
     high: np.ndarray
+
+    @functools.cached_property
+    def unbounded(self) -> bool:
+        """Whether every array of the shape and dtype lies within: integers from the least to the greatest."""
+        if self.dtype.kind not in "iu":
+            return False
+        info = np.iinfo(self.dtype)
+        return bool((self.low <= info.min).all() and (self.high >= info.max).all())
 
     def __repr__(self) -> str:
         ends = [
@@ -246,6 +255,8 @@ def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list
     if not isinstance(value, Mapping):
         raise invalid(path, f"expected an object with the keys {', '.join(space.spaces)}, got {show(value)}")
     for key in value:
+        if len(errors) >= MAX_ERRORS:
+            break
         if key not in space.spaces:
             errors.append(
                 FieldError(f"{path}.{str(key)[:60]}", f"unknown key; {nearest(str(key), space.spaces)}")
@@ -261,13 +272,15 @@ def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list
 
 def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
     channels = space.shape[2] if len(space.shape) == 3 else (1 if len(space.shape) == 2 else None)
-    array = decode_array(value, path=path, limits=limits, channels=channels)
+    array = decode_array(value, path=path, limits=limits, channels=channels, shape=space.shape)
     if len(space.shape) == 3 and space.shape[2] == 1 and array.shape == space.shape[:2]:
         array = array[:, :, None]  # a grey picture
     if array.shape != space.shape:
         raise invalid(
             path, f"expected shape {space.shape}, got {array.shape}{_hint(array.shape, space.shape)}"
         )
+    if array.dtype == space.dtype and space.unbounded:
+        return array
     accepted = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}[space.dtype.kind]
     if array.dtype.kind not in accepted and array.size:
         hint = ""

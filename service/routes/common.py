@@ -15,7 +15,7 @@ from service.wire import read_body
 
 Result = TypeVar("Result")
 
-LOOK_AFTER_S = 0.02
+LOOK_AFTER_S = 0.05
 """a request that takes longer is given up when its client closes the connection, s"""
 
 

@@ -308,7 +308,8 @@ class PlanSearch:
 
     def _act(self) -> Tensor:
         belief = pytrees.expand(self.belief, 1)
-        randomness = self.randomness.fold("policy")
+        drawn = self.settings.temperature > 0
+        randomness = self.randomness.fold("policy") if drawn else None
         return act(
             self.model.exact, belief, self.actions, randomness, temperature=self.settings.temperature
         ).squeeze(1)
