@@ -26,7 +26,9 @@ from service.protocol.limits import Limits
 Result = TypeVar("Result")
 
 # What a server sends is trusted more than what it receives, but not without bounds.
-ANSWER_LIMITS = Limits(body_bytes=2**30, string_bytes=2**30, array_bytes=2**30, nesting=64)
+ANSWER_LIMITS = Limits(
+    body_bytes=2**30, string_bytes=2**30, array_bytes=2**30, nesting=64, containers=2**30, values=2**30
+)
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.limits import DEFAULT_LIMITS, Limits
@@ -37,6 +37,8 @@ ENCODINGS = ("png", "jpeg", "webp")
 _ARRAY_KEYS = frozenset({"dtype", "shape", "data"})
 _IMAGE_KEYS = frozenset({"encoding", "data"})
 _NUMBERS = frozenset({int, float, bool})
+_PLAIN = frozenset({int, float})
+_LISTS = frozenset({list, tuple})
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -95,7 +97,12 @@ def encoded_image_to_wire(image: EncodedImage, *, binary: bool) -> dict[str, Any
 
 
 def decode_array(
-    value: Any, *, path: str = "array", limits: Limits = DEFAULT_LIMITS, channels: int | None = None
+    value: Any,
+    *,
+    path: str = "array",
+    limits: Limits = DEFAULT_LIMITS,
+    channels: int | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> np.ndarray:
     """The array that a decoded JSON or msgpack value holds; a read-only view where it can be one.
 
@@ -104,6 +111,8 @@ def decode_array(
         path: where it stands in the request, for errors.
         limits: bounds on size and dimensions.
         channels: for pictures: 1, 3 or 4 channels wanted (default: as the picture has it).
+        shape: for pictures: the shape wanted; one of another size is refused before its pixels are decoded,
+            which takes far longer than reading the size.
 
     Raises:
         ProblemError: code ``invalid_request``.
@@ -113,12 +122,13 @@ def decode_array(
             raise invalid(path, f"expected one of {', '.join(DTYPES)}, got an array of {value.dtype}")
         return value
     if isinstance(value, EncodedImage):
-        return _decode_image({"encoding": value.encoding, "data": value.data}, path, limits, channels)
+        form = {"encoding": value.encoding, "data": value.data}
+        return _decode_image(form, path, limits, channels, shape)
     if isinstance(value, Mapping):
         if value.keys() == _ARRAY_KEYS:
             return _decode_raw(value, path, limits)
         if value.keys() == _IMAGE_KEYS:
-            return _decode_image(value, path, limits, channels)
+            return _decode_image(value, path, limits, channels, shape)
         keys = ", ".join(sorted(str(key)[:40] for key in value)[:8]) or "none"
         raise invalid(
             path,
@@ -134,10 +144,10 @@ def _decode_raw(value: Mapping[str, Any], path: str, limits: Limits) -> np.ndarr
         raise invalid(f"{path}.dtype", f"expected one of {', '.join(DTYPES)}, got {_show(name)}")
     dtype = DTYPES[name]
     shape = value["shape"]
+    if isinstance(shape, (list, tuple)) and len(shape) > limits.array_dimensions:
+        raise invalid(f"{path}.shape", f"at most {limits.array_dimensions} dimensions, got {len(shape)}")
     if not isinstance(shape, (list, tuple)) or not all(type(n) is int and n >= 0 for n in shape):
         raise invalid(f"{path}.shape", f"expected a list of sizes, got {_show(shape)}")
-    if len(shape) > limits.array_dimensions:
-        raise invalid(f"{path}.shape", f"at most {limits.array_dimensions} dimensions, got {len(shape)}")
     size = math.prod(shape) * dtype.itemsize
     if size > limits.array_bytes:
         raise invalid(f"{path}.shape", f"an array has at most {limits.array_bytes} bytes, this one {size}")
@@ -149,7 +159,13 @@ def _decode_raw(value: Mapping[str, Any], path: str, limits: Limits) -> np.ndarr
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _decode_image(value: Mapping[str, Any], path: str, limits: Limits, channels: int | None) -> np.ndarray:
+def _decode_image(
+    value: Mapping[str, Any],
+    path: str,
+    limits: Limits,
+    channels: int | None,
+    shape: tuple[int, ...] | None,
+) -> np.ndarray:
     encoding = value["encoding"]
     if not isinstance(encoding, str) or encoding not in ENCODINGS:
         raise invalid(f"{path}.encoding", f"expected one of {', '.join(ENCODINGS)}, got {_show(encoding)}")
@@ -159,6 +175,8 @@ def _decode_image(value: Mapping[str, Any], path: str, limits: Limits, channels:
         width, height = image.size
         if width * height > limits.image_pixels or width * height * 4 > limits.array_bytes * 4:
             raise invalid(path, f"a picture has at most {limits.image_pixels} pixels, got {width}x{height}")
+        if shape is not None and (len(shape) not in (2, 3) or (height, width) != shape[:2]):
+            raise invalid(path, f"expected shape {shape}, got a picture of {height} rows and {width} columns")
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
             raise invalid(path, f"expected 8 bits a channel, got a picture of mode {image.mode}")
         wanted = _MODES.get(channels or 0)
@@ -167,9 +185,16 @@ def _decode_image(value: Mapping[str, Any], path: str, limits: Limits, channels:
         return np.asarray(image.convert(wanted), dtype=np.uint8)
     except ProblemError:
         raise
+    except Image.DecompressionBombError as error:
+        raise invalid(
+            path, f"a picture has at most {limits.image_pixels} pixels, this one far more"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise invalid(
+            f"{path}.data", f"not a readable {encoding} picture: its {len(data)} bytes begin otherwise"
+        ) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data, struct.error among them
-        reason = str(error).split(":")[0][:80]
-        raise invalid(f"{path}.data", f"not a readable {encoding} picture ({reason})") from error
+        raise invalid(f"{path}.data", f"not a readable {encoding} picture: damaged, or cut short") from error
 
 
 def _decode_lists(value: Any, path: str, limits: Limits) -> np.ndarray:
@@ -177,29 +202,39 @@ def _decode_lists(value: Any, path: str, limits: Limits) -> np.ndarray:
         return np.asarray(_checked_number(value, path))
     if not isinstance(value, (list, tuple)):
         raise invalid(path, f"expected an array, got {_show(value)}")
-    _check_leaves(value, path, limits.array_dimensions, limits)
+    truths = _check_leaves(value, path, limits.array_dimensions, limits)
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise invalid(path, "nested lists must be rectangular, with numbers only") from error
     if array.dtype.kind not in "biuf":
         raise invalid(path, "expected numbers of at most 64 bits")
+    if truths and array.dtype.kind != "b":
+        raise invalid(path, "nested lists hold numbers, or true and false, but not both; send 1 and 0")
     return array
 
 
-def _check_leaves(value: Any, path: str, depth: int, limits: Limits) -> None:
-    """Only numbers at the leaves: numpy would otherwise pad text or make object arrays."""
+def _check_leaves(value: Any, path: str, depth: int, limits: Limits) -> bool:
+    """Only numbers at the leaves: numpy would otherwise pad text or make object arrays.
+
+    Returns:
+        Whether there are truth values among them, which numpy would turn into numbers beside others.
+    """
     if depth == 0:
         raise invalid(path, f"at most {limits.array_dimensions} dimensions")
     if len(value) * 8 > limits.array_bytes:
         raise invalid(path, f"an array has at most {limits.array_bytes} bytes; a list is too long")
     kinds = set(map(type, value))
+    if kinds <= _PLAIN:
+        return False
     if kinds <= _NUMBERS:
-        return
-    if kinds <= {list, tuple}:
+        return True
+    if kinds <= _LISTS:
+        truths = False
         for item in value:
-            _check_leaves(item, path, depth - 1, limits)
-        return
+            if _check_leaves(item, path, depth - 1, limits):
+                truths = True
+        return truths
     odd = next(item for item in value if type(item) not in _NUMBERS)
     raise invalid(path, f"nested lists must be rectangular, with numbers only, got {_show(odd)} in one")
 
@@ -234,7 +269,8 @@ def _show(value: Any) -> str:
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, (list, tuple)):
-        return repr(value) if len(value) <= 8 and all(type(v) in _NUMBERS for v in value) else "a list"
+        short = len(value) <= 8 and all(type(v) in _NUMBERS and abs(v) < 10**20 for v in value)
+        return repr(value) if short else "a list"
     if isinstance(value, (bytes, bytearray)):
         return f"{len(value)} bytes"
     if isinstance(value, bool):

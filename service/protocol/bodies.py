@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -28,6 +29,9 @@ from service.protocol.limits import DEFAULT_LIMITS, Limits
 
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 _SCALARS = frozenset({int, float, bool, bytes, type(None)})
+_TOO_LONG = re.compile(r"(\d+) exceeds max_(array|map|str|bin|ext)_len\((\d+)\)")
+_PARTS = {"array": "a list of {} entries", "map": "an object of {} keys", "str": "a text of {} bytes",
+          "bin": "a binary of {} bytes", "ext": "an extension type of {} bytes"}  # fmt: skip
 
 
 def encode_body(tree: Any, media_type: str = media.JSON) -> bytes:
@@ -93,9 +97,22 @@ def decode_body(raw: bytes, content_type: str | None, limits: Limits = DEFAULT_L
         raise ProblemError(
             "body_too_large", f"a body has at most {limits.body_bytes} bytes, this one {len(raw)}"
         )
-    tree = _read_json(raw) if kind == media.JSON else read_msgpack(raw, limits)
-    _check_tree(tree, limits.nesting, limits, check_text=kind == media.JSON and b"\\u" in raw)
+    if kind == media.JSON:
+        _check_sizes(raw, limits)
+        tree = _read_json(raw)
+    else:
+        tree = read_msgpack(raw, limits)
+    check_tree(tree, limits, check_text=kind == media.JSON and b"\\u" in raw)
     return tree
+
+
+def check_tree(tree: Any, limits: Limits = DEFAULT_LIMITS, *, check_text: bool = False) -> None:
+    """Refuses what no request holds: deep nesting, objects with very many or very long keys, half a character.
+
+    Raises:
+        ProblemError: ``malformed_body``.
+    """
+    _check_tree(tree, limits.nesting, limits, check_text=check_text)
 
 
 def decode_arrays(tree: Any, *, path: str = "", limits: Limits = DEFAULT_LIMITS) -> Any:
@@ -110,6 +127,27 @@ def decode_arrays(tree: Any, *, path: str = "", limits: Limits = DEFAULT_LIMITS)
     if isinstance(tree, list):
         return [decode_arrays(value, path=f"{path}[{i}]", limits=limits) for i, value in enumerate(tree)]
     return tree
+
+
+def too_many(what: str, most: int, got: int) -> ProblemError:
+    """The problem of a body that would take long to read."""
+    return ProblemError(
+        "malformed_body",
+        f"a body holds at most {most} {what}, this one {got}; send large arrays with their bytes in `data`",
+    )
+
+
+def _check_sizes(raw: bytes, limits: Limits) -> None:
+    """Bounds what reading a JSON body can take, by counting what begins a value. Text that is full of such
+    characters counts too: nothing in the contract is."""
+    if len(raw) <= 2 * limits.containers:  # each takes two bytes at least
+        return
+    containers = raw.count(b"[") + raw.count(b"{") + raw.count(b":")
+    if containers > limits.containers:
+        raise too_many("lists, objects and keys", limits.containers, containers)
+    values = raw.count(b",")
+    if values > limits.values:
+        raise too_many("values", limits.values, values)
 
 
 def _read_json(raw: bytes) -> Any:
@@ -127,6 +165,9 @@ def _read_json(raw: bytes) -> Any:
     except ValueError as error:
         if not raw.strip():
             raise ProblemError("malformed_body", "the body is empty; send a JSON object") from error
+        if "integer string conversion" in str(error):
+            reason = "the body has an integer of thousands of digits; numbers have at most 64 bits"
+            raise ProblemError("malformed_body", reason) from error
         raise ProblemError("malformed_body", f"the body is not JSON: {str(error)[:200]}") from error
 
 
@@ -141,13 +182,17 @@ def read_msgpack(raw: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
         dry = msgpack.Unpacker(max_buffer_size=max(len(raw), 1), **_msgpack_bounds(raw, limits))
         dry.feed(raw)
         dry.skip()
-        return msgpack.unpackb(raw, **_msgpack_bounds(raw, limits))
+        return msgpack.unpackb(raw, **_msgpack_bounds(raw, limits), **_counting(raw, limits))
     except msgpack.ExtraData as error:
         raise ProblemError("malformed_body", "the body has bytes after its msgpack value") from error
     except msgpack.StackError as error:
         raise ProblemError("malformed_body", "the body is nested too deeply") from error
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         reason = str(error)[:200] or "it ends early"
+        too_long = _TOO_LONG.search(reason)
+        if too_long:
+            size, part, most = too_long.groups()
+            reason = f"{_PARTS[part].format(size)}, where at most {most} are allowed"
         raise ProblemError("malformed_body", f"the body is not msgpack: {reason}") from error
 
 
@@ -157,10 +202,35 @@ def _msgpack_bounds(raw: bytes, limits: Limits) -> dict[str, Any]:
         "strict_map_key": True,
         "max_str_len": limits.string_bytes,
         "max_bin_len": limits.string_bytes,
-        "max_array_len": len(raw),
-        "max_map_len": len(raw),
+        "max_array_len": min(len(raw), limits.values),
+        "max_map_len": min(len(raw), limits.object_keys),
         "max_ext_len": 0,  # no extension types, timestamps included
     }
+
+
+def _counting(raw: bytes, limits: Limits) -> dict[str, Any]:
+    """What bounds all lists and objects of a msgpack text together, and their entries."""
+    if len(raw) <= limits.containers:  # each takes a byte at least
+        return {}
+    containers, values = 0, 0
+
+    def count(parts: int, entries: int) -> None:
+        nonlocal containers, values
+        containers, values = containers + parts, values + entries
+        if containers > limits.containers:
+            raise too_many("lists, objects and keys", limits.containers, containers)
+        if values > limits.values:
+            raise too_many("values", limits.values, values)
+
+    def listed(items: list[Any]) -> list[Any]:
+        count(1, len(items))
+        return items
+
+    def named(items: dict[Any, Any]) -> dict[Any, Any]:
+        count(1 + len(items), len(items))
+        return items
+
+    return {"list_hook": listed, "object_hook": named}
 
 
 def _check_tree(tree: Any, depth: int, limits: Limits, *, check_text: bool) -> None:
@@ -169,9 +239,15 @@ def _check_tree(tree: Any, depth: int, limits: Limits, *, check_text: bool) -> N
     if kind is dict:
         if depth == 0:
             raise ProblemError("malformed_body", f"the body is nested deeper than {limits.nesting}")
+        if len(tree) > limits.object_keys:
+            most = limits.object_keys
+            raise ProblemError("malformed_body", f"an object has at most {most} keys, one has {len(tree)}")
         for key, value in tree.items():
             if type(key) is not str:
                 raise ProblemError("malformed_body", "the keys of an object must be text")
+            if len(key) > limits.key_characters:
+                most = limits.key_characters
+                raise ProblemError("malformed_body", f"a key has at most {most} characters, one {len(key)}")
             if check_text:
                 _check_text(key)
             if type(value) not in _SCALARS:

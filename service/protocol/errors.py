@@ -15,6 +15,12 @@ from typing import Any
 GRPC_PROBLEM_KEY = "thick-problem-bin"
 """trailing metadata key that carries the problem (JSON, UTF-8) over gRPC"""
 
+MAX_ERRORS = 20
+"""the most wrong fields that are told at once; who has more than that wrong needs the first few"""
+
+MAX_COMPARED = 60
+"""characters of a wrong name that are compared with the right ones"""
+
 TYPE_PREFIX = "urn:thick:problem:"
 """a problem's ``type`` is this prefix and its code"""
 
@@ -124,6 +130,8 @@ class ProblemError(Exception):
             problem["instance"] = instance
         if self.errors:
             problem["errors"] = [{"path": e.path, "message": e.message} for e in self.errors]
+        elif self.status == 422:  # the whole of the request is wrong
+            problem["errors"] = [{"path": "", "message": self.detail}]
         if self.retry_after is not None:
             problem["retry_after"] = self.retry_after
         problem.update(self.extra)
@@ -172,7 +180,7 @@ def invalid(path: str, message: str) -> ProblemError:
 def invalid_fields(errors: Iterable[FieldError]) -> ProblemError:
     """The problem of several wrong fields."""
     listed = tuple(errors)
-    return ProblemError("invalid_request", "; ".join(str(e) for e in listed[:8]), errors=listed[:64])
+    return ProblemError("invalid_request", "; ".join(str(e) for e in listed[:8]), errors=listed[:MAX_ERRORS])
 
 
 def step_conflict(expected_step: int, step: int, *, why: str | None = None) -> ProblemError:
@@ -184,7 +192,9 @@ def step_conflict(expected_step: int, step: int, *, why: str | None = None) -> P
 def nearest(wrong: str, right: Iterable[str]) -> str:
     """``"; did you mean `x`?"`` for the nearest right name, or the list of right names where none is near."""
     names = list(right)
-    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    if not names:
+        return "none is expected here"
+    close = difflib.get_close_matches(wrong[:MAX_COMPARED], names, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
     return "expected one of " + ", ".join(f"`{name}`" for name in names)

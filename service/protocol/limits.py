@@ -25,6 +25,14 @@ class Limits:
     """how deep lists and objects may be nested in a body"""
     string_bytes: int = 8 * MEBIBYTE
     """the longest string or binary value (base64 data are strings)"""
+    object_keys: int = 1024
+    """the most keys of one object in a body"""
+    key_characters: int = 256
+    """the longest key"""
+    containers: int = 300_000
+    """the most lists, objects and keys of a body together: a picture of 512 x 512 in nested lists has that many"""
+    values: int = MEBIBYTE
+    """the most numbers and other entries of a body together; an array with its bytes in ``data`` is one"""
     horizon: int = 1000
     """the most steps that may be imagined or planned ahead"""
     rollouts: int = 256

@@ -22,10 +22,12 @@ from pydantic import (
 )
 
 from service.protocol.arrays import show
-from service.protocol.errors import FieldError, invalid, invalid_fields, nearest
+from service.protocol.errors import MAX_COMPARED, MAX_ERRORS, FieldError, invalid, invalid_fields, nearest
 from service.protocol.limits import DEFAULT_LIMITS, Limits
 
 MAX_SEED = 2**63 - 1
+MAX_PARTS = 64
+"""entries of ``include``, each of which may be named more than once"""
 
 Number = (
     Annotated[StrictFloat, Field(ge=-1e30, le=1e30)] | Annotated[StrictInt, Field(ge=-(10**30), le=10**30)]
@@ -74,7 +76,15 @@ class Planner(Request):
     kappa: Number | None = Field(None, description="weight of the distance to the subgoal")
     temperature: Number | None = Field(None, description="softness of the choice among candidates")
     seed: Seed | None = Field(None, description="seed of the search, in place of the session's")
-    deadline_ms: Positive | None = Field(None, description="bound on the whole request, in milliseconds")
+    deadline_ms: Positive | None = Field(
+        None,
+        description="bound on the whole request, in milliseconds; null in an act lifts the bound of its session",
+    )
+
+    @property
+    def lifts_deadline(self) -> bool:
+        """Whether it was sent as null: no bound, also where the session has one."""
+        return self.deadline_ms is None and "deadline_ms" in self.model_fields_set
 
     def settings(self) -> dict[str, Any]:
         """The overrides alone: fields that were sent and are not null, without ``deadline_ms``."""
@@ -96,6 +106,10 @@ class Fork(Request):
     """``POST /v1/sessions/{id}/fork``"""
 
     seed: Seed | None = Field(None, description="seed of the fork; the original's by default")
+
+
+class Reset(Request):
+    """``POST /v1/sessions/{id}/reset``: nothing, or an empty object"""
 
 
 class Act(Request):
@@ -155,10 +169,23 @@ def parse(kind: type[AnyRequest], tree: Any, *, path: str = "") -> AnyRequest:
     """
     if not isinstance(tree, Mapping):
         raise invalid(path or "body", f"expected an object, got {show(tree)}")
+    _check_sizes(kind, tree, path)
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
         raise invalid_fields(_field_errors(kind, error, path)) from error
+
+
+def _check_sizes(kind: type[Request], tree: Mapping[str, Any], path: str) -> None:
+    """Pydantic looks at every entry and tells of every wrong one: only what has a sensible size goes there."""
+    for where, value in ((path, tree), (_join(path, ["planner"]), tree.get("planner"))):
+        most = DEFAULT_LIMITS.object_keys
+        if isinstance(value, Mapping) and len(value) > most:
+            raise invalid(where or "body", f"an object has at most {most} keys, this one {len(value)}")
+    parts = tree.get("include")
+    if isinstance(parts, (list, tuple)) and len(parts) > MAX_PARTS:
+        where = _join(path, ["include"])
+        raise invalid(where, f"at most {MAX_PARTS} entries, got {len(parts)}; each part need be named once")
 
 
 def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -186,6 +213,10 @@ def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
         bound("rollouts", request.rollouts, limits.rollouts)
         if not errors and request.horizon * request.rollouts > limits.imagined_steps:
             bound("rollouts", request.horizon * request.rollouts, limits.imagined_steps)
+        given = len(request.actions or ())
+        if given > max(limits.horizon, limits.rollouts):
+            most = f"{limits.horizon} actions, or a list for each of {limits.rollouts} roll-outs"
+            errors.append(FieldError("actions", f"at most {most}; got {given}"))
     bound("ttl_s", getattr(request, "ttl_s", None), limits.ttl_s)
     if errors:
         raise invalid_fields(errors)
@@ -203,6 +234,8 @@ def _field_errors(kind: type[Request], error: ValidationError, path: str) -> lis
             continue  # the other branch of a union
         seen.add(where)
         listed.append(FieldError(where, _message(kind, item, location)))
+        if len(listed) == MAX_ERRORS:
+            break
     return listed
 
 
@@ -221,6 +254,10 @@ def _message(kind: type[Request], item: Any, location: list[Any]) -> str:
     got = show(item.get("input"))
     if sort == "literal_error":
         return f"expected {item['ctx']['expected']}, got {got}"
+    if sort in ("string_too_short", "string_too_long"):
+        least, most = item["ctx"].get("min_length"), item["ctx"].get("max_length")
+        wanted = f"at least {least}" if sort == "string_too_short" else f"at most {most}"
+        return f"expected text of {wanted} characters, got {len(item['input'])}"
     expected = {
         "int_type": "an integer", "float_type": "a number", "bool_type": "true or false",
         "string_type": "text", "list_type": "a list", "tuple_type": "a list", "model_type": "an object",
@@ -236,5 +273,9 @@ def _message(kind: type[Request], item: Any, location: list[Any]) -> str:
 def _join(path: str, location: list[Any]) -> str:
     text = path
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            shown = str(part)[:MAX_COMPARED]
+            text += f".{shown}" if text else shown
     return text or "body"
