@@ -2,9 +2,9 @@
 
     python bare.py --models DIR
 
-Reads lines ``MODEL METHOD LEVEL SECONDS`` (level ``model`` or ``engine``) and answers each with a line of
-JSON: the latencies and the CPU time of all, in seconds. The observations arrive as arrays: nothing is decoded
-or checked.
+Reads lines ``MODEL METHOD LEVEL SESSIONS SECONDS`` (level ``model`` or ``engine``, the latter for one session)
+and answers each with a line of JSON: the latencies and the CPU time of all acts, in seconds. The observations
+arrive as arrays: nothing is decoded or checked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from service.engine import Engine
 from service.jobs import ActJob
 from service.metrics import Metrics
 from service.protocol.spaces import as_space
-from service.slots import rows_of
 from service.tasks import collate
 from service.warmup import prepare
 from thick.agent import Agent
@@ -46,24 +45,23 @@ class Hosted:
 
 
 @torch.inference_mode()
-def model_alone(hosted: Hosted, method: str, seconds: float) -> list[float]:
-    """Observe and plan for one session, called directly."""
+def model_alone(hosted: Hosted, method: str, sessions: int, seconds: float) -> list[float]:
+    """Observe and plan for some sessions at once, called directly; each act's share of the time."""
     agent = hosted.agent
     settings = agent.settings({"method": method})
-    seen = observations(hosted.name, 1)
-    state, times = agent.initial(1), []
+    seen = [observations(hosted.name, index) for index in range(sessions)]
+    state, times = agent.initial(sessions), []
     end = time.perf_counter() + seconds
     step = 0
-    while (began := time.perf_counter()) < end:
-        keys = torch.tensor([session_key(0, step)])
-        first = torch.tensor([step == 0])
-        state = agent.observe(
-            state, collate([seen[step % len(seen)]], agent.device), is_first=first, keys=keys
-        )
+    while (began := time.perf_counter()) < end or not times:
+        keys = torch.tensor([session_key(0, step)] * sessions)
+        first = torch.full((sessions,), step == 0)
+        shown = collate([each[step % len(each)] for each in seen], agent.device)
+        state = agent.observe(state, shown, is_first=first, keys=keys)
         output = agent.act(state, settings, keys=keys)
-        state = rows_of(output.state, [0])
+        state = output.state
         agent.decode_action(output.action)
-        times.append(time.perf_counter() - began)
+        times += [(time.perf_counter() - began) / sessions] * sessions
         step += 1
     return times
 
@@ -107,10 +105,10 @@ async def answer(models: Path) -> None:
         await prepare(hosted[folder.name], hosted[folder.name].agent, engine)  # type: ignore[arg-type]
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        model, method, level, seconds = line.split()
+        model, method, level, sessions, seconds = line.split()
         began = time.process_time()
         if level == "model":
-            times = model_alone(hosted[model], method, float(seconds))
+            times = model_alone(hosted[model], method, int(sessions), float(seconds))
         else:
             times = await engine_alone(engine, hosted[model], method, float(seconds))
         print(json.dumps({"latencies": times, "cpu_s": time.process_time() - began}), flush=True)

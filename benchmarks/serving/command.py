@@ -156,10 +156,21 @@ async def overhead(bench: Bench, pace: Pace) -> list[Row]:
     once = Pace(pace.seconds, pace.warm, 1, pace.most_s)
     for _ in range(max(2, pace.rounds)):
         for row, level in zip(rows, levels, strict=True):
-            await bare(bench.bare, "image", "policy", level, row, once)
+            await bare(bench.bare, level, row, once)
         for more in await cell(bench.named(*OURS), "image", "policy", 1, once):
             _add(found[more.target], more)
     return rows + list(found.values())
+
+
+async def floor(bench: Bench, wanted: Sequence[Part], pace: Pace) -> list[Row]:
+    """What the models take by themselves: the bound of every server that runs them on one core."""
+    rows = []
+    for part in wanted:
+        for sessions in sorted({1, min(32, max(part.clients))}):
+            row = Row("model called directly", part.model, part.method, sessions)
+            await bare(bench.bare, "model", row, pace)
+            rows.append(row)
+    return rows
 
 
 def _add(row: Row, more: Row) -> None:
@@ -194,13 +205,21 @@ async def measure(bench: Bench, given: argparse.Namespace, until: float, say: An
     usual = Pace(0.6, 0.2, 1, 2.0) if given.quick else Pace(1.0, 0.25, 2, 4.0)
     await same_answers(bench, wanted)
     say("all servers give the same actions\n")
-    windows = sum(len(part.clients) * len(part.targets) for part in wanted) + len(FEATURES) + 3 * len(OURS)
+    windows = (
+        sum(len(part.clients) * len(part.targets) for part in wanted)
+        + len(FEATURES)
+        + 3 * len(OURS)
+        + 2 * len(wanted)
+    )
     budget = Budget(until, windows * usual.rounds)
     results: dict[str, Any] = {"machine": machine(), "tables": {}}
 
     rows = await overhead(bench, budget.pace(3 * len(OURS), usual))
     results["tables"]["overhead"] = [row.to_json() for row in rows]
     say(report.overhead(rows))
+    bound = await floor(bench, wanted, budget.pace(2 * len(wanted), usual))
+    results["tables"]["floor"] = [row.to_json() for row in bound]
+    say(report.floor(bound))
     for part in wanted:
         rows = []
         for clients in part.clients:

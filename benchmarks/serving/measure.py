@@ -131,9 +131,11 @@ async def _window(target: Target, server: Server, row: Row, pace: Pace) -> None:
     row.elapsed_s += elapsed
 
 
-async def bare(process: Bare, model: str, method: str, level: str, row: Row, pace: Pace) -> None:
+async def bare(process: Bare, level: str, row: Row, pace: Pace) -> None:
     """Acts without a server, into a row."""
-    latencies, cpu_s = await asyncio.to_thread(process.run, model, method, level, pace.warm + pace.seconds)
+    latencies, cpu_s = await asyncio.to_thread(
+        process.run, row.model, row.method, level, row.clients, pace.warm + pace.seconds
+    )
     dropped = min(len(latencies) // 2, int(len(latencies) * pace.warm / (pace.warm + pace.seconds)))
     row.latencies += latencies[dropped:]
     row.seconds += sum(latencies[dropped:])

@@ -77,6 +77,21 @@ def overhead(rows: Sequence[Row]) -> str:
     return f"### What the service adds\n\n{table(header, lines)}\n"
 
 
+def floor(rows: Sequence[Row]) -> str:
+    """What the models take without any server."""
+    lines = [
+        [
+            f"{row.model}, `{row.method}`",
+            str(row.clients),
+            f"{1e3 * row.seconds / len(row.latencies):.3f}",
+            f"{row.rate:,.0f}" if row.rate >= 100 else f"{row.rate:.1f}",
+        ]
+        for row in rows
+    ]
+    header = ["model alone, one core", "sessions at once", "ms/act", "acts/s at most"]
+    return f"### The bound: the model alone\n\n{table(header, lines)}\n"
+
+
 def features(rows: Sequence[Row]) -> str:
     """What parts of the service cost."""
     usual = rows[0]
@@ -113,12 +128,12 @@ def verdict(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         ),
     ]
     for title, rows in tables.items():
-        if title in ("overhead", "features"):
+        if title in ("overhead", "features", "floor"):
             continue
         rates = {row["target"]: row["acts_per_s"] for row in rows if row["clients"] == 32}
         lit = rates.get("LitServe, JSON")
         if lit:
-            for name in ("THICK, JSON", "THICK, msgpack", "THICK, gRPC stream"):
+            for name in ("THICK, JSON", "THICK, msgpack", "THICK, gRPC unary", "THICK, gRPC stream"):
                 if name in rates:
                     what = f"{title}, 32 clients: {name} over LitServe"
                     lines.append(_goal(what, rates[name] / lit, GOAL_RATIO, "x", least=True))

@@ -190,10 +190,12 @@ class Bare:
         """Returns once its models are loaded."""
         self._read()
 
-    def run(self, model: str, method: str, level: str, seconds: float) -> tuple[list[float], float]:
+    def run(
+        self, model: str, method: str, level: str, sessions: int, seconds: float
+    ) -> tuple[list[float], float]:
         """Latencies of acts one after the other and the CPU time of all, s; see ``bare.py``."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{model} {method} {level} {seconds}\n")
+        self._process.stdin.write(f"{model} {method} {level} {sessions} {seconds}\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._read())
         return answer["latencies"], answer["cpu_s"]

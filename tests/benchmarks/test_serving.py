@@ -1,0 +1,82 @@
+"""The load generator of ``benchmarks/serving.py`` against a real server: every transport is answered, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("psutil")
+
+from benchmarks.serving import load, models, report
+from benchmarks.serving.load import JSON, MSGPACK, Sessions, Target, press, thick_grpc, thick_http
+from benchmarks.serving.measure import Row
+from tests.models.sizes import tiny
+from tests.service.live import Live
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The benchmark's models, but tiny."""
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, served in models.MODELS.items():
+            sizes = {**vars(tiny()), "kind": "thick", "actor_critic": True}
+            sizes.pop("high")
+            planner = {**served.planner, "samples": 8, "elites": 2, "iterations": 1, "horizon": 2}
+            small = models.Served(name, served.about, sizes, planner)
+            patch.setitem(models.MODELS, name, small)
+        models.write(folder)
+    live = Live(folder, store="memory://")
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+def targets(server: Live) -> list[Target]:
+    port, grpc_port = urlsplit(server.http).port, urlsplit(server.grpc).port
+    assert port and grpc_port
+    sessions = Sessions(port)
+    return [
+        thick_http("JSON", port, sessions, JSON),
+        thick_http("msgpack", port, sessions, MSGPACK, ("plan", "timing")),
+        thick_grpc("unary", grpc_port, sessions, stream=False),
+        thick_grpc("stream", grpc_port, sessions, stream=True),
+    ]
+
+
+@pytest.mark.parametrize("model", sorted(models.MODELS))
+async def test_every_transport_is_answered_and_each_act_is_counted(targets: list[Target], model: str) -> None:
+    rows = []
+    for target in targets:  # over the same sessions: their steps go on from one transport to the next
+        clients = target.clients(model, "policy", 3)
+        window = await press(clients, seconds=0.05, warm=0.0, least=6, most_s=20.0)
+        assert not window.failures
+        assert window.answered >= len(window.latencies) >= 6
+        row = Row(target.name, model, "policy", 3)
+        row.latencies, row.seconds, row.answered = window.latencies, window.seconds, window.answered
+        rows.append(row)
+        target.close()
+    assert all(f"| {target.name} " in report.load(model, "policy", rows) for target in targets)
+
+
+async def test_the_same_observations_get_the_same_actions_over_every_transport(targets: list[Target]) -> None:
+    given = [await target.trial("image", "flat", 2) for target in targets]
+    for actions in given[1:]:
+        assert all((a == b).all() for a, b in zip(given[0], actions, strict=True))
+
+
+async def test_a_connection_that_lay_idle_is_opened_anew_and_no_act_is_lost(
+    targets: list[Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (client,) = targets[1].clients("grid", "policy", 1)
+    await client.act()
+    old = client.connection
+    monkeypatch.setattr(load, "IDLE_S", -1.0)
+    await client.act()
+    assert client.connection is not old
+    assert client.step[0] >= 2
+    await asyncio.sleep(0)
+    targets[1].close()
