@@ -2,7 +2,7 @@
 
     python benchmarks/serving.py [--quick] [--json FILE]
 
-Prints the tables of docs/operations/performance.md. Needs ``pip install -e '.[service,bench]'``; runs on this
+Prints the tables of docs/operations/performance.md. Needs ``pip install -e '.[service,dev]' litserve``; runs on this
 machine alone (loopback), with models of random weights.
 """
 

@@ -26,7 +26,7 @@ Due = Callable[[Job, Any, float], float]
 
 END = object()
 """after the last imagined step"""
-TOGETHER_S = 0.1
+TOGETHER_S = 0.25
 """about how long a plan of several sessions may take on a CPU: what takes longer is cut, so that the first of them
 do not wait for the last"""
 LEAST_TOGETHER = 4

@@ -17,7 +17,7 @@ from thick.agent import Agent
 from thick.planning.pytrees import map_tensors
 from thick.planning.settings import session_key
 
-CAPACITY = 512
+CAPACITY = 1024
 """sessions of one model"""
 
 
