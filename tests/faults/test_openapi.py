@@ -48,7 +48,7 @@ def described(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A server with everything on."""
     folder = tmp_path_factory.mktemp("described")
     settings = {"model_control": "true", "admin_keys": KEY, "store": f"sqlite:///{folder}/sessions.sqlite"}
-    with Server(tiny, folder, access_log="false", max_sessions=50, **BOUNDS, **settings) as server:
+    with Server(tiny, folder, access_log="false", max_sessions=5000, **BOUNDS, **settings) as server:
         yield server
         assert "Traceback" not in server.logged
 
@@ -60,11 +60,15 @@ def document(described: Server) -> Any:
 
 
 def make_sensible(case: Any) -> None:
-    """Give every second request what a schema cannot know: the model's name, and an observation of its space."""
+    """Give most requests what a schema cannot know: the model's name, and an observation of its space."""
     body = case.body
     if case.meta is not None and case.meta.generation.mode is GenerationMode.NEGATIVE:
         return  # what is wrong on purpose stays wrong
-    if not isinstance(body, dict) or zlib.crc32(repr(sorted(map(str, body.items()))).encode()) % 2:
+    if isinstance(body, dict):  # what depends on the clock cannot be drawn again
+        body.pop("ttl_s", None)
+        if isinstance(body.get("planner"), dict):
+            body["planner"].pop("deadline_ms", None)
+    if not isinstance(body, dict) or zlib.crc32(repr(sorted(map(str, body.items()))).encode()) % 4 == 0:
         return
     if "observation" in body:
         body["observation"] = [0.25] * 7
@@ -132,7 +136,7 @@ def scenarios(document: Any, settings: hypothesis.settings) -> Counter[tuple[str
 
 
 @pytest.mark.parametrize(
-    ("count", "steps"), [(20, 12), pytest.param(1500, 30, marks=pytest.mark.soak)], ids=["quick", "long"]
+    ("count", "steps"), [(30, 12), pytest.param(1500, 30, marks=pytest.mark.soak)], ids=["quick", "long"]
 )
 def test_sequences_over_sessions_never_make_the_service_fail(
     document: Any, figures: Figures, count: int, steps: int
