@@ -137,7 +137,8 @@ async def test_cheap_acts_overtake_an_expensive_one_which_still_ends() -> None:
 async def test_who_came_first_is_answered_first_among_equals() -> None:
     async with Rig() as rig:
         search = Search(slices=4, slice_s=0.02)
-        await rig.engine.submit(rig.job(settings=search))  # what it costs is known from here on
+        for _ in range(3):
+            await rig.engine.submit(rig.job(settings=search))  # what it costs is known from here on
         order: list[str] = []
         futures = []
 
@@ -162,7 +163,8 @@ async def test_an_expensive_plan_of_many_sessions_is_cut_so_that_the_first_need_
 ):
     async with Rig() as rig:
         search = Search(slices=1, slice_s=0.1)
-        await rig.engine.submit(rig.job(settings=search))
+        for _ in range(3):
+            await rig.engine.submit(rig.job(settings=search))
         blocker = await rig.block()
         jobs = [rig.engine.submit(rig.job(settings=search)) for _ in range(10)]
         rig.agent.log.clear()
