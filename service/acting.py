@@ -19,6 +19,7 @@ from service.engine import Engine
 from service.jobs import ActJob, ActResult, DeadlinePassed, EngineStopped, QueueFull
 from service.journal import Journal
 from service.metrics import Metrics
+from service.offloop import off_loop
 from service.protocol import media
 from service.protocol.bodies import decode_arrays, decode_body, encode_body, to_wire
 from service.protocol.digests import digest
@@ -45,6 +46,8 @@ class Clock:
     """s on the monotonic clock"""
     decode_s: float = 0.0
     """time spent on reading the body"""
+    large: bool = False
+    """whether the observation should be checked beside the event loop"""
     timing: dict[str, float] | None = None
     """milliseconds by phase, once an act was planned (not replayed); for traces"""
 
@@ -112,7 +115,10 @@ class Acting:
         hosted = session.hosted
         assert hosted is not None and session.slot is not None
         settings, seed = session_settings(session, hosted, body.planner)
-        checked = check_act(hosted, body, self._limits)
+        if clock.large:
+            checked = await off_loop(check_act, hosted, body, self._limits)
+        else:
+            checked = check_act(hosted, body, self._limits)
         step = session.step if body.step is None else body.step
         fingerprint = digest(
             {
@@ -126,6 +132,7 @@ class Acting:
         )
         stored = session.expect(body.step, fingerprint)
         if stored is not None:
+            session.prolong()
             return replayed(stored)
         result = await self._plan(
             ActJob(
@@ -301,8 +308,10 @@ def replayed(stored: bytes) -> dict[str, Any]:
 
 
 def deadline_of(session: Session, planner: Planner | None) -> float | None:
-    """The bound on a request in ms: its own, or its session's."""
+    """The bound on a request in ms: its own (null is none), or its session's."""
     own = planner.deadline_ms if planner else None
+    if planner is not None and planner.lifts_deadline:
+        return None
     return session.deadline_ms if own is None else float(own)
 
 
@@ -323,5 +332,9 @@ _STORED = Limits(
     nesting=200,
     image_pixels=2**31,
     array_dimensions=32,
+    object_keys=2**31,
+    key_characters=2**31,
+    containers=2**31,
+    values=2**31,
 )
 """what the server stored itself needs no bounds"""

@@ -68,10 +68,32 @@ def create_app(service: PlanningService, *, tracing: Tracing | None = None) -> F
         "keys": Keys(service.settings),
         "tracing": app.state.tracing,
     }
+    app.add_middleware(HeadAsGet)  # within the gate, which counts and logs what was asked
     app.add_middleware(Gate, **around)
     app.direct = Gate(acting.direct, **around)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
+
+
+class HeadAsGet:
+    """HEAD wherever GET is, as load balancers ask: the same status and headers, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        asked = {**scope, "method": "GET", "asked_method": "HEAD"}
+        try:
+            await self._app(asked, receive, without_body)
+        finally:
+            scope["route"] = asked.get("route")
 
 
 class Gate:
@@ -174,14 +196,14 @@ async def _problem(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    path = request.url.path
+    path, method = request.url.path, request.scope.get("asked_method", request.method)
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "")
-        problem = ProblemError(
-            "method_not_allowed", f"{request.method} {path}: allowed are {allow}", allow=allow
-        )
+        if "GET" in allow and "HEAD" not in allow:
+            allow = allow.replace("GET", "GET, HEAD")
+        problem = ProblemError("method_not_allowed", f"{method} {path}: allowed are {allow}", allow=allow)
     elif error.status_code == 404:
-        problem = ProblemError("not_found", f"{request.method} {path}: there is no such path; see /docs")
+        problem = ProblemError("not_found", f"{method} {path}: there is no such path; see /docs")
     else:
         problem = ProblemError("invalid_request", str(error.detail))
     return problem_response(problem, path)

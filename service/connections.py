@@ -19,6 +19,8 @@ from service.protocol.errors import TYPE_PREFIX
 
 MAX_HEAD_BYTES = 64 * 1024
 """the largest request line and headers together"""
+MAX_SHOWN = 1000
+"""characters of a path that an answer repeats"""
 PROBE_IDLE_S = 30
 """a connection on which nothing came for that long is asked whether its other end still lives"""
 PROBE_EVERY_S = 10
@@ -107,7 +109,11 @@ class Connection(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "what was sent is not HTTP/1.1")
+        self._refuse(
+            400,
+            "what was sent is no HTTP/1.1 request, or its method is none that HTTP knows; "
+            "this service answers GET, HEAD, POST and DELETE",
+        )
 
     @property
     def _answered(self) -> bool:
@@ -140,6 +146,11 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()  # nothing was asked, so nothing is answered
 
+    def _path(self) -> str:
+        """What was asked for, as far as it is known."""
+        url: bytes = getattr(self, "url", b"")
+        return url.partition(b"?")[0][:MAX_SHOWN].decode("ascii", "replace")
+
     def _refuse(self, status: int, detail: str) -> None:
         """Answer what never became a request, and close the connection."""
         self._stop_timer()
@@ -149,6 +160,7 @@ class Connection(HttpToolsProtocol):
             "status": status,
             "detail": detail,
             "code": "malformed_request",
+            "instance": self._path(),
         }
         body = json.dumps(problem).encode()
         head = (

@@ -19,6 +19,7 @@ from service.imagining import Imagination, Imagining
 from service.journal import Journal
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.offloop import off_loop
 from service.protocol.errors import ProblemError
 from service.protocol.requests import (
     Act,
@@ -262,20 +263,29 @@ class PlanningService:
                     "the session has seen nothing of its episode: act first, or imagine from an observation "
                     "(POST /v1/imagine)",
                 )
-            slot = hosted.slots.retain(session.slot)
             settings, seed = session_settings(session, hosted, body.planner)
+            slot = hosted.slots.retain(session.slot)
+            session.prolong()
             step = session.step
         return await self.imagining.start(
             hosted, slot, body, settings=settings, seed=seed if body.seed is None else body.seed, step=step
         )
 
-    async def imagine_once(self, tree: Any) -> Imagination:
-        """``POST /v1/imagine``: from an observation, without a session."""
+    async def imagine_once(self, tree: Any, large: bool = False) -> Imagination:
+        """``POST /v1/imagine``: from an observation, without a session.
+
+        Args:
+            large: the observation is checked beside the event loop.
+        """
         body = parse(ImagineOnce, tree)
         check_limits(body, self.limits)
         hosted = self.repository.for_new_session(body.model, body.version)
         assert hosted.observation_space is not None
-        observation = decode_observation(body.observation, hosted.observation_space, limits=self.limits)
+        sent, space = body.observation, hosted.observation_space
+        if large:
+            observation = await off_loop(decode_observation, sent, space, limits=self.limits)
+        else:
+            observation = decode_observation(sent, space, limits=self.limits)
         settings = planner_settings(hosted, body.planner.settings() if body.planner else {})
         seed = body.seed if body.seed is not None else settings.seed or 0
         slot = hosted.slots.retain(hosted.initial_slot)

@@ -41,6 +41,8 @@ class Asked:
     role: Role
     arrived: float
     """s on the monotonic clock"""
+    large: bool = False
+    """whether what is made of its message should be made beside the event loop"""
 
     @property
     def key_sent(self) -> bool:

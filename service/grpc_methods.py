@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from service.core import Clock, Imagination, PlanningService
 from service.grpc_gate import TRACE_CONTEXT, Asked, Context, Gate
+from service.offloop import LARGE, off_loop
 from service.protocol import grpc_codec
+from service.protocol.bodies import check_tree
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
+from service.protocol.grpc_sizes import count_parts
+from service.protocol.limits import Limits
 from service.security import require_admin
 
 Answer = Callable[[Any, Asked], Awaitable[Any]]
@@ -132,7 +138,7 @@ class Methods:
     async def _act(self, raw: bytes, context: Context) -> bytes:
         async def answer(asked: Asked) -> bytes:
             clock = Clock(asked.arrived)
-            response = await self._acted(self._read("Act", raw, clock), clock)
+            response = await self._acted(await self._read("Act", raw, clock), clock)
             return _pack(response)
 
         return await self._gate.unary("Act", context, answer)
@@ -144,7 +150,7 @@ class Methods:
             session_id: str | None = None
             while (raw := await self._next(context)) is not grpc.aio.EOF:
                 clock = Clock()
-                tree = self._read("Act", raw, clock)
+                tree = await self._read("Act", raw, clock)
                 async with self._gate.request(asked.traced(tree), context):
                     if session_id is not None and tree.setdefault("session_id", session_id) != session_id:
                         raise invalid("session_id", f"this stream is of session {session_id!r} alone")
@@ -192,21 +198,22 @@ class Methods:
 
     async def _imagine(self, tree: Any, asked: Asked) -> Any:
         with self._service.working():
-            return await (await self._begin_imagining(tree)).whole()
+            return await (await self._begin_imagining(tree, asked.large)).whole()
 
     async def _imagine_stream(self, raw: bytes, context: Context) -> None:
         async def answer(asked: Asked) -> None:
             async with self._gate.request(asked, context):
-                tree = self._read("ImagineStream", raw, Clock())
+                tree = await self._read("ImagineStream", raw, Clock())
                 with self._service.working():
-                    await self._write_steps(await self._begin_imagining(tree), context)
+                    begun = await self._begin_imagining(tree, len(raw) > LARGE)
+                    await self._write_steps(begun, context)
 
         await self._gate.stream("ImagineStream", context, answer)
 
-    async def _begin_imagining(self, tree: Any) -> Imagination:
+    async def _begin_imagining(self, tree: Any, large: bool) -> Imagination:
         if "session_id" in tree:
             return await self._service.imagine(_session_id(tree), _without(tree, "session_id"))
-        return await self._service.imagine_once(tree)
+        return await self._service.imagine_once(tree, large)
 
     async def _write_steps(self, imagination: Imagination, context: Context) -> None:
         events = imagination.events()
@@ -226,31 +233,43 @@ class Methods:
 
         async def handle(raw: bytes, context: Context) -> bytes:
             async def call(asked: Asked) -> bytes:
-                tree = await answer(self._read(name, raw, Clock()), asked)
+                made = await self._read(name, raw, Clock())
+                tree = await answer(made, replace(asked, large=len(raw) > LARGE))
                 return _pack(grpc_codec.from_dict(kind, _shown(tree) if kind is pb.Session else tree))
 
             return await self._gate.unary(name, context, call)
 
         return handle
 
-    def _read(self, name: str, raw: bytes, clock: Clock) -> Any:
+    async def _read(self, name: str, raw: bytes, clock: Clock) -> Any:
         """The tree of a request.
 
         Raises:
-            ProblemError: ``body_too_large``, ``malformed_body``.
+            ProblemError: ``body_too_large``, ``malformed_body``, ``invalid_request``.
         """
         limits = self._service.limits
         most = limits.belief_bytes if name == "RestoreSession" else limits.body_bytes
         if len(raw) > most + _ENVELOPE:
             raise ProblemError("body_too_large", f"a message has at most {most} bytes here, got {len(raw)}")
         began = time.perf_counter()
-        kind = _METHODS[name].input_type.name
-        try:
-            tree = grpc_codec.to_dict(getattr(pb, kind).FromString(raw))
-        except DecodeError as error:
-            raise ProblemError("malformed_body", f"the message is not a thick.v1.{kind}") from error
+        kind = _METHODS[name].input_type
+        clock.large = len(raw) > LARGE
+        tree = await off_loop(_decode, raw, kind, limits) if clock.large else _decode(raw, kind, limits)
         clock.decode_s = time.perf_counter() - began
         return tree
+
+
+def _decode(raw: bytes, kind: Descriptor, limits: Limits) -> Any:
+    if len(raw) > limits.containers and count_parts(raw, kind, limits.containers) > limits.containers:
+        raise ProblemError(
+            "malformed_body", f"a message has at most {limits.containers} fields, this one more"
+        )
+    try:
+        tree = grpc_codec.to_dict(getattr(pb, kind.name).FromString(raw))
+    except DecodeError as error:
+        raise ProblemError("malformed_body", f"the message is not a thick.v1.{kind.name}") from error
+    check_tree(tree, limits)
+    return tree
 
 
 def _session_id(tree: Any) -> str:

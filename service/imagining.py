@@ -12,6 +12,7 @@ import structlog
 
 from service.engine import Engine
 from service.jobs import EngineStopped, ImagineJob, Observation
+from service.offloop import off_loop
 from service.protocol.arrays import encode_image
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.limits import Limits
@@ -23,6 +24,8 @@ from thick.planning.settings import PlannerSettings, session_key
 
 log = structlog.get_logger("thick.imagine")
 
+MANY_ACTIONS = 64
+"""more are checked beside the event loop"""
 AWAY = 1 << 40
 """added to the step for the key of an imagination, so that it never draws what an act draws"""
 _PARTS = {"observation": ("observation", "subgoal"), "gates": ("gates_open", "context_changed")}
@@ -144,6 +147,8 @@ class Imagining:
         """
         loop = asyncio.get_running_loop()
         try:
+            many = len(body.actions or ()) > MANY_ACTIONS
+            actions = await off_loop(self._actions, hosted, body) if many else self._actions(hosted, body)
             job = ImagineJob(
                 model=hosted,
                 loop=loop,
@@ -154,7 +159,7 @@ class Imagining:
                     "horizon": body.horizon,
                     "rollouts": body.rollouts,
                     "policy": body.policy,
-                    "actions": self._actions(hosted, body),
+                    "actions": actions,
                     "settings": settings,
                 },
                 key=session_key(seed, step + AWAY),

@@ -175,7 +175,7 @@ class Journal:
         return True
 
     def _expire(self, session: Session) -> None:
-        if session.expires_at <= now() and not session.lock.locked():
+        if session.ends_at <= now() and not session.lock.locked():
             log.info("session expired", session_id=session.session_id, model=session.model, step=session.step)
             self._table.remove(session, expired=True)
 

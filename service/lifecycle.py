@@ -11,6 +11,7 @@ from service import snapshots
 from service.acting import planner_settings
 from service.engine import Engine
 from service.journal import Journal
+from service.offloop import LARGE, off_loop
 from service.protocol.errors import ProblemError
 from service.protocol.limits import Limits
 from service.protocol.requests import CreateSession, Fork, Planner, check_limits, parse
@@ -57,7 +58,8 @@ class Lifecycle:
 
     async def restore(self, raw: bytes) -> dict[str, Any]:
         """``POST /v1/sessions`` with an exported belief."""
-        snapshot = snapshots.parse(raw)
+        large = len(raw) > LARGE
+        snapshot = await off_loop(snapshots.parse, raw) if large else snapshots.parse(raw)
         hosted = self._repository.for_new_session(snapshot.model, snapshot.version)
         if hosted.weights != snapshot.weights:
             raise ProblemError(
@@ -151,6 +153,7 @@ class Lifecycle:
                     first=parent.first,
                 )
                 session.slot = hosted.slots.retain(parent.slot)
+                parent.prolong()
                 state = await self._journal.state(parent) if self._journal.store.durable else None
             await self._keep(session, state=state)
         return session.view()
@@ -161,6 +164,7 @@ class Lifecycle:
         async with session.turn():
             await self._journal.current(session)
             assert session.hosted is not None
+            session.prolong()
             return snapshots.export(session, session.hosted.layout, await self._journal.state(session))
 
     def new(

@@ -26,6 +26,7 @@ _COMMON = (401, 403, 500, 503)
 MODELS: tuple[type[BaseModel], ...] = (
     requests.CreateSession,
     requests.Fork,
+    requests.Reset,
     requests.Act,
     requests.ActOnce,
     requests.Imagine,

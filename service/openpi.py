@@ -25,6 +25,7 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.core import Clock, PlanningService
+from service.offloop import LARGE, off_loop
 from service.openpi_codec import pack, unpack
 from service.openpi_messages import Wanted, chunk_of, read, wanted
 from service.protocol.errors import ProblemError, invalid
@@ -248,7 +249,13 @@ class Door:
 
     async def _infer(self, connection: Connection, raw: bytes, clock: Clock) -> bytes:
         began = time.perf_counter()
-        message = read(unpack(raw, self._service.limits), connection.observations, connection.actions)
+        clock.large = len(raw) > LARGE
+        unpacked = (
+            await off_loop(unpack, raw, self._service.limits)
+            if clock.large
+            else unpack(raw, self._service.limits)
+        )
+        message = read(unpacked, connection.observations, connection.actions)
         clock.decode_s = time.perf_counter() - began
         self._service.metrics.phase("decode", clock.decode_s)
         tree = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from service.protocol.errors import ProblemError, step_conflict
 from service.repository import Hosted, ModelRepository
-from service.store import Record, now
+from service.store import REMEMBER_EXPIRED_S, Record, now
 from thick.planning.settings import PlannerSettings
 
 WAITING_ACTS = 16
@@ -43,6 +43,9 @@ class Session:
     ttl_s: float
     created_at: float
     expires_at: float
+    """as the store has it"""
+    prolonged_to: float = 0.0
+    """by uses that write nothing; in memory alone, so only while this process lives"""
     step: int = 0
     """acts since the reset"""
     first: bool = True
@@ -97,6 +100,15 @@ class Session:
         finally:
             self.lock.release()
 
+    @property
+    def ends_at(self) -> float:
+        """When it expires here, s since the epoch. The store forgets a session a day after its own time."""
+        return max(self.expires_at, min(self.prolonged_to, self.expires_at + REMEMBER_EXPIRED_S / 2))
+
+    def prolong(self) -> None:
+        """It was used without a change: its time begins anew."""
+        self.prolonged_to = now() + self.ttl_s
+
     def expect(self, step: int | None, digest: bytes) -> bytes | None:
         """The stored answer, if this request was answered already; None if it is the next one.
 
@@ -150,7 +162,8 @@ class Session:
             "planner": self.settings.to_json() | {"deadline_ms": self.deadline_ms},
             "seed": self.seed,
             "created_at": rfc3339(self.created_at),
-            "expires_at": rfc3339(self.expires_at),
+            # The stored time is certain; what imagining adds to it is shown where it matters.
+            "expires_at": rfc3339(self.expires_at if self.expires_at > now() else self.ends_at),
             "ttl_s": self.ttl_s,
         }
 
@@ -162,8 +175,8 @@ def rfc3339(at: float) -> str:
 
 def gone(session: Session) -> ProblemError:
     """Why a session that ended cannot be used."""
-    if session.expires_at <= now():
-        return expired(session.session_id, session.expires_at)
+    if session.ends_at <= now():
+        return expired(session.session_id, session.ends_at)
     return ProblemError("session_not_found", f"session {session.session_id!r} was deleted")
 
 
@@ -191,7 +204,7 @@ class SessionTable:
     def all(self) -> list[Session]:
         """Live sessions, oldest first."""
         at = now()
-        return [session for session in self._sessions.values() if session.expires_at > at]
+        return [session for session in self._sessions.values() if session.ends_at > at]
 
     def find(self, session_id: str) -> Session | None:
         """A live session of this process, or None where another replica may have it.
@@ -201,8 +214,8 @@ class SessionTable:
         """
         session = self._sessions.get(session_id)
         if session is not None:
-            if session.expires_at <= now() and not session.lock.locked():
-                raise expired(session_id, session.expires_at)
+            if session.ends_at <= now() and not session.lock.locked():
+                raise expired(session_id, session.ends_at)
             return session
         if session_id in self._expired:
             raise expired(session_id, self._expired[session_id])
@@ -312,7 +325,7 @@ class SessionTable:
         if self._sessions.pop(session.session_id, None) is not None and session.hosted is not None:
             self._repository.session_ended(session.hosted)
         if expired:
-            self._remember_expired(session.session_id, session.expires_at)
+            self._remember_expired(session.session_id, session.ends_at)
 
     def drop_state(self, session: Session) -> None:
         """Give the slot back; the state is read from the store again when it is needed."""
@@ -324,7 +337,7 @@ class SessionTable:
         """Sessions whose time is over and that nobody is using; of them all, or this one if it is one."""
         at = now()
         among = self._sessions.values() if session_id is None else [self._sessions.get(session_id)]
-        return [s for s in among if s is not None and s.expires_at <= at and not s.lock.locked()]
+        return [s for s in among if s is not None and s.ends_at <= at and not s.lock.locked()]
 
     def _remember_expired(self, session_id: str, at: float) -> None:
         self._expired[session_id] = at

@@ -129,10 +129,7 @@ class Layout:
         batch = rows.shape[0]
         rows = rows.contiguous()
         # All leaves of a type in one operation, with what lies between them.
-        read = {
-            dtype: _split(rows.view(dtype), sizes, 1)
-            for dtype, sizes in self._sections.items()
-        }
+        read = {dtype: _split(rows.view(dtype), sizes, 1) for dtype, sizes in self._sections.items()}
         leaves = iter(self.leaves)
 
         def leaf_of(_: Tensor) -> Tensor:
@@ -164,21 +161,31 @@ class Layout:
         misshapen."""
         wanted = {leaf.name for leaf in self.leaves}
         if missing := wanted - leaves.keys():
-            raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
+            raise ValueError(f"the state lacks {_some(missing)}")
         if foreign := leaves.keys() - wanted:
-            raise ValueError(f"the state has {', '.join(sorted(foreign))}, which this model does not know")
+            raise ValueError(f"the state has {_some(foreign)}, which this model does not know")
         row = bytearray(self.row_bytes)
         for leaf in self.leaves:
             tensor = leaves[leaf.name]
             if tensor.dtype != leaf.dtype or tuple(tensor.shape) != leaf.shape:
                 raise ValueError(
-                    f"{leaf.name}: expected {leaf.dtype} {leaf.shape}, "
-                    f"got {tensor.dtype} {tuple(tensor.shape)}"
+                    f"{leaf.name}: expected {_kind(leaf.dtype)} of shape {list(leaf.shape)}, "
+                    f"got {_kind(tensor.dtype)} of shape {list(tensor.shape)[:16]}"
                 )
             if leaf.size:
                 piece = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
                 row[leaf.offset : leaf.offset + leaf.size] = piece
         return bytes(row)
+
+
+def _kind(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _some(names: set[str]) -> str:
+    """The first few names, as a message has room for them."""
+    shown = ", ".join(name[:60] for name in sorted(names)[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
 
 
 class SlotTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,16 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from service.protocol.arrays import show
 from service.protocol.errors import ProblemError
 from service.sessions import Session
 from service.slots import Layout
 
 FORMAT = "thick-belief-1"
+METADATA = ("model", "version", "weights", "step", "plan", "random_state", "first", "ttl_s")
+"""what the metadata have beside the format, all of it text"""
+MAX_HEADER_BYTES = 64 * 1024
+"""metadata and the places of the tensors; an exported belief takes a few thousand bytes"""
 
 _MAY_BE_INFINITE = ("plan.values", "plan.visits")
 """shown to people only, and not finite where nothing was tried"""
@@ -69,37 +75,56 @@ def parse(raw: bytes) -> Snapshot:
     Raises:
         ProblemError: ``invalid_belief``.
     """
+    length = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or length > len(raw) - 8:
+        raise ProblemError(
+            "invalid_belief",
+            f"not a whole safetensors file: {len(raw)} bytes, of which the header alone would take {length + 8}",
+        )
+    if length > MAX_HEADER_BYTES:
+        raise ProblemError(
+            "invalid_belief", f"a belief's header has at most {MAX_HEADER_BYTES} bytes, this one {length}"
+        )
     try:
         leaves = safetensors.torch.load(raw)
-        length = int.from_bytes(raw[:8], "little")
         metadata = json.loads(raw[8 : 8 + length]).get("__metadata__") or {}
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ProblemError("invalid_belief", f"not a safetensors file: {str(error)[:200]}") from error
+        raise ProblemError(
+            "invalid_belief", f"not a safetensors file as it was exported: {_reason(error)}"
+        ) from error
     if metadata.get("format") != FORMAT:
         raise ProblemError(
             "invalid_belief",
-            f"the metadata have format {str(metadata.get('format'))[:40]!r}, expected {FORMAT!r}",
+            f"the metadata have {show(metadata.get('format'))} for format, expected {FORMAT!r}",
         )
-    try:
-        plan = json.loads(metadata["plan"])
-        random_state = json.loads(metadata["random_state"])
-        snapshot = Snapshot(
-            model=str(metadata["model"]),
-            version=str(metadata["version"]),
-            weights=str(metadata["weights"]),
-            step=int(metadata["step"]),
-            first=bool(json.loads(metadata["first"])),
-            seed=_whole(random_state["seed"]),
-            planner=dict(plan["settings"]),
-            deadline_ms=None if plan["deadline_ms"] is None else float(plan["deadline_ms"]),
-            ttl_s=float(metadata["ttl_s"]),
-            leaves=leaves,
+    if missing := [name for name in METADATA if name not in metadata]:
+        raise ProblemError(
+            "invalid_belief",
+            f"the metadata lack {', '.join(missing)}; a belief has {', '.join(METADATA)}: export it again",
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProblemError("invalid_belief", f"the metadata are not complete: {str(error)[:200]}") from error
-    if not 0 <= snapshot.step < 2**62 or not 0 < snapshot.ttl_s < 1e12:
-        raise ProblemError("invalid_belief", "the metadata have a step or a ttl_s that no session has")
-    return snapshot
+    plan, random_state = _json_object(metadata, "plan"), _json_object(metadata, "random_state")
+    deadline_ms, settings = plan.get("deadline_ms"), plan.get("settings")
+    if not isinstance(settings, dict):
+        raise _wrong("plan.settings", "an object of planner settings", settings)
+    step, seed = metadata["step"], random_state.get("seed")
+    if not step.isascii() or not step.isdigit() or len(step) > 18:
+        raise _wrong("step", "the number of acts since the reset", step)
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise _wrong("random_state.seed", "a whole number from 0 to 2^63 - 1", seed)
+    if metadata["first"] not in ("true", "false"):
+        raise _wrong("first", "true or false", metadata["first"])
+    return Snapshot(
+        model=metadata["model"],
+        version=metadata["version"],
+        weights=metadata["weights"],
+        step=int(step),
+        first=metadata["first"] == "true",
+        seed=seed,
+        planner=settings,
+        deadline_ms=None if deadline_ms is None else _positive("plan.deadline_ms", deadline_ms, 1e30),
+        ttl_s=_positive("ttl_s", metadata["ttl_s"], 1e12),
+        leaves=leaves,
+    )
 
 
 def row_of(snapshot: Snapshot, layout: Layout) -> bytes:
@@ -127,7 +152,37 @@ def row_of(snapshot: Snapshot, layout: Layout) -> bytes:
     return row
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"seed: expected a whole number, got {str(value)[:40]}")
+def _json_object(metadata: dict[str, str], name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(metadata[name])
+    except (ValueError, RecursionError):
+        value = metadata[name]
+    if not isinstance(value, dict):
+        raise _wrong(name, "a JSON object", value)
     return value
+
+
+def _positive(name: str, value: Any, below: float) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    if not 0 < number < below:
+        raise _wrong(name, "a positive number", value)
+    return number
+
+
+def _wrong(name: str, expected: str, got: Any) -> ProblemError:
+    return ProblemError(
+        "invalid_belief", f"the metadata have {show(got)} for {name}, expected {expected}: export it again"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What the reader of the format has against it, without the names of Python's and Rust's classes."""
+    text = (
+        str(error)
+        .removeprefix("Error while deserializing: ")
+        .removeprefix("Error while deserializing header: ")
+    )
+    return text[:200]

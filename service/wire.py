@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.offloop import LARGE, off_loop
 from service.protocol import media
 from service.protocol.bodies import decode_body, encode_body
 from service.protocol.errors import ProblemError
 from service.protocol.limits import Limits
+
+
+@dataclass(frozen=True)
+class Body:
+    """A decoded body."""
+
+    tree: Any
+    decode_s: float = 0.0
+    """seconds that decoding took"""
+    large: bool = False
+    """whether what is made of it should be made beside the event loop"""
 
 
 async def read_raw(request: Request, *, most: int, timeout_s: float) -> bytes:
@@ -49,29 +62,33 @@ async def read_raw(request: Request, *, most: int, timeout_s: float) -> bytes:
     return b"".join(parts) if len(parts) > 1 else parts[0]
 
 
-async def read_body(
-    request: Request, limits: Limits, *, timeout_s: float, optional: bool = False
-) -> tuple[Any, float]:
-    """The tree of a JSON or msgpack body, and the seconds spent on decoding it.
+async def read_body(request: Request, limits: Limits, *, timeout_s: float, optional: bool = False) -> Body:
+    """A JSON or msgpack body.
 
     Args:
-        optional: an empty body counts as an empty object.
+        optional: an empty body counts as an empty object, whatever its type.
 
     Raises:
         ProblemError: ``unsupported_media_type``, ``body_too_large``, ``request_timeout``, ``malformed_body``.
     """
     kind = request.headers.get("content-type")
-    if kind and media.essence(kind) not in media.BODY_TYPES:
+    unknown = kind and media.essence(kind) not in media.BODY_TYPES
+    raw = (
+        b""
+        if unknown and not optional
+        else await read_raw(request, most=limits.body_bytes, timeout_s=timeout_s)
+    )
+    if optional and not raw:
+        return Body({})
+    if unknown:
         raise ProblemError(
             "unsupported_media_type",
-            f"Content-Type: expected {media.JSON} or {media.MSGPACK}, got {kind[:80]}",
+            f"Content-Type: expected {media.JSON} or {media.MSGPACK}, got {str(kind)[:80]}",
         )
-    raw = await read_raw(request, most=limits.body_bytes, timeout_s=timeout_s)
-    if optional and not raw:
-        return {}, 0.0
     began = time.perf_counter()
-    tree = decode_body(raw, kind, limits)
-    return tree, time.perf_counter() - began
+    large = len(raw) > LARGE
+    tree = await off_loop(decode_body, raw, kind, limits) if large else decode_body(raw, kind, limits)
+    return Body(tree, time.perf_counter() - began, large)
 
 
 def body_type(request: Request) -> str:
@@ -113,7 +130,9 @@ def problem_response(problem: ProblemError, instance: str, *, request_id: str = 
     """An error as RFC 9457 has it; always JSON, whatever the client accepts."""
     headers = {}
     if problem.code == "request_timeout":
-        headers["connection"] = "close"  # what is still missing of the body must not pass for the next request
+        headers["connection"] = (
+            "close"  # what is still missing of the body must not pass for the next request
+        )
     if problem.retry_after is not None:
         headers["retry-after"] = str(max(1, round(problem.retry_after)))
     if problem.status == 401:

@@ -252,7 +252,9 @@ def _bytes(value: Any, path: str) -> bytes:
         raise invalid(path, f"expected base64 text (JSON) or binary (msgpack), got {_show(value)}")
     try:
         return base64.b64decode(value.encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
+    except UnicodeEncodeError as error:
+        raise invalid(path, f"not base64: it has {_show(value[error.start])} at {error.start}") from error
+    except binascii.Error as error:
         raise invalid(path, f"not base64: {error}") from error
 
 

@@ -187,8 +187,14 @@ def read_msgpack(raw: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
         raise ProblemError("malformed_body", "the body has bytes after its msgpack value") from error
     except msgpack.StackError as error:
         raise ProblemError("malformed_body", "the body is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ProblemError("malformed_body", "the body is not msgpack: a text in it is not UTF-8") from error
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        reason = str(error)[:200] or "it ends early"
+        reason = str(error)[:200] or "it ends early, or begins as no value does"
+        if "map key" in reason:
+            reason = "the keys of an object must be text"
+        elif "No more data" in reason:
+            reason = "it ends early"
         too_long = _TOO_LONG.search(reason)
         if too_long:
             size, part, most = too_long.groups()

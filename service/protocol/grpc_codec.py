@@ -21,12 +21,16 @@ from google.protobuf.message import Message
 
 from service.protocol.arrays import EncodedImage, decode_array, encode_array, is_wire_array
 from service.protocol.bodies import to_wire
-from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError
+from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError, invalid
 from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
 from service.protocol.spaces import Box, Dict, Discrete, MultiDiscrete, as_space, make_box, space_to_json
 
 SERVICE_NAME = "thick.v1.Planner"
+MAX_REPEATED = 20_000
+"""the most entries of one kind in a request: actions to imagine, parts of an answer, entries of an observation"""
+MAX_DIMENSIONS = 64
+"""numpy's own bound"""
 MAX_METADATA = 4096
 """a problem's bytes in the trailing metadata; HTTP/2 peers bound all metadata, commonly at 8 KiB"""
 
@@ -45,12 +49,14 @@ def to_dict(message: Message) -> Any:
     if special is not None:
         return special(message)
     result: dict[str, Any] = {}
-    request = name.endswith("Request")
+    request = name.endswith("Request") or name == _PLANNER
     for field_name, repeated, presence, is_message, is_float in _fields(message.DESCRIPTOR):
         if field_name == "other":
             continue
         if repeated:
             items = getattr(message, field_name)
+            if request and len(items) > MAX_REPEATED:
+                raise invalid(field_name, f"at most {MAX_REPEATED} entries, got {len(items)}")
             if items or not request:
                 if is_message:
                     result[field_name] = [to_dict(item) for item in items]
@@ -60,7 +66,9 @@ def to_dict(message: Message) -> Any:
             continue
         else:
             value = getattr(message, field_name)
-            result[field_name] = to_dict(value) if is_message else (_number(value) if is_float else value)
+            # In a request, a number that is none must not pass for one that was left out.
+            plain = value if request or not is_float else _number(value)
+            result[field_name] = to_dict(value) if is_message else plain
     if "other" in message.DESCRIPTOR.fields_by_name and message.HasField("other"):
         for key, value in _read_struct(message.other).items():
             result.setdefault(key, value)
@@ -203,6 +211,8 @@ def _number(value: float) -> float | None:
 
 
 def _read_array(message: Any) -> dict[str, Any]:
+    if len(message.shape) > MAX_DIMENSIONS:
+        raise invalid("shape", f"an array of {len(message.shape)} dimensions")
     return {"dtype": message.dtype, "shape": list(message.shape), "data": message.data}
 
 
@@ -228,7 +238,10 @@ def _read_observation(message: Any) -> Any:
     if kind is None:
         return None
     if kind == "dict":
-        return {key: _read_observation(entry) for key, entry in message.dict.entries.items()}
+        entries = message.dict.entries
+        if len(entries) > MAX_REPEATED:
+            raise invalid("observation", f"at most {MAX_REPEATED} entries, got {len(entries)}")
+        return {key: _read_observation(entry) for key, entry in entries.items()}
     value = getattr(message, kind)
     return value if kind == "discrete" else to_dict(value)
 
@@ -328,10 +341,17 @@ def _write_list(message: Any, value: Any) -> None:
     message.extend(to_wire(list(value), binary=False))
 
 
+def _read_names(message: Any) -> list[str]:
+    if len(message.names) > MAX_REPEATED:
+        raise invalid("include", f"at most {MAX_REPEATED} entries, got {len(message.names)}")
+    return list(message.names)
+
+
 def _write_names(message: Any, value: Any) -> None:
     message.names.extend(value)
 
 
+_PLANNER = pb.PlannerSettings.DESCRIPTOR.full_name
 _STRUCT = struct_pb2.Struct.DESCRIPTOR.full_name
 _LIST = struct_pb2.ListValue.DESCRIPTOR.full_name
 
@@ -341,7 +361,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "thick.v1.Observation": _read_observation,
     "thick.v1.Action": _read_action,
     "thick.v1.Space": _read_space,
-    "thick.v1.Names": lambda message: list(message.names),
+    "thick.v1.Names": _read_names,
     _STRUCT: _read_struct,
     _LIST: _read_list,
 }

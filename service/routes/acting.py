@@ -74,17 +74,17 @@ async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[dict[s
     service = service_of(request)
     with service.working():
         kind = body_type(request)
-        tree, decode_s = await body_of(request)
-        clock = Clock(request.state.arrived, decode_s)
+        body = await body_of(request)
+        clock = Clock(request.state.arrived, body.decode_s, large=body.large)
 
         async def run() -> dict[str, Any]:
-            return await act(tree, clock)
+            return await act(body.tree, clock)
 
         answer = await while_connected(request, run())
         began = time.perf_counter()
         response = respond(answer, kind)
         encode_s = time.perf_counter() - began
-        service.metrics.phase("decode", decode_s)
+        service.metrics.phase("decode", body.decode_s)
         service.metrics.phase("encode", encode_s)
         request.app.state.tracing.acted(answer, clock.timing, encode_s)
         return response

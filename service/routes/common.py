@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from service.core import PlanningService
 from service.protocol.errors import ProblemError
-from service.wire import read_body
+from service.wire import Body, read_body
 
 Result = TypeVar("Result")
 
@@ -25,8 +25,8 @@ def service_of(request: Request) -> PlanningService:
     return service
 
 
-async def body_of(request: Request, *, optional: bool = False) -> tuple[Any, float]:
-    """The decoded body and the seconds that decoding took."""
+async def body_of(request: Request, *, optional: bool = False) -> Body:
+    """The decoded body."""
     service = service_of(request)
     return await read_body(
         request, service.limits, timeout_s=service.settings.body_timeout_s, optional=optional

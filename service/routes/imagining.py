@@ -41,7 +41,7 @@ _ALSO = {media.EVENT_STREAM: {"type": "string"}, **{kind: _BINARY for kind in PI
 async def imagine(request: Request, session_id: str) -> Response:
     name_session(session_id)
     service = service_of(request)
-    return await _answer(request, lambda tree: service.imagine(session_id, tree))
+    return await _answer(request, lambda tree, _: service.imagine(session_id, tree))
 
 
 @router.post(
@@ -59,17 +59,18 @@ async def imagine_once(request: Request) -> Response:
     return await _answer(request, service.imagine_once)
 
 
-async def _answer(request: Request, start: Callable[[Any], Awaitable[Imagination]]) -> Response:
+async def _answer(request: Request, start: Callable[[Any, bool], Awaitable[Imagination]]) -> Response:
     service = service_of(request)
     with service.working():
         kind = accepted(request, OFFERED)
-        tree, _ = await body_of(request)
+        body = await body_of(request)
+        tree = body.tree
         if kind in PICTURES and isinstance(tree, dict):
             # A picture needs the decoded observations as they are, whatever the body asks for.
             tree = {**tree, "image": "raw", "include": ["observation", "reward", "value", "gates"]}
 
         async def begin() -> Imagination:
-            return await start(tree)
+            return await start(tree, body.large)
 
         imagination = await while_connected(request, begin())
         if kind == media.EVENT_STREAM:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.openapi import documented
+from service.protocol.arrays import show
 from service.protocol.errors import invalid
 from service.protocol.responses import ModelDetail, ModelList
 from service.routes.common import body_of, service_of
@@ -66,12 +67,14 @@ def _admin_only(request: Request) -> None:
 
 
 async def _version(request: Request) -> str | None:
-    """``{"version"?}``"""
-    tree: Any
-    tree, _ = await body_of(request, optional=True)
+    """``{"version"?}``, or ``?version=``, as where a model is looked at."""
+    tree: Any = (await body_of(request, optional=True)).tree
     if not isinstance(tree, dict) or not set(tree) <= {"version"}:
         raise invalid("body", 'expected an object such as {"version": "2"}, or nothing')
     version = tree.get("version")
     if version is not None and not isinstance(version, str):
-        raise invalid("version", "expected text")
-    return version
+        raise invalid("version", f"expected text, got {show(version)}")
+    asked = request.query_params.get("version")
+    if version is not None and asked is not None and version != asked:
+        raise invalid("version", f"the body says {show(version)}, the query {show(asked)}; send one of them")
+    return asked if version is None else version

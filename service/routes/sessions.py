@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from service.openapi import documented
 from service.protocol import media
-from service.protocol.requests import CreateSession, Fork
+from service.protocol.requests import CreateSession, Fork, Reset, parse
 from service.protocol.responses import Session, SessionList
 from service.routes.common import body_of, name_session, service_of
 from service.wire import body_type, read_raw, respond
@@ -38,8 +38,7 @@ async def create_session(request: Request) -> Response:
             )
             view = await service.lifecycle.restore(raw)
         else:
-            tree, _ = await body_of(request)
-            view = await service.lifecycle.create(tree)
+            view = await service.lifecycle.create((await body_of(request)).tree)
     return respond(view, kind, status=201, headers={"location": f"/v1/sessions/{view['session_id']}"})
 
 
@@ -67,15 +66,19 @@ async def delete_session(request: Request, session_id: str) -> Response:
     "/{session_id}/reset",
     **documented(
         summary="The next act starts a new episode, step 0",
+        body=Reset,
+        body_required=False,
         answer=Session,
-        problems=[404, 406, 409, 410, 429],
+        problems=[404, 409, 410, 429, *_BODY],
     ),
 )
 async def reset_session(request: Request, session_id: str) -> Response:
     name_session(session_id)
     service = service_of(request)
     with service.working():
-        return respond(await service.lifecycle.reset(session_id), body_type(request))
+        kind = body_type(request)
+        parse(Reset, (await body_of(request, optional=True)).tree)
+        return respond(await service.lifecycle.reset(session_id), kind)
 
 
 @router.post(
@@ -94,8 +97,8 @@ async def fork_session(request: Request, session_id: str) -> Response:
     service = service_of(request)
     with service.working():
         kind = body_type(request)
-        tree, _ = await body_of(request, optional=True)
-        view = await service.lifecycle.fork(session_id, tree)
+        body = await body_of(request, optional=True)
+        view = await service.lifecycle.fork(session_id, body.tree)
     return respond(view, kind, status=201, headers={"location": f"/v1/sessions/{view['session_id']}"})
 
 
