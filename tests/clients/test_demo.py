@@ -127,6 +127,8 @@ def test_ctrl_c_leaves_no_service_behind(repository: Path, tmp_path: Path) -> No
         [sys.executable, "-m", "thick", "demo", "--models", str(repository), "--model", "pads",
          "--episodes", "200", "--out", str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        # Shells let what they start in the background ignore it, and so would everything started from there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert program.stdout is not None
     for line in program.stdout:
