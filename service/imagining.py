@@ -147,7 +147,8 @@ class Imagining:
         """
         loop = asyncio.get_running_loop()
         try:
-            many = len(body.actions or ()) > MANY_ACTIONS
+            given = sum(len(each) if isinstance(each, list) else 1 for each in body.actions or ())
+            many = given > MANY_ACTIONS
             actions = await off_loop(self._actions, hosted, body) if many else self._actions(hosted, body)
             job = ImagineJob(
                 model=hosted,
