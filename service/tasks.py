@@ -130,7 +130,9 @@ class PlanTask:
             self._finish(late, metrics)
 
     def _finish(self, rows: list[int], metrics: Metrics) -> None:
-        jobs = [self._open[row] for row in rows]  # open until they have a result: if that fails, they are told
+        jobs = [
+            self._open[row] for row in rows
+        ]  # open until they have a result: if that fails, they are told
         output = self._planning.result()
         agent, slots = self._model.agent, self._model.slots
         packed = slots.layout.pack(rows_of(output.state, rows))

@@ -320,9 +320,7 @@ def _steps(
                 action, probability = _actor(agent, belief, rollouts, noise)
             else:
                 if planned is None or planned.shape[1] == 0:
-                    planned = yield from _plan(
-                        agent, belief, state if index == 0 else None, settings, noise
-                    )
+                    planned = yield from _plan(agent, belief, state if index == 0 else None, settings, noise)
                     planned = planned[:, : horizon - index].expand(rollouts, -1, -1)
                 action, planned = planned[:, 0], planned[:, 1:]
             uniforms = None

@@ -248,7 +248,9 @@ def test_a_group_of_rows_is_multiplied_as_if_it_were_alone(
     x = torch.randn(9, 4, 130, generator=generator)
     together = layer(x)
     assert torch.equal(together, torch.cat([layer(group) for group in x.split(1)]))
-    assert torch.allclose(together.float(), x @ weight.t() + bias, atol=0.5 if dtype == torch.bfloat16 else 1e-4)
+    assert torch.allclose(
+        together.float(), x @ weight.t() + bias, atol=0.5 if dtype == torch.bfloat16 else 1e-4
+    )
 
 
 def test_bf16_stays_close_to_fp32() -> None:

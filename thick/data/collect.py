@@ -114,7 +114,9 @@ class Collector:
         for index, env in enumerate(self.envs):
             if first[index]:
                 offset = (self._seed * 1009 + index) * 100_003 + int(self.episodes[index])
-                self._observations[index], info = env.reset(seed=TRAINING_SEEDS + offset % (2**31 - TRAINING_SEEDS))
+                self._observations[index], info = env.reset(
+                    seed=TRAINING_SEEDS + offset % (2**31 - TRAINING_SEEDS)
+                )
                 self.episodes[index] += 1
                 self._running[index] = _new_episode()
                 self._over[index] = False

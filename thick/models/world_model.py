@@ -81,8 +81,10 @@ class WorldModel(nn.Module):
             "posterior": config.posterior,
         }
         flat_model = config.kind == "rssm"
-        self.dynamics = RSSM(**cell) if flat_model else CRSSM(
-            context=config.context, change_threshold=config.change_threshold, **cell
+        self.dynamics = (
+            RSSM(**cell)
+            if flat_model
+            else CRSSM(context=config.context, change_threshold=config.change_threshold, **cell)
         )
         flat = config.stoch * config.classes
         context = self.dynamics.context
