@@ -16,6 +16,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -23,7 +24,7 @@ import torch
 
 from service.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
 from service.metrics import Metrics
-from service.tasks import CallTask, CostModel, StreamTask, Task, fail, observe_batch
+from service.tasks import CallTask, CostModel, PlanTask, StreamTask, Task, fail, observe_batch
 
 log = structlog.get_logger("thick.engine")
 
@@ -49,6 +50,8 @@ class Engine:
             that are active (while the worker plans for one half, the event loop is busy with the other), but no
             longer than ``PATIENCE`` times that. An act that comes alone never waits.
         threads: intra-op threads of torch on the worker; None leaves torch's own choice.
+        plans_at_once: plans whose slices run side by side, each on a thread of its own; for a CPU with more cores than
+            ``threads``. Everything else stays with the worker.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Engine:
         queue_limit: int = 256,
         batch_wait_s: float = 0.001,
         threads: int | None = None,
+        plans_at_once: int = 1,
     ) -> None:
         self.costs = CostModel()
         self._metrics = metrics
@@ -66,6 +70,10 @@ class Engine:
         self._queue_limit = queue_limit
         self._batch_wait_s = batch_wait_s
         self._threads = threads
+        self._plans_at_once = plans_at_once
+        self._helpers = ThreadPoolExecutor(
+            max(1, plans_at_once - 1), "thick-plans", initializer=self._set_threads
+        )
         self._condition = threading.Condition()
         self._inbox: list[ActJob | Task] = []
         self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
@@ -134,6 +142,7 @@ class Engine:
             self._stopping = True
             self._condition.notify()
         await asyncio.to_thread(self._thread.join)
+        self._helpers.shutdown()
 
     def _accept(self, entry: ActJob | Task) -> None:
         if self._stopping:
@@ -155,9 +164,12 @@ class Engine:
 
     # -- the worker --------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _set_threads(self) -> None:
         if self._threads is not None:
             torch.set_num_threads(self._threads)
+
+    def _run(self) -> None:
+        self._set_threads()
         with torch.inference_mode():
             while True:
                 with self._condition:
@@ -185,17 +197,36 @@ class Engine:
         self._inbox.clear()
 
     def _turn(self) -> None:
-        """One slice of whatever is due first."""
+        """One slice of whatever is due first, or of as many plans as may run side by side."""
         now = time.monotonic()
         self._sweep(now)
-        task = min(self._tasks, key=lambda each: each.due(self._due, now), default=None)
+        tasks = sorted(self._tasks, key=lambda each: each.due(self._due, now))
+        task = tasks[0] if tasks else None
         model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
-        if model is not None and (task is None or self._first_due(model, now) <= task.due(self._due, now)):
-            if task is None and self._would_gain_by_waiting(model, now):
+        room = task is None or (isinstance(task, PlanTask) and len(tasks) < self._plans_at_once)
+        if model is not None and (
+            room or task is None or self._first_due(model, now) <= task.due(self._due, now)
+        ):
+            if room and self._would_gain_by_waiting(model, now):
                 return
             self._begin(model, now)
+        elif isinstance(task, PlanTask) and self._plans_at_once > 1:
+            plans = [each for each in tasks if isinstance(each, PlanTask)]
+            self._side_by_side(plans[: self._plans_at_once])
         elif task is not None and task.run(self.costs, self._metrics):
             self._tasks.remove(task)
+
+    def _side_by_side(self, plans: list[PlanTask]) -> None:
+        """A slice of each of some plans at the same time."""
+        begun = [plan for plan in plans if plan.begin(self.costs, self._metrics)]
+        helped = [self._helpers.submit(_step, plan) for plan in begun[1:]]
+        if begun:
+            begun[0].step()
+        for each in helped:
+            each.result()
+        for plan in plans:
+            if plan.conclude(self.costs, self._metrics):
+                self._tasks.remove(plan)
 
     def _give_up(self, error: Exception) -> None:
         """Tell everybody who waits for anything that it will not come."""
@@ -281,3 +312,8 @@ class Engine:
         with self._condition:
             self._depth -= count
         self._metrics.queue_depth.set(self._depth)
+
+
+@torch.inference_mode()
+def _step(plan: PlanTask) -> None:
+    plan.step()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import ipaddress
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,13 @@ class Settings(BaseSettings):
     )
     threads: int | None = _field(
         "compute", None, "CPU threads of the worker; default as many as there are cores", ge=1, le=1024
+    )
+    plans_at_once: int | None = _field(
+        "compute",
+        None,
+        "searches side by side on a CPU; default as many as have --threads cores each, one without it",
+        ge=1,
+        le=1024,
     )
     max_batch: int = _field("compute", 32, "sessions planned together at most", ge=1, le=4096)
     batch_wait_ms: float = _field(
@@ -182,6 +190,17 @@ class Settings(BaseSettings):
         if self.session_ttl_s > self.max_ttl_s:
             raise ValueError("--session-ttl-s lies above --max-ttl-s")
         return self
+
+    @property
+    def side_by_side(self) -> int:
+        """Searches that run at the same time: a core each on a CPU, if that was divided; a GPU runs one after the
+        other."""
+        if self.device != "cpu":
+            return 1
+        if self.plans_at_once is not None:
+            return self.plans_at_once
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return 1 if self.threads is None else max(1, cores // self.threads)
 
     @property
     def limits(self) -> Limits:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,33 +84,57 @@ class PlanTask:
         return min(due(job, self._settings, share) for job in self._open.values())
 
     def run(self, costs: CostModel, metrics: Metrics) -> bool:
+        if self.begin(costs, metrics):
+            self.step()
+        return self.conclude(costs, metrics)
+
+    def begin(self, costs: CostModel, metrics: Metrics) -> bool:
+        """Before a slice: whether it is wanted, and in time for somebody."""
+        self._took: float | None = None
+        self._error: Exception | None = None
+        with self._told():
+            self._drop_cancelled()
+            self._finish_due(costs, metrics)
+        return bool(self._open) and not self._planning.done
+
+    def step(self) -> None:
+        """The slice itself: touches nothing but this plan, so that those of several plans may run side by side."""
+        began = time.perf_counter()
         try:
-            self._slice(costs, metrics)
+            self._planning.step()
+            synchronise(self._model.agent.device)
+        except Exception as error:
+            self._error = error
+        self._took = time.perf_counter() - began
+
+    def conclude(self, costs: CostModel, metrics: Metrics) -> bool:
+        """After a slice, if there was one; True when nothing is left to do."""
+        with self._told():
+            if self._error is not None:
+                raise self._error
+            if self._took is not None:
+                costs.slice_took(self._model, self._settings, len(self._open), self._slices, self._took)
+                self._slices += 1
+                self._spent += self._took
+                self._finish_due(costs, metrics)
+            if self._open and self._planning.done:
+                costs.plan_took(self._model, self._settings, self._sessions, self._spent)
+                self._finish(list(self._open), metrics)
+        return not self._open
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever goes wrong is told to everybody whose plan this is."""
+        try:
+            yield
         except Exception as error:
             log.exception("planning failed", model=self._model.name, sessions=len(self._open))
             self.abort(error)
-        return not self._open
 
     def abort(self, error: Exception) -> None:
         for job in self._open.values():
             fail(job, error)
         self._open.clear()
-
-    def _slice(self, costs: CostModel, metrics: Metrics) -> None:
-        self._drop_cancelled()
-        self._finish_due(costs, metrics)
-        if self._open and not self._planning.done:
-            began = time.perf_counter()
-            self._planning.step()
-            synchronise(self._model.agent.device)
-            took = time.perf_counter() - began
-            costs.slice_took(self._model, self._settings, len(self._open), self._slices, took)
-            self._slices += 1
-            self._spent += took
-            self._finish_due(costs, metrics)
-        if self._open and self._planning.done:
-            costs.plan_took(self._model, self._settings, self._sessions, self._spent)
-            self._finish(list(self._open), metrics)
 
     def _drop_cancelled(self) -> None:
         for row, job in list(self._open.items()):

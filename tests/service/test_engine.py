@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -283,6 +284,29 @@ async def test_a_plan_whose_result_cannot_be_had_is_told_and_the_worker_goes_on(
             with pytest.raises(RuntimeError, match="no result"):
                 await asyncio.wait_for(rig.engine.submit(rig.job(13.0)), 10)
         assert (await rig.engine.submit(rig.job(1.0))).action == 1.0
+
+
+async def test_plans_run_side_by_side_where_there_is_room() -> None:
+    async with Rig(plans_at_once=2) as rig:
+        together = threading.Barrier(2, timeout=10)  # passed only by two slices that run at the same time
+        rig.agent.gate.wait = lambda timeout=None: together.wait() >= 0  # type: ignore[method-assign, assignment]
+        slow, quick = Search(slices=3), Search(slices=2)
+        one = rig.engine.submit(rig.job(1.0, settings=slow))
+        other = rig.engine.submit(rig.job(2.0, settings=quick))
+        third = rig.engine.submit(rig.job(3.0, settings=Search(slices=1, samples=2)))
+        results = await asyncio.wait_for(asyncio.gather(one, other, third), 20)
+        assert [result.action for result in results] == [1.0, 2.0, 3.0]
+        assert len(rig.agent.log) == 6
+
+
+async def test_a_plan_that_fails_does_not_harm_the_one_beside_it() -> None:
+    async with Rig(plans_at_once=2) as rig:
+        rig.agent.gate.set()
+        rig.agent.broken = lambda state: bool((state.total == 13.0).any())
+        good = rig.engine.submit(rig.job(1.0, settings=Search(slices=5, slice_s=0.01)))
+        bad = rig.engine.submit(rig.job(13.0, settings=Search(slices=4, slice_s=0.01)))
+        results = await asyncio.gather(good, bad, return_exceptions=True)
+        assert results[0].action == 1.0 and isinstance(results[1], RuntimeError)  # type: ignore[union-attr]
 
 
 async def test_a_mistake_of_the_engine_s_own_leaves_nobody_waiting() -> None:

@@ -7,8 +7,9 @@ trace is the same operations in the same order, and so the same bits; this is ch
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 SEEN = 2
 """calls with the same shapes after which a trace is made: what is seen once may never come again"""
 KEPT = 24
-"""traces of a function; those not used for longest go first"""
+"""traces of a function; the oldest go first"""
 SETTLE = 3
 """calls in which torch makes up its mind how to run a trace"""
 
@@ -34,7 +35,8 @@ class Traced:
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
         self._function = function
         self._calls: Counter[Any] = Counter()
-        self._traces: OrderedDict[Any, Callable[..., tuple[Tensor, ...]]] = OrderedDict()
+        self._making = threading.Lock()
+        self._traces: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if inputs[0].device.type != "cpu" or torch.is_grad_enabled():
@@ -42,18 +44,24 @@ class Traced:
         kind = (torch.is_inference_mode_enabled(), *((x.shape, x.dtype) for x in inputs))
         trace = self._traces.get(kind)
         if trace is not None:
-            self._traces.move_to_end(kind)
             return trace(*inputs)
+        with self._making:  # plans may run side by side
+            return self._made(kind, inputs)(*inputs)
+
+    def _made(self, kind: Any, inputs: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
+        """The trace for inputs of a kind, once they have been seen often enough; before that the function."""
+        if kind in self._traces:
+            return self._traces[kind]
         self._calls[kind] += 1
         if self._calls[kind] < SEEN:
             if len(self._calls) > 16 * KEPT:
                 self._calls.clear()
-            return self._function(*inputs)
+            return self._function
         del self._calls[kind]
-        self._traces[kind] = self._trace(inputs)
+        trace = self._traces[kind] = self._trace(inputs)
         while len(self._traces) > KEPT:
-            self._traces.popitem(last=False)
-        return self._traces[kind](*inputs)
+            del self._traces[next(iter(self._traces))]
+        return trace
 
     def _trace(self, inputs: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
         def function(*inputs: Tensor) -> tuple[Tensor, ...]:  # torch wants one with a name
