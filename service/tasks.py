@@ -72,6 +72,8 @@ class PlanTask:
         self._batch = batch
         self._slices = 0
         self._spent = 0.0
+        self._took: float | None = None
+        self._error: Exception | None = None
         keys = torch.tensor([job.key for job in jobs], dtype=torch.long, device=model.agent.device)
         begin = time.perf_counter()
         ends = [job.finish_by for job in jobs if job.finish_by is not None]
@@ -90,8 +92,7 @@ class PlanTask:
 
     def begin(self, costs: CostModel, metrics: Metrics) -> bool:
         """Before a slice: whether it is wanted, and in time for somebody."""
-        self._took: float | None = None
-        self._error: Exception | None = None
+        self._took = None
         with self._told():
             self._drop_cancelled()
             self._finish_due(costs, metrics)
@@ -155,9 +156,8 @@ class PlanTask:
             self._finish(late, metrics)
 
     def _finish(self, rows: list[int], metrics: Metrics) -> None:
-        jobs = [
-            self._open[row] for row in rows
-        ]  # open until they have a result: if that fails, they are told
+        # They stay open until they have a result: if that fails, they are told.
+        jobs = [self._open[row] for row in rows]
         output = self._planning.result()
         agent, slots = self._model.agent, self._model.slots
         packed = slots.layout.pack(rows_of(output.state, rows))

@@ -130,9 +130,8 @@ def problem_response(problem: ProblemError, instance: str, *, request_id: str = 
     """An error as RFC 9457 has it; always JSON, whatever the client accepts."""
     headers = {}
     if problem.code == "request_timeout":
-        headers["connection"] = (
-            "close"  # what is still missing of the body must not pass for the next request
-        )
+        # What is still missing of the body must not pass for the next request.
+        headers["connection"] = "close"
     if problem.retry_after is not None:
         headers["retry-after"] = str(max(1, round(problem.retry_after)))
     if problem.status == 401:

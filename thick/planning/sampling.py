@@ -191,6 +191,7 @@ class SamplingSearch:
         centre = sampler.centre(self._parameters)
         self._sequence = torch.where(warm.valid[:, None, None], warm.sequence, centre)  # [B, H, A]
         self._return = torch.zeros(centre.shape[0], device=centre.device)
+        self._proposals = self._first_proposals()
         self._now: _Iteration | None = None
         self._best = torch.full(centre.shape[:1], -torch.inf, device=centre.device)
 
@@ -279,7 +280,7 @@ class SamplingSearch:
         candidates = self.sampler.sample(self._parameters, count, randomness.fold("candidates"))
         if self.iterations_done == 0:
             self._insert(candidates, first, now.count)
-            self._place(candidates, first, self._first_proposals())
+            self._place(candidates, first, self._proposals)
         elif self.sampler.kept and self._elites is not None:
             kept = self._elites[:, : self.sampler.kept][:, first : first + count]
             candidates[:, : kept.shape[1]] = kept
