@@ -31,10 +31,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.serving import models
+from benchmarks.serving import models, report
 from benchmarks.serving.load import MSGPACK, Sessions, thick_http
 from benchmarks.serving.measure import Pace, cell, machine
-from benchmarks.serving.servers import ROOT, Server, free_port
+from benchmarks.serving.servers import Server, free_port
+from benchmarks.serving.servers import thick as thick_server
 from clients.asynchronous import AsyncPlanningClient
 
 POLICY = {"method": "policy"}
@@ -96,27 +97,9 @@ def _connect(port: int) -> Any:
 
 def started(store: Store, repository: Path, folder: Path, redis: int) -> tuple[Server, float]:
     """A server with that store, and the seconds until it was ready."""
-    port = free_port()
-    settings = {
-        "THICK_MODELS": repository,
-        "THICK_PORT": port,
-        "THICK_GRPC_PORT": free_port(),
-        "THICK_THREADS": 1,
-        "THICK_STORE": store.address.format(folder=folder, redis=redis),
-        "THICK_STORE_SYNC": store.sync,
-        "THICK_ACCESS_LOG": 0,
-        "PYTHONPATH": ROOT,
-    }
-    environment = {name: str(value) for name, value in settings.items()}
     began = time.monotonic()
-    server = Server(
-        "serve",
-        ["-m", "thick", "serve"],
-        port=port,
-        health="/health/ready",
-        folder=folder,
-        environment=environment,
-    )
+    address = store.address.format(folder=folder, redis=redis)
+    server, _ = thick_server(repository, folder, store=address, sync=store.sync)
     server.wait_ready()
     return server, time.monotonic() - began
 
@@ -171,12 +154,10 @@ async def fill(server: Server, sessions: int) -> None:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as Markdown."""
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---" for _ in names) + "|"]
-    for row in rows:
-        cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    shown = [
+        [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows
+    ]
+    return report.table(list(rows[0]), shown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -226,31 +226,14 @@ class Agent:
         )
         return (step for step in steps if step is not None)
 
-    def imagine_in_parts(
-        self,
-        state: AgentState,
-        *,
-        level: str,
-        horizon: int,
-        rollouts: int,
-        policy: str,
-        actions: Sequence[Any] | None,
-        keys: Tensor,
-        settings: PlannerSettings,
-    ) -> Iterator[ImaginedStep | None]:
-        """:meth:`imagine` with pauses (None) within long searches, so that others can be served meanwhile."""
+    def imagine_in_parts(self, state: AgentState, **asked: Any) -> Iterator[ImaginedStep | None]:
+        """:meth:`imagine` with pauses (None) within long searches, so that others can be served meanwhile.
+
+        Args:
+            asked: as :func:`thick.imagination.imagine` has it.
+        """
         check_seen(state)
-        return imagine(
-            self,
-            state,
-            level=level,
-            horizon=horizon,
-            rollouts=rollouts,
-            policy=policy,
-            actions=actions,
-            keys=keys,
-            settings=settings,
-        )
+        return imagine(self, state, **asked)
 
     # -- actions and observations outside and inside -------------------------------------------------------------
 

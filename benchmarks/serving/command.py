@@ -96,7 +96,7 @@ def running(folder: Path, say: Any) -> Iterator[Bench]:
     try:
         ours, grpc_port = servers.thick(repository, folder)
         started.append(ours)
-        memory, _ = servers.thick(repository, folder, store="memory", name="thick-memory")
+        memory, _ = servers.thick(repository, folder, store="memory://", name="thick-memory")
         started.append(memory)
         logged, _ = servers.thick(repository, folder, access_log=True, name="thick-logged")
         started.append(logged)

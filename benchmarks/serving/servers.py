@@ -128,19 +128,25 @@ def thick(
     models: Path,
     folder: Path,
     *,
-    store: str = "sqlite",
+    store: str | None = None,
+    sync: str = "process",
     access_log: bool = False,
     name: str = "thick",
 ) -> tuple[Server, int]:
-    """``thick serve`` and its gRPC port."""
+    """``thick serve`` and its gRPC port.
+
+    Args:
+        store: ``THICK_STORE``; None takes an SQLite file in the folder.
+        sync: what its writes survive.
+    """
     port, grpc_port = free_port(), free_port()
-    where = "memory://" if store == "memory" else f"sqlite:////{str(folder / name).lstrip('/')}.sqlite"
     settings = {
         "THICK_MODELS": models,
         "THICK_PORT": port,
         "THICK_GRPC_PORT": grpc_port,
         "THICK_THREADS": 1,
-        "THICK_STORE": where,
+        "THICK_STORE": store or f"sqlite:////{str(folder / name).lstrip('/')}.sqlite",
+        "THICK_STORE_SYNC": sync,
         "THICK_ACCESS_LOG": int(access_log),
         "PYTHONPATH": ROOT,
     }
