@@ -88,8 +88,8 @@ def draw_future(task: Task, asked: dict[str, Any], *, seed: int, steps: int, out
         ClientError: the service could not be asked, or refused.
     """
     from clients.pictures import drawer
-    from service.protocol.drawing import save_gif
-    from service.protocol.sheets import Sheet, contact_sheet, imagination_film
+    from service.protocol.pictures.drawing import save_gif
+    from service.protocol.pictures.sheets import Sheet, contact_sheet, imagination_film
 
     env = task.make_env()
     try:

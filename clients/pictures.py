@@ -1,4 +1,4 @@
-"""Films of episodes, for people; what a model imagines is drawn by :mod:`service.protocol.sheets`."""
+"""Films of episodes, for people; what a model imagines is drawn by :mod:`service.protocol.pictures.sheets`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from clients.episodes import Moment
-from service.protocol import drawing as d
-from service.protocol.sheets import MARGIN, Draw, action_text
+from service.protocol.pictures import drawing as d
+from service.protocol.pictures.sheets import MARGIN, Draw, action_text
 from service.protocol.spaces import as_space, space_to_json
 from thick.envs.pictures import picture
 from thick.envs.spaces import kinds_of

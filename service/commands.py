@@ -44,7 +44,7 @@ def run_models(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("name", nargs="?", help="show everything about this model")
     arguments = parser.parse_args(argv)
-    from service.repository import describe_repository
+    from service.models.repository import describe_repository
 
     if not arguments.models.is_dir():
         print(

@@ -13,13 +13,10 @@ from typing import Any
 
 import structlog
 
-from service.acting import Acting, Clock, planner_settings, session_settings
-from service.engine import Engine
-from service.imagining import Imagination, Imagining
-from service.journal import Journal
-from service.lifecycle import Lifecycle
-from service.metrics import Metrics
-from service.offloop import off_loop
+from service.engine.engine import Engine
+from service.models.repository import Hosted, ModelRepository
+from service.operations.metrics import Metrics
+from service.operations.offloop import off_loop
 from service.protocol.errors import ProblemError
 from service.protocol.requests import (
     Act,
@@ -30,10 +27,13 @@ from service.protocol.requests import (
     parse,
 )
 from service.protocol.spaces import decode_observation
-from service.repository import Hosted, ModelRepository
-from service.sessions import SessionTable
+from service.sessions.act import Acting, Clock, planner_settings, session_settings
+from service.sessions.imagine import Imagination, Imagining
+from service.sessions.journal import Journal
+from service.sessions.lifecycle import Lifecycle
+from service.sessions.table import SessionTable
 from service.settings import Settings
-from service.store import SessionStore, open_store
+from service.stores.record import SessionStore, open_store
 
 log = structlog.get_logger("thick.service")
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 import structlog
 import uvicorn
 
-from service.app import create_app
-from service.connections import connection_type, give_up_the_silent
 from service.core import PlanningService
-from service.grpc_server import GrpcServer
+from service.faces.grpc.server import GrpcServer
+from service.faces.http.app import create_app
+from service.faces.http.connections import connection_type, give_up_the_silent
+from service.operations.tracing import Tracing, configure_logging
 from service.settings import Settings, SettingsError
-from service.telemetry import Tracing, configure_logging
 
 log = structlog.get_logger("thick.server")
 

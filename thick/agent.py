@@ -21,7 +21,6 @@ from thick.export import load_model
 from thick.imagination import ImaginedStep, imagine
 from thick.manifest import Manifest
 from thick.models.beliefs import Belief
-from thick.models.inference import FrozenModel
 from thick.models.world_model import WorldModel
 from thick.planning import pytrees
 from thick.planning.cem import ActionRange
@@ -29,6 +28,7 @@ from thick.planning.hierarchical import Plan, PlanSearch, PlanState, initial_pla
 from thick.planning.low import Actions, check_low
 from thick.planning.randomness import Randomness
 from thick.planning.settings import PlannerSettings
+from thick.runtimes.torch.model import FrozenModel
 
 
 class AgentState(NamedTuple):
@@ -47,7 +47,7 @@ class Agent:
         model: the trained world model.
         manifest: where it comes from; None for a model in training.
         planner: defaults of planning, as in a manifest; what is not said is the paper's, fitted to what the model has.
-        device, precision: see :class:`~thick.models.inference.FrozenModel`.
+        device, precision: see :class:`~thick.runtimes.torch.model.FrozenModel`.
     """
 
     def __init__(

@@ -21,12 +21,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.serving.load import observations
-from service.engine import Engine
-from service.jobs import ActJob
-from service.metrics import Metrics
+from service.engine.engine import Engine
+from service.engine.jobs import ActJob
+from service.engine.tasks import collate
+from service.models.warmup import prepare
+from service.operations.metrics import Metrics
 from service.protocol.spaces import as_space
-from service.tasks import collate
-from service.warmup import prepare
 from thick.agent import Agent
 from thick.planning.settings import session_key
 

@@ -12,8 +12,8 @@ from typing import Any
 import redis
 
 from clients.demo import free_ports, tail
-from service.redis_store import RedisStore
-from service.sqlite_store import SQLiteStore
+from service.stores.redis import RedisStore
+from service.stores.sqlite import SQLiteStore
 from tests.faults.support import until
 from tests.faults.truth import read_store
 

@@ -19,7 +19,7 @@ import numpy as np
 from service.core import Clock, PlanningService
 from service.protocol import media
 from service.protocol.bodies import decode_arrays, decode_body
-from service.store import SessionStore
+from service.stores.record import SessionStore
 from tests.service.support import running
 
 AT_ONCE = 32

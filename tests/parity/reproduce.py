@@ -13,13 +13,13 @@ from torch import Tensor
 from tests.parity.fixture import Fixture, filled, layers, width
 from thick.behaviours.returns import lambda_returns, long_returns
 from thick.models.beliefs import State
-from thick.models.crssm import CRSSM
 from thick.models.distributions import balanced_kl, bernoulli_log_prob, normal_log_prob, one_hot_mode
+from thick.models.dynamics.crssm import CRSSM
+from thick.models.dynamics.rssm import RSSM
 from thick.models.encoders import ImageDecoder, ImageEncoder
-from thick.models.high_level import HighLevel, SegmentBatch
+from thick.models.hierarchy.level import HighLevel, SegmentBatch
+from thick.models.hierarchy.segments import at_segment_end, segment_ends, segment_targets
 from thick.models.layers import MLP
-from thick.models.rssm import RSSM
-from thick.models.segments import at_segment_end, segment_ends, segment_targets
 
 FILL = 99.0
 """What the reference puts where no change follows: states of 99 at time 99."""
@@ -218,7 +218,7 @@ def _segments(fixture: Fixture, found: dict[str, Tensor]) -> dict[str, Tensor]:
     reward = inputs["reward"]
     ends = segment_ends(inputs["gates"], inputs["is_terminal"], tuple(fixture.sizes["segment_criteria"]))
     # The reference looks across is_first, so for it the chunk is one episode. That segments stop at an
-    # episode's end is held by tests/models/test_segments.py.
+    # episode's end is held by tests/models/hierarchy/test_segments.py.
     segments = segment_targets(ends, torch.zeros_like(inputs["is_first"]), reward, discount)
     stoch, logits = found["crssm.post.stoch"].flatten(-2), found["crssm.post.logit"].flatten(-2)
     context = found["crssm.post.context"]

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thick.models.beliefs import Belief
-from thick.models.inference_high import Landing
 from thick.planning.protocols import Node, Score
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm
+from thick.runtimes.torch.high import Landing
 
 # -- a corridor with doors -------------------------------------------------------------------------------
 

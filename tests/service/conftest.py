@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from service.core import PlanningService
-from service.telemetry import configure_logging
+from service.operations.tracing import configure_logging
 from tests.service.support import over_http, running, settings_for, write_model
 
 

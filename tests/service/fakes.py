@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from service.engine import Engine
-from service.jobs import ActJob
-from service.metrics import Metrics
-from service.slots import Layout, SlotTable
+from service.engine.engine import Engine
+from service.engine.jobs import ActJob
+from service.engine.slots import Layout, SlotTable
+from service.operations.metrics import Metrics
 
 
 @dataclass(frozen=True)

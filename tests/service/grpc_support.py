@@ -9,13 +9,13 @@ from typing import Any
 import grpc
 
 from service.core import PlanningService
-from service.grpc_server import GrpcServer
+from service.faces.grpc.server import GrpcServer
+from service.operations.tracing import Tracing
 from service.protocol import grpc_codec
 from service.protocol.bodies import decode_arrays
 from service.protocol.errors import ProblemError
 from service.protocol.generated import planner_pb2 as pb
 from service.protocol.generated.planner_pb2_grpc import PlannerStub
-from service.telemetry import Tracing
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from service.app import create_app
 from service.core import PlanningService
+from service.faces.http.app import create_app
+from service.operations.tracing import Tracing
 from service.server import _Server, _uvicorn, listen
-from service.telemetry import Tracing
 
 
 @contextlib.asynccontextmanager

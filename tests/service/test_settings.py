@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from service.operations.keys import Keys, Role
 from service.protocol.errors import ProblemError
-from service.security import Keys, Role
 from service.server import check, listen
 from service.settings import GROUPS, Settings, SettingsError, from_arguments, is_loopback
-from service.sqlite_store import SQLiteStore
-from service.store import MemoryStore, open_store, sqlite_path
+from service.stores.record import MemoryStore, open_store, sqlite_path
+from service.stores.sqlite import SQLiteStore
 
 
 @pytest.fixture(autouse=True)

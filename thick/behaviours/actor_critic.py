@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from thick.behaviours.returns import lambda_returns, long_returns
 from thick.models.beliefs import State, Trajectory
-from thick.models.crssm import CRSSM
 from thick.models.distributions import (
     normal_log_prob,
     one_hot_sample,
 )
+from thick.models.dynamics.crssm import CRSSM
 from thick.models.world_model import Batch, WorldModel
 
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from thick.models.actor import Actor
 from thick.models.beliefs import Trajectory
 from thick.models.config import ModelConfig
-from thick.models.crssm import CRSSM
 from thick.models.distributions import balanced_kl, bernoulli_log_prob, normal_log_prob
+from thick.models.dynamics.crssm import CRSSM
+from thick.models.dynamics.rssm import RSSM
 from thick.models.encoders import Decoder, Encoder
-from thick.models.high_level import HighLevel, SegmentBatch
+from thick.models.hierarchy.level import HighLevel, SegmentBatch
+from thick.models.hierarchy.segments import at_segment_end, segment_ends, segment_targets
 from thick.models.layers import MLP
-from thick.models.rssm import RSSM
-from thick.models.segments import at_segment_end, segment_ends, segment_targets
 
 
 class Batch(NamedTuple):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thick.models.inference_high import Landing
 from thick.planning.protocols import HighModel, Node
+from thick.runtimes.torch.high import Landing
 
 
 class JumpState(NamedTuple):

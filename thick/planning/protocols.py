@@ -14,7 +14,7 @@ from torch import Tensor
 from thick.planning.randomness import Randomness
 
 if TYPE_CHECKING:
-    from thick.models.inference_high import Landing
+    from thick.runtimes.torch.high import Landing
 
 
 class Score(NamedTuple):
@@ -100,7 +100,7 @@ class SearchModel(Protocol):
 
 
 class LowModel(Imaginer, Protocol):
-    """A dynamics with what searches ask of it (:class:`thick.models.inference.FrozenDynamics`)."""
+    """A dynamics with what searches ask of it (:class:`thick.runtimes.torch.model.FrozenDynamics`)."""
 
     stoch: int
     classes: int
@@ -121,7 +121,7 @@ class LowModel(Imaginer, Protocol):
 
 
 class HighModel(Protocol):
-    """A high level with what searches ask of it (:class:`thick.models.inference_high.FrozenHighLevel`)."""
+    """A high level with what searches ask of it (:class:`thick.runtimes.torch.high.FrozenHighLevel`)."""
 
     actions: int
     gamma: float
@@ -149,7 +149,7 @@ class HighModel(Protocol):
 
 
 class PlanningModel(Protocol):
-    """All that planning with two levels asks of a model (:class:`thick.models.inference.FrozenModel`)."""
+    """All that planning with two levels asks of a model (:class:`thick.runtimes.torch.model.FrozenModel`)."""
 
     device: torch.device
 

@@ -11,7 +11,7 @@ import torch
 
 from thick.data.collect import POLICIES, encode_actions, stack_observations
 from thick.envs import make
-from thick.models.crssm import CRSSM
+from thick.models.dynamics.crssm import CRSSM
 from thick.models.world_model import WorldModel
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thick.envs.pictures import picture
-from thick.models.crssm import CRSSM
+from thick.models.dynamics.crssm import CRSSM
 from thick.models.world_model import WorldModel, batch_from_arrays
 
 ROWS, COLUMNS = 2, 8

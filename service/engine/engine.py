@@ -1,0 +1,319 @@
+"""The engine: one worker thread for a device, which runs everything that touches a model.
+
+Requests wait in the inbox; the worker takes what is waiting for one model up to a batch, observes all of it
+at once and plans for each group of equal planner settings together. A plan is run in short slices
+(``Planning.step``), and between slices the worker looks again at who is due first: requests with a deadline
+by their deadline, the others by a virtual one that grows with what they cost, so that a long plan neither
+blocks short ones nor starves.
+
+The event loop never waits for the worker: it hands jobs over and gets results through futures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+import torch
+
+from service.engine.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
+from service.engine.tasks import CallTask, CostModel, PlanTask, StreamTask, Task, fail, observe_batch
+from service.operations.metrics import Metrics
+
+log = structlog.get_logger("thick.engine")
+
+STRETCH = 3.0
+"""a request is due after this many times what it is expected to cost, or by its deadline: first come, first
+served among equals, while something a hundred times cheaper need not wait"""
+ACTIVE_S = 0.25
+"""a session counts as active for that long after an act, s"""
+PATIENCE = 4.0
+"""times ``batch_wait_s`` that a request waits at most while others keep coming"""
+UNKNOWN_COST_S = 0.02
+"""assumed cost of a request whose like has not been seen, s"""
+
+
+class Engine:
+    """One worker thread and its queue.
+
+    Args:
+        metrics: where batch sizes, phases and queue depth are counted.
+        max_batch: acts planned together at most.
+        queue_limit: acts that may wait; beyond, ``submit`` raises ``QueueFull``.
+        batch_wait_s: how long those that wait do so for the next to join them, until they are half of the sessions
+            that are active (while the worker plans for one half, the event loop is busy with the other), but no
+            longer than ``PATIENCE`` times that. An act that comes alone never waits.
+        threads: intra-op threads of torch on the worker; None leaves torch's own choice.
+        plans_at_once: plans whose slices run side by side, each on a thread of its own; for a CPU with more cores than
+            ``threads``. Everything else stays with the worker.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        max_batch: int = 32,
+        queue_limit: int = 256,
+        batch_wait_s: float = 0.001,
+        threads: int | None = None,
+        plans_at_once: int = 1,
+    ) -> None:
+        self.costs = CostModel()
+        self._metrics = metrics
+        self._max_batch = max_batch
+        self._queue_limit = queue_limit
+        self._batch_wait_s = batch_wait_s
+        self._threads = threads
+        self._plans_at_once = plans_at_once
+        self._helpers = ThreadPoolExecutor(
+            max(1, plans_at_once - 1), "thick-plans", initializer=self._set_threads
+        )
+        self._condition = threading.Condition()
+        self._inbox: list[ActJob | Task] = []
+        self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
+        self._tasks: list[Task] = []
+        self._active: dict[str, float] = {}
+        self._quorum = 1
+        self._depth = 0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="thick-engine", daemon=True)
+
+    # -- called from the event loop ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Acts that wait for their turn."""
+        return self._depth
+
+    @property
+    def tasks(self) -> int:
+        """Plans and imaginations in progress."""
+        return len(self._tasks) + len(self._inbox)
+
+    def submit(self, job: ActJob) -> asyncio.Future[Any]:
+        """Queue an act; the future gives its ``ActResult`` or raises.
+
+        Raises:
+            QueueFull: too many wait already.
+            EngineStopped: the engine was stopped.
+        """
+        with self._condition:
+            if self._depth >= self._queue_limit:
+                raise QueueFull(f"{self._depth} requests wait already, the limit is {self._queue_limit}")
+            self._accept(job)
+            self._depth += 1
+        self._metrics.queue_depth.set(self._depth)
+        self._watch(job)
+        return job.future
+
+    def stream(self, job: ImagineJob) -> ImagineJob:
+        """Start imagining; steps appear in ``job.steps``, the future resolves after the last.
+
+        Raises:
+            EngineStopped: the engine was stopped.
+        """
+        with self._condition:
+            self._accept(StreamTask(job))
+        self._watch(job)
+        return job
+
+    def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run ``function`` on the worker (loading, warming up, packing states); the future gives what it
+        returns."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        with self._condition:
+            self._accept(CallTask(function, loop, future))
+        return future
+
+    async def stop(self) -> None:
+        """End the worker after its current slice; whoever still waits gets ``EngineStopped``."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        await asyncio.to_thread(self._thread.join)
+        self._helpers.shutdown()
+
+    def _accept(self, entry: ActJob | Task) -> None:
+        if self._stopping:
+            raise EngineStopped("the server is shutting down")
+        self._inbox.append(entry)
+        if len(self._inbox) >= self._quorum or not isinstance(entry, ActJob):
+            self._condition.notify()
+
+    def _watch(self, job: Job) -> None:
+        """A cancelled future takes its job out of the queue."""
+
+        def cancelled(future: asyncio.Future[Any]) -> None:
+            if future.cancelled():
+                job.cancelled = True
+                with self._condition:
+                    self._condition.notify()
+
+        job.future.add_done_callback(cancelled)
+
+    # -- the worker --------------------------------------------------------------------------------------
+
+    def _set_threads(self) -> None:
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
+
+    def _run(self) -> None:
+        self._set_threads()
+        with torch.inference_mode():
+            while True:
+                with self._condition:
+                    while not (self._inbox or self._tasks or self._depth or self._stopping):
+                        self._condition.wait()
+                    self._take()
+                if self._stopping:
+                    self._give_up(EngineStopped("the server is shutting down"))
+                    return
+                try:
+                    self._turn()
+                except Exception as error:  # a mistake of the engine's own must not leave everybody waiting
+                    log.exception("the worker stumbled")
+                    self._give_up(error)
+
+    def _take(self) -> None:
+        """Sort the inbox into what waits for a batch and what runs by itself."""
+        for entry in self._inbox:
+            if isinstance(entry, ActJob):
+                self._waiting[entry.model].append(entry)
+                self._active.pop(entry.session, None)
+                self._active[entry.session] = entry.submitted  # the latest is the last
+            else:
+                self._tasks.append(entry)
+        self._inbox.clear()
+
+    def _turn(self) -> None:
+        """One slice of whatever is due first, or of as many plans as may run side by side."""
+        now = time.monotonic()
+        self._sweep(now)
+        tasks = sorted(self._tasks, key=lambda each: each.due(self._due, now))
+        task = tasks[0] if tasks else None
+        model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
+        room = task is None or (isinstance(task, PlanTask) and len(tasks) < self._plans_at_once)
+        if model is not None and (
+            room or task is None or self._first_due(model, now) <= task.due(self._due, now)
+        ):
+            if room and self._would_gain_by_waiting(model, now):
+                return
+            self._begin(model, now)
+        elif isinstance(task, PlanTask) and self._plans_at_once > 1:
+            plans = [each for each in tasks if isinstance(each, PlanTask)]
+            self._side_by_side(plans[: self._plans_at_once])
+        elif task is not None and task.run(self.costs, self._metrics):
+            self._tasks.remove(task)
+
+    def _side_by_side(self, plans: list[PlanTask]) -> None:
+        """A slice of each of some plans at the same time."""
+        begun = [plan for plan in plans if plan.begin(self.costs, self._metrics)]
+        helped = [self._helpers.submit(_step, plan) for plan in begun[1:]]
+        if begun:
+            begun[0].step()
+        for each in helped:
+            each.result()
+        for plan in plans:
+            if plan.conclude(self.costs, self._metrics):
+                self._tasks.remove(plan)
+
+    def _give_up(self, error: Exception) -> None:
+        """Tell everybody who waits for anything that it will not come."""
+        for jobs in self._waiting.values():
+            for job in jobs:
+                fail(job, error)
+            self._left_queue(len(jobs))
+        self._waiting.clear()
+        for task in self._tasks:
+            task.abort(error)
+        self._tasks.clear()
+
+    def _due(self, job: Job, settings: Any, spent: float) -> float:
+        """When a job should be done, s on the monotonic clock."""
+        expected = self.costs.total(job.model, settings) if settings is not None else None
+        fair = job.arrived + STRETCH * max(UNKNOWN_COST_S if expected is None else expected, spent)
+        return fair if job.finish_by is None else min(fair, job.finish_by)
+
+    def _first_due(self, model: HostedModel, now: float) -> float:
+        return min(self._due(job, job.settings, 0.0) for job in self._waiting[model])
+
+    def _sweep(self, now: float) -> None:
+        """Drop waiting jobs that nobody wants any more or that are too late."""
+        for model in list(self._waiting):
+            kept = []
+            for job in self._waiting[model]:
+                if job.cancelled:
+                    self._left_queue(1)
+                elif job.deadline is not None and job.deadline <= now and not job.degradable:
+                    waited = 1e3 * (now - job.arrived)
+                    fail(job, DeadlinePassed(f"waited {waited:.0f} ms of a deadline that was shorter"))
+                    self._left_queue(1)
+                else:
+                    kept.append(job)
+            if kept:
+                self._waiting[model] = kept
+            else:
+                del self._waiting[model]
+
+    def _would_gain_by_waiting(self, model: HostedModel, now: float) -> bool:
+        """Whether others are likely to come within a moment; waits for them if so."""
+        jobs = self._waiting[model]
+        missing = min((self._count_active(now) + 1) // 2, self._max_batch) - len(jobs)
+        if missing <= 0:
+            return False
+        submitted = [job.submitted for job in jobs]
+        until = min(max(submitted) + self._batch_wait_s, min(submitted) + PATIENCE * self._batch_wait_s)
+        # Of a request's own time no more than a little.
+        ends = [now + (job.finish_by - now) / PATIENCE for job in jobs if job.finish_by is not None]
+        left = min(until, *ends) - now if ends else until - now
+        if left <= 0:
+            return False
+        with self._condition:
+            if len(self._inbox) < missing and not self._stopping:
+                self._quorum = missing
+                self._condition.wait(left)
+                self._quorum = 1
+            self._take()
+        return True
+
+    def _count_active(self, now: float) -> int:
+        """Sessions that acted a moment ago."""
+        while self._active:
+            session = next(iter(self._active))
+            if self._active[session] > now - ACTIVE_S:
+                break
+            del self._active[session]
+        return len(self._active)
+
+    def _begin(self, model: HostedModel, now: float) -> None:
+        """Take a batch of waiting acts, those due first, observe it and start its plans."""
+        jobs = sorted(
+            self._waiting.pop(model), key=lambda job: (self._due(job, job.settings, 0.0), job.ticket)
+        )
+        batch, rest = jobs[: self._max_batch], jobs[self._max_batch :]
+        if rest:
+            self._waiting[model] = rest
+        self._left_queue(len(batch))
+        self._metrics.batch(len(batch))
+        self._tasks.extend(observe_batch(model, batch, self.costs, self._metrics))
+
+    def _left_queue(self, count: int) -> None:
+        with self._condition:
+            self._depth -= count
+        self._metrics.queue_depth.set(self._depth)
+
+
+@torch.inference_mode()
+def _step(plan: PlanTask) -> None:
+    plan.step()

@@ -1,0 +1,1 @@
+"""Faces: each transport that the service can be reached by."""

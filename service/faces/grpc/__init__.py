@@ -1,0 +1,1 @@
+"""gRPC: the server, its gate, its methods."""

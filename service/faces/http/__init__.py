@@ -1,0 +1,1 @@
+"""HTTP: routes, bodies, connections, the OpenAPI document."""

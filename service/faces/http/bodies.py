@@ -1,0 +1,143 @@
+"""HTTP bodies in and out: media types by ``Content-Type`` and ``Accept``, sizes and times bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.operations.offloop import LARGE, off_loop
+from service.protocol import media
+from service.protocol.bodies import decode_body, encode_body
+from service.protocol.errors import ProblemError
+from service.protocol.limits import Limits
+
+
+@dataclass(frozen=True)
+class Body:
+    """A decoded body."""
+
+    tree: Any
+    decode_s: float = 0.0
+    """seconds that decoding took"""
+    large: bool = False
+    """whether what is made of it should be made beside the event loop"""
+
+
+async def read_raw(request: Request, *, most: int, timeout_s: float) -> bytes:
+    """The whole body.
+
+    Raises:
+        ProblemError: ``body_too_large`` (from the announced length, before it is read), ``request_timeout``,
+            ``cancelled``.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise ProblemError(
+            "body_too_large", f"a body has at most {most} bytes here, this one {int(announced)}"
+        )
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ProblemError("cancelled", "the client closed the connection while it was sending")
+                part = message.get("body", b"")
+                size += len(part)
+                if size > most:
+                    raise ProblemError("body_too_large", f"a body has at most {most} bytes here")
+                parts.append(part)
+                more = message.get("more_body", False)
+    except TimeoutError as error:
+        raise ProblemError(
+            "request_timeout", f"{size} bytes came in {timeout_s:g} s; the body must arrive in that time"
+        ) from error
+    return b"".join(parts) if len(parts) > 1 else parts[0]
+
+
+async def read_body(request: Request, limits: Limits, *, timeout_s: float, optional: bool = False) -> Body:
+    """A JSON or msgpack body.
+
+    Args:
+        optional: an empty body counts as an empty object, whatever its type.
+
+    Raises:
+        ProblemError: ``unsupported_media_type``, ``body_too_large``, ``request_timeout``, ``malformed_body``.
+    """
+    kind = request.headers.get("content-type")
+    unknown = kind and media.essence(kind) not in media.BODY_TYPES
+    raw = (
+        b""
+        if unknown and not optional
+        else await read_raw(request, most=limits.body_bytes, timeout_s=timeout_s)
+    )
+    if optional and not raw:
+        return Body({})
+    if unknown:
+        raise ProblemError(
+            "unsupported_media_type",
+            f"Content-Type: expected {media.JSON} or {media.MSGPACK}, got {str(kind)[:80]}",
+        )
+    began = time.perf_counter()
+    large = len(raw) > LARGE
+    tree = await off_loop(decode_body, raw, kind, limits) if large else decode_body(raw, kind, limits)
+    return Body(tree, time.perf_counter() - began, large)
+
+
+def body_type(request: Request) -> str:
+    """The media type that the answer's body gets: what ``Accept`` prefers, else the type of the request's
+    body.
+
+    Raises:
+        ProblemError: ``not_acceptable``.
+    """
+    return accepted(request, media.BODY_TYPES)
+
+
+def accepted(request: Request, offered: tuple[str, ...]) -> str:
+    """The one of the offered media types that the client prefers.
+
+    Raises:
+        ProblemError: ``not_acceptable``.
+    """
+    wanted = request.headers.get("accept")
+    if wanted in offered:  # as our own clients ask: nothing to weigh
+        return wanted
+    sent = media.essence(request.headers.get("content-type"))
+    default = sent if sent in media.BODY_TYPES else media.JSON
+    chosen = media.negotiate(wanted, offered, default=default)
+    if chosen is None:
+        raise ProblemError(
+            "not_acceptable",
+            f"Accept: {str(request.headers.get('accept'))[:120]}: this resource answers {', '.join(offered)}",
+        )
+    return chosen
+
+
+def respond(tree: Any, kind: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer with a body."""
+    return Response(encode_body(tree, kind), status, headers, media_type=kind)
+
+
+def problem_response(problem: ProblemError, instance: str, *, request_id: str = "") -> Response:
+    """An error as RFC 9457 has it; always JSON, whatever the client accepts."""
+    headers = {}
+    if problem.code == "request_timeout":
+        # What is still missing of the body must not pass for the next request.
+        headers["connection"] = "close"
+    if problem.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(problem.retry_after)))
+    if problem.status == 401:
+        headers["www-authenticate"] = 'Bearer realm="thick"'
+    if problem.status == 405 and "allow" in problem.extra:
+        headers["allow"] = str(problem.extra["allow"])
+    if request_id and problem.status >= 500:
+        problem.extra.setdefault("request_id", request_id)
+    return Response(problem.to_json(instance), problem.status, headers, media_type=media.PROBLEM_JSON)

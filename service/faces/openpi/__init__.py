@@ -1,0 +1,1 @@
+"""The WebSocket of openpi's robot clients."""

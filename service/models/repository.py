@@ -1,0 +1,348 @@
+"""The model repository: what lies in the folder, what of it is loaded, and which version a new session
+gets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+from service.protocol.errors import ProblemError, nearest
+from service.protocol.spaces import Space, as_space
+from thick.export import EntryError, check_place, read_manifest, versions
+from thick.manifest import NAME, Manifest
+from thick.planning.settings import PlannerSettings
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.engine.slots import Layout, SlotTable
+    from service.operations.metrics import Metrics
+
+log = structlog.get_logger("thick.models")
+
+State = Literal["ready", "loading", "failed", "unloaded"]
+
+
+class Hosted:
+    """One version of one model: its manifest, and once loaded its agent and the slots of its sessions."""
+
+    def __init__(self, name: str, version: str, path: Path) -> None:
+        self.name = name
+        self.version = version
+        self.path = path
+        self.state: State = "unloaded"
+        self.reason: str | None = None
+        self.manifest: Manifest | None = None
+        self.observation_space: Space | None = None
+        self.action_space: Space | None = None
+        self.planner = PlannerSettings()
+        self.agent: Any = None
+        self.layout: Layout
+        self.slots: SlotTable
+        self.initial_slot = -1
+        self.sessions = 0
+        """live sessions of this version"""
+        try:
+            self._read()
+        except EntryError as error:
+            self.state, self.reason = "failed", str(error)
+
+    def _read(self) -> None:
+        manifest = read_manifest(self.path)
+        check_place(manifest, self.path)
+        try:
+            self.planner = PlannerSettings().updated(manifest.planner)
+            self.observation_space = as_space(manifest.observation_space)
+            self.action_space = as_space(manifest.action_space)
+        except (ValueError, ProblemError) as error:
+            raise EntryError(f"{self.path}: {error}; export the model again") from error
+        self.manifest = manifest
+
+    @property
+    def loaded(self) -> bool:
+        """Whether sessions can act, also those of a version that takes no new ones."""
+        return self.agent is not None
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the weights, which a belief names so that it meets the same ones again."""
+        return self.manifest.weights.sha256 if self.manifest else ""
+
+    def summary(self) -> dict[str, Any]:
+        """The entry in ``GET /v1/models``."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "kind": self.manifest.kind if self.manifest else "",
+            "task": self.manifest.task if self.manifest else None,
+            "state": self.state,
+            "reason": self.reason,
+        }
+
+    def detail(self, all_versions: list[str]) -> dict[str, Any]:
+        """The answer to ``GET /v1/models/{name}``."""
+        manifest = self.manifest
+        return {
+            **self.summary(),
+            "observation_space": manifest.observation_space if manifest else None,
+            "action_space": manifest.action_space if manifest else None,
+            "planner": self.planner.to_json() if manifest else None,
+            "provenance": manifest.provenance if manifest else None,
+            "env_options": manifest.configuration.get("env_options", {}) if manifest else None,
+            "versions": all_versions,
+            "sessions": self.sessions,
+        }
+
+
+def scan(folder: Path) -> dict[str, list[str]]:
+    """Names in a repository, each with its versions, oldest first."""
+    if not folder.is_dir():
+        return {}
+    names = sorted(child.name for child in folder.iterdir() if child.is_dir() and NAME.fullmatch(child.name))
+    return {name: found for name in names if (found := versions(folder, name))}
+
+
+def describe_repository(folder: Path) -> list[dict[str, Any]]:
+    """Everything in a repository, without loading anything; ``unloaded`` means that it can be read."""
+    rows = []
+    for name, found in scan(folder).items():
+        for version in found:
+            hosted = Hosted(name, version, folder / name / version)
+            rows.append(hosted.detail(found))
+    return rows
+
+
+class ModelRepository:
+    """All versions of all models of a folder. Lives on the event loop; loading runs beside it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        engine: Engine,
+        metrics: Metrics,
+        device: str = "cpu",
+        precision: str = "auto",
+        load: Literal["all", "latest"] = "all",
+        load_agent: Callable[..., Any] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._engine = engine
+        self._metrics = metrics
+        self._device = device
+        self._precision = precision
+        self._load = load
+        self._load_agent = load_agent
+        self._models: dict[str, dict[str, Hosted]] = {}
+        self._pending = 0
+        self._scanned = False
+        self._one_at_a_time = asyncio.Lock()
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that should be loaded is; a broken model does not hold the others up."""
+        if not self._scanned or self._pending:
+            return False
+        every = [hosted for found in self._models.values() for hosted in found.values()]
+        return not every or any(hosted.state == "ready" for hosted in every)
+
+    def all(self) -> list[Hosted]:
+        """Every version of every model."""
+        return [hosted for found in self._models.values() for hosted in found.values()]
+
+    def versions(self, name: str) -> list[str]:
+        """Versions of a model, oldest first."""
+        return list(self._models.get(name, {}))
+
+    def get(self, name: str, version: str | None = None) -> Hosted:
+        """One version; without ``version`` the newest that is ready, or the newest if none is.
+
+        Raises:
+            ProblemError: ``model_not_found``, naming what there is.
+        """
+        found = self._models.get(name)
+        if not found:
+            hint = nearest(name, self._models) if self._models else "the repository is empty"
+            raise ProblemError("model_not_found", f"model {name!r}: there is none; {hint}")
+        if version is None:
+            newest_first = list(reversed(found.values()))
+            return next((each for each in newest_first if each.state == "ready"), newest_first[0])
+        if version not in found:
+            raise ProblemError(
+                "model_not_found", f"model {name!r} has no version {version!r}; it has {', '.join(found)}"
+            )
+        return found[version]
+
+    def for_new_session(self, name: str, version: str | None = None) -> Hosted:
+        """The version that a new session gets.
+
+        Raises:
+            ProblemError: ``model_not_found``, or ``model_not_ready`` with the reason.
+        """
+        hosted = self.get(name, version)
+        if hosted.state != "ready":
+            reason = f" ({hosted.reason})" if hosted.reason else ""
+            raise ProblemError(
+                "model_not_ready",
+                f"model {name!r} version {hosted.version!r} is {hosted.state}{reason}",
+                retry_after=1.0 if hosted.state == "loading" else 30.0,
+                state=hosted.state,
+            )
+        return hosted
+
+    def for_session(self, name: str, version: str) -> Hosted:
+        """The version that a live session stays on.
+
+        Raises:
+            ProblemError: ``model_not_ready`` where it is not loaded (any more).
+        """
+        hosted = self._models.get(name, {}).get(version)
+        if hosted is None or not hosted.loaded:
+            state = hosted.state if hosted else "gone from the repository"
+            raise ProblemError(
+                "model_not_ready", f"the session needs model {name!r} version {version!r}, which is {state}"
+            )
+        return hosted
+
+    # -- changing ----------------------------------------------------------------------------------------
+
+    async def start(self, needed: set[tuple[str, str]]) -> None:
+        """Scan and load: by the setting, and every version that live sessions need."""
+        new = self._scan()
+        wanted = [
+            h for h in new if self._load == "all" or self._is_newest(h) or (h.name, h.version) in needed
+        ]
+        for hosted in wanted:
+            if hosted.state == "unloaded":
+                hosted.state = "loading"
+                self._pending += 1
+        self._scanned = True
+        if not new:
+            log.warning("no models", folder=str(self.folder), advice="`thick export RUN` writes one")
+        for hosted in [h for h in wanted if h.state == "loading"]:
+            await self._load_one(hosted)
+            self._pending -= 1
+
+    async def refresh(self) -> None:
+        """Look for new models and versions, and load the newest of each that is new."""
+        for hosted in self._scan():
+            if hosted.state == "unloaded" and self._is_newest(hosted):
+                hosted.state = "loading"
+                await self._load_one(hosted)
+
+    async def load(self, name: str, version: str | None = None) -> Hosted:
+        """Load a version (the newest in the folder by default); it takes the new sessions from then on.
+
+        Raises:
+            ProblemError: ``model_not_found``; ``conflict`` with the reason if it cannot be loaded.
+        """
+        self._scan()
+        found = self._models.get(name) or {}
+        hosted = self.get(name, version if version is not None else (list(found)[-1] if found else None))
+        if hosted.state == "failed" or (hosted.state == "unloaded" and not hosted.loaded):
+            fresh = Hosted(name, hosted.version, hosted.path)  # the folder may have been mended meanwhile
+            fresh.sessions = hosted.sessions
+            found[hosted.version] = hosted = fresh
+        if hosted.state == "unloaded" and hosted.loaded:
+            hosted.state = "ready"
+            self._metrics.model_loaded.labels(hosted.name, hosted.version).set(1)
+        elif hosted.state == "unloaded":
+            hosted.state = "loading"
+            await self._load_one(hosted)
+        if hosted.state == "failed":
+            raise ProblemError(
+                "conflict", f"model {name!r} version {hosted.version!r} failed: {hosted.reason}"
+            )
+        return hosted
+
+    def unload(self, name: str, version: str | None = None) -> list[Hosted]:
+        """Take no new sessions on a version (all by default); its memory is free once its last session ends.
+
+        Raises:
+            ProblemError: ``model_not_found``.
+        """
+        chosen = list(self._models.get(name, {}).values()) if version is None else [self.get(name, version)]
+        if not chosen:
+            self.get(name)
+        for hosted in chosen:
+            if hosted.state == "ready":
+                hosted.state, hosted.reason = "unloaded", None
+                self._metrics.model_loaded.labels(hosted.name, hosted.version).set(0)
+                log.info(
+                    "model unloaded", model=hosted.name, version=hosted.version, sessions=hosted.sessions
+                )
+                self._free_if_unused(hosted)
+        return chosen
+
+    def session_began(self, hosted: Hosted) -> None:
+        """Count a live session."""
+        hosted.sessions += 1
+
+    def session_ended(self, hosted: Hosted) -> None:
+        """A session is gone; the last one of an unloaded version frees it."""
+        hosted.sessions -= 1
+        self._free_if_unused(hosted)
+
+    def _free_if_unused(self, hosted: Hosted) -> None:
+        if hosted.state == "unloaded" and hosted.sessions <= 0 and hosted.loaded:
+            hosted.agent = None
+            del hosted.slots
+            log.info("model freed", model=hosted.name, version=hosted.version)
+
+    def _is_newest(self, hosted: Hosted) -> bool:
+        return list(self._models[hosted.name])[-1] == hosted.version
+
+    def _scan(self) -> list[Hosted]:
+        """Take up what is new in the folder; what is known stays."""
+        new = []
+        for name, found in scan(self.folder).items():
+            known = self._models.get(name, {})
+            for version in found:
+                if version not in known:
+                    hosted = known[version] = Hosted(name, version, self.folder / name / version)
+                    new.append(hosted)
+                    if hosted.state == "failed":
+                        log.error("model failed", model=name, version=version, reason=hosted.reason)
+            order = {version: place for place, version in enumerate(found)}
+            self._models[name] = dict(sorted(known.items(), key=lambda item: order.get(item[0], -1)))
+        return new
+
+    async def _load_one(self, hosted: Hosted) -> None:
+        """Read, build and warm up one version, in state ``loading``; ends ``ready`` or ``failed``."""
+        from service.models.warmup import prepare
+
+        async with self._one_at_a_time:
+            began = time.perf_counter()
+            try:
+                agent = await asyncio.to_thread(self._build, hosted.path)
+                await prepare(hosted, agent, self._engine)
+            except Exception as error:
+                hosted.state, hosted.reason, hosted.agent = "failed", f"{type(error).__name__}: {error}", None
+                if isinstance(error, EntryError):
+                    hosted.reason = str(error)
+                    log.error("model failed", model=hosted.name, version=hosted.version, reason=hosted.reason)
+                else:
+                    log.exception("model failed", model=hosted.name, version=hosted.version)
+                return
+            hosted.state, hosted.reason = "ready", None
+            self._metrics.model_loaded.labels(hosted.name, hosted.version).set(1)
+            log.info(
+                "model ready",
+                model=hosted.name,
+                version=hosted.version,
+                kind=hosted.manifest.kind if hosted.manifest else "",
+                seconds=round(time.perf_counter() - began, 2),
+            )
+
+    def _build(self, path: Path) -> Any:
+        if self._load_agent is not None:
+            return self._load_agent(path, device=self._device, precision=self._precision)
+        from thick.agent import Agent
+
+        return Agent.load(path, device=self._device, precision=self._precision)

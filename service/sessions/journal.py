@@ -1,0 +1,197 @@
+"""Between the sessions in memory and the store: a change is durable before it is visible."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+import torch
+
+from service.engine.engine import Engine
+from service.models.repository import Hosted
+from service.operations.metrics import Metrics
+from service.protocol.errors import ProblemError
+from service.sessions.table import Session, SessionTable, expired
+from service.stores.record import Record, RevisionConflict, SessionStore, StoreError, now
+
+log = structlog.get_logger("thick.sessions")
+
+
+class Journal:
+    """Finds sessions, brings their states onto the device, and writes every change through to the store."""
+
+    def __init__(self, table: SessionTable, store: SessionStore, engine: Engine, metrics: Metrics) -> None:
+        self.store = store
+        self._table = table
+        self._engine = engine
+        self._metrics = metrics
+
+    async def adopt_all(self) -> int:
+        """Take up every session that the store has; returns how many live.
+
+        Raises:
+            ProblemError: ``store_unavailable``.
+        """
+        for record in await _unless_down(self.store.load()):
+            self._table.adopt(record)
+        self._metrics.sessions.set(len(self._table))
+        return len(self._table)
+
+    async def find(self, session_id: str) -> Session:
+        """A live session.
+
+        Raises:
+            ProblemError: ``session_not_found``, ``session_expired``, ``store_unavailable``.
+        """
+        if self.store.shared:
+            late = self._table.overdue(session_id)
+            if late:  # for this replica
+                await _unless_down(self._in_use_elsewhere(late[0]))
+        session = self._table.find(session_id)
+        if session is None and self.store.shared:
+            record = await _unless_down(self.store.read(session_id))
+            if record is not None:
+                # Another request may have brought it here while this one was reading.
+                session = self._table.find(session_id) or self._table.adopt(record)
+                if session is None:
+                    raise expired(session_id, record.expires_at)
+        if session is None:
+            raise ProblemError("session_not_found", f"session {session_id[:64]!r}: there is none")
+        return session
+
+    async def current(self, session: Session) -> None:
+        """Make the session in memory what the store says, state and answer included. In the session's turn.
+
+        Raises:
+            ProblemError: ``session_not_found`` where another replica deleted it, ``model_not_ready``, ...
+        """
+        if self.store.shared and session.listed:
+            revision = await _unless_down(self.store.revision(session.session_id))
+            if revision is None:
+                self._table.remove(session)
+                self._metrics.sessions.set(len(self._table))
+                raise ProblemError("session_not_found", f"session {session.session_id!r} was deleted")
+            if revision != session.revision:
+                self._table.drop_state(session)
+        hosted = self._table.attach(session)
+        if session.slot is not None:
+            return
+        record = await _unless_down(self.store.read(session.session_id)) if session.revision else None
+        if record is None:
+            self._table.remove(session)
+            self._metrics.sessions.set(len(self._table))
+            raise ProblemError(
+                "session_not_found", f"session {session.session_id!r}: the store has lost its state"
+            )
+        session.follow(record)
+        if record.state is None:
+            session.slot = hosted.slots.retain(hosted.initial_slot)
+            return
+        try:
+            row = torch.frombuffer(bytearray(record.state), dtype=torch.uint8).reshape(
+                1, hosted.layout.row_bytes
+            )
+        except RuntimeError as error:
+            raise ProblemError(
+                "conflict",
+                "the stored state has another layout than this release's models; create a new session",
+            ) from error
+        putting = self._engine.call(lambda: hosted.slots.put(row))
+        try:
+            (session.slot,) = await asyncio.shield(putting)
+        except asyncio.CancelledError:
+            putting.add_done_callback(lambda done: _put_back(hosted, done))
+            raise
+
+    async def write(
+        self, session: Session, *, state: bytes | None, slot: int | None = None, **changes: Any
+    ) -> None:
+        """Make a change of the session durable, then visible. In the session's turn.
+
+        Args:
+            state: the row that belongs to the changed session; None for a fresh agent.
+            slot: the new slot, which the session takes over; None leaves it where it is.
+            changes: fields of ``Session``.
+
+        Raises:
+            ProblemError: ``store_unavailable``: nothing has changed.
+            RevisionConflict: another replica was faster: nothing has changed here.
+        """
+        used_at = now()
+        record = Record(
+            session_id=session.session_id,
+            revision=session.revision + 1,
+            expires_at=used_at + session.ttl_s,
+            head=session.head() | {key: value for key, value in changes.items() if key != "answer"},
+            state=state,
+            answer=changes.get("answer", session.answer),
+        )
+        began = time.perf_counter()
+        await _unless_down(self.store.write(record))
+        self._metrics.phase("store", time.perf_counter() - began)
+        for name, value in changes.items():
+            setattr(session, name, value)
+        session.revision, session.expires_at = record.revision, record.expires_at
+        if slot is not None:
+            old, session.slot = session.slot, slot
+            if old is not None and session.hosted is not None:
+                session.hosted.slots.release(old)
+        if not session.listed:
+            self._table.add(session)
+            self._metrics.sessions.set(len(self._table))
+
+    async def state(self, session: Session) -> bytes:
+        """The row of a session's state."""
+        hosted, slot = session.hosted, session.slot
+        assert hosted is not None and slot is not None
+        rows = await self._engine.call(lambda: hosted.slots.gather([slot]).cpu().numpy().tobytes())
+        return bytes(rows)
+
+    async def delete(self, session: Session) -> None:
+        """End a session, in the store first."""
+        await _unless_down(self.store.delete(session.session_id))
+        self._table.remove(session)
+        self._metrics.sessions.set(len(self._table))
+
+    async def sweep(self) -> None:
+        """End the sessions that were not used for too long."""
+        try:
+            for session in self._table.overdue():
+                if not await self._in_use_elsewhere(session):
+                    self._expire(session)
+            await self.store.sweep(now())
+        except StoreError as error:
+            log.warning("expired sessions stay in the store for now", reason=str(error))
+        self._metrics.sessions.set(len(self._table))
+
+    async def _in_use_elsewhere(self, session: Session) -> bool:
+        """Whether another replica has used a session whose time is over here."""
+        record = await self.store.read(session.session_id) if self.store.shared else None
+        if record is None or record.expires_at <= now():
+            return False
+        session.expires_at = record.expires_at
+        return True
+
+    def _expire(self, session: Session) -> None:
+        if session.ends_at <= now() and not session.lock.locked():
+            log.info("session expired", session_id=session.session_id, model=session.model, step=session.step)
+            self._table.remove(session, expired=True)
+
+
+def _put_back(hosted: Hosted, done: asyncio.Future[list[int]]) -> None:
+    """Release what was brought onto the device for a request that is gone."""
+    if not done.cancelled() and done.exception() is None:
+        for slot in done.result():
+            hosted.slots.release(slot)
+
+
+async def _unless_down(call: Any) -> Any:
+    try:
+        return await call
+    except StoreError as error:
+        raise ProblemError("store_unavailable", f"{error}; nothing has changed, try again") from error
+
+
+__all__ = ["Journal", "RevisionConflict"]

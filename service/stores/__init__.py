@@ -1,0 +1,1 @@
+"""Where sessions survive: memory, SQLite, Redis."""

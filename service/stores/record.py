@@ -1,0 +1,238 @@
+"""Where sessions survive: a record for each, written before the answer of the step leaves the server.
+
+``memory://`` keeps nothing, ``sqlite:///PATH`` writes through to an embedded file, ``redis://`` shares
+sessions between replicas. A record is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgpack
+import structlog
+
+from service.settings import Settings, SettingsError
+
+log = structlog.get_logger("thick.store")
+
+REMEMBER_EXPIRED_S = 24 * 3600.0
+"""how long an expired session is told from one that never was, s"""
+
+
+class StoreError(Exception):
+    """The store does not answer, or cannot be written: disk full, server gone, file damaged."""
+
+
+class StoreLocked(StoreError):
+    """Another process has the store."""
+
+
+class RevisionConflict(Exception):
+    """Another replica advanced the session in the meantime."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One session as it is stored."""
+
+    session_id: str
+    revision: int
+    """counts the writes of this session; a write says which revision it follows"""
+    expires_at: float
+    """s since the epoch"""
+    head: dict[str, Any]
+    """model, version, seed, step, ... : plain values (``Session.head``)"""
+    state: bytes | None = None
+    """the state's row (``slots.Layout``); None where only the head was read"""
+    answer: bytes | None = None
+    """msgpack of the last answer, for a step that is asked again"""
+
+    @property
+    def packed_head(self) -> bytes:
+        """The head as bytes, with checksums: what a damaged disk gives back must not pass for a belief."""
+        sums = [self.revision, _checksum(self.state), _checksum(self.answer)]
+        packed: bytes = msgpack.packb([self.head, sums], use_bin_type=True)
+        return _checksum(packed).to_bytes(4, "little") + packed
+
+
+def read_record(
+    session_id: str,
+    revision: int,
+    expires_at: float,
+    packed_head: bytes,
+    state: bytes | None = None,
+    answer: bytes | None = None,
+    *,
+    whole: bool,
+) -> Record | None:
+    """A record out of what a store kept; None, and a line in the log, where that is damaged.
+
+    Args:
+        whole: whether state and answer were read too.
+    """
+    try:
+        if _checksum(packed_head[4:]) != int.from_bytes(packed_head[:4], "little"):
+            raise ValueError("the head is not what was written")
+        head, (counted, *sums) = msgpack.unpackb(packed_head[4:], raw=False)
+        if counted != revision or (whole and sums != [_checksum(state), _checksum(answer)]):
+            raise ValueError("the parts are not of one write")
+    except (ValueError, TypeError) as error:
+        log.error("a stored session is damaged and given up", session_id=session_id, reason=str(error))
+        return None
+    return Record(session_id, revision, expires_at, head, state, answer)
+
+
+def _checksum(part: bytes | None) -> int:
+    return -1 if part is None else zlib.crc32(part)
+
+
+class SessionStore(Protocol):
+    """What every store can do. All methods raise ``StoreError`` when the store cannot be reached or
+    written."""
+
+    shared: bool
+    """whether other replicas may change the same sessions"""
+    durable: bool
+    """whether anything outlives the process"""
+
+    async def open(self) -> None:
+        """Make ready; called once, before anything else."""
+
+    async def load(self) -> list[Record]:
+        """Heads (without state and answer) of all sessions, expired ones included; damaged ones are left out."""
+
+    async def read(self, session_id: str) -> Record | None:
+        """The whole record of a session; None where there is none, or a damaged one."""
+
+    async def revision(self, session_id: str) -> int | None:
+        """The revision of a session; None where there is none."""
+
+    async def write(self, record: Record) -> None:
+        """Keep a record that follows ``record.revision - 1``; returns once it is durable.
+
+        Raises:
+            RevisionConflict: the stored revision is another one (shared stores only).
+        """
+
+    async def delete(self, session_id: str) -> None:
+        """Forget a session."""
+
+    async def sweep(self, now: float) -> None:
+        """Drop the states of sessions that expired, and forget those that did so long ago."""
+
+    async def close(self) -> None:
+        """Write what is pending and let go."""
+
+
+class MemoryStore:
+    """Keeps nothing: sessions live in the server's own memory and end with it."""
+
+    shared = False
+    durable = False
+
+    async def open(self) -> None: ...
+
+    async def load(self) -> list[Record]:
+        return []
+
+    async def read(self, session_id: str) -> Record | None:
+        return None
+
+    async def revision(self, session_id: str) -> int | None:
+        return None
+
+    async def write(self, record: Record) -> None: ...
+
+    async def delete(self, session_id: str) -> None: ...
+
+    async def sweep(self, now: float) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def open_store(settings: Settings) -> SessionStore:
+    """The store that the settings name, open.
+
+    Raises:
+        SettingsError: it cannot be used; the message says why and what to set.
+    """
+    from service.stores.sqlite import SQLiteStore
+
+    if settings.store is None:
+        return await _open_default(settings)
+    store: SessionStore
+    scheme = urlsplit(settings.store).scheme
+    if settings.store in ("memory://", "memory:"):
+        store = MemoryStore()
+    elif scheme == "sqlite":
+        path = sqlite_path(settings.store)
+        store = SQLiteStore(path, sync=settings.store_sync)
+    elif scheme in ("redis", "rediss", "unix"):
+        from service.stores.redis import RedisStore
+
+        store = RedisStore(settings.store)
+    else:
+        raise SettingsError(
+            # Without the rest of the address, which may have a password in it.
+            f"--store {scheme or 'address'}: expected memory://, sqlite:///PATH or redis://HOST:PORT/DB"
+        )
+    try:
+        await store.open()
+    except StoreError as error:
+        raise SettingsError(f"--store: {error}") from error
+    return store
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of an ``sqlite:///`` address: three slashes for a relative path, four for an absolute one.
+
+    ``sqlite:///var/lib/x`` is also read as absolute where the relative folder does not exist but the
+    absolute one does, since that is what many people mean.
+    """
+    rest = url.removeprefix("sqlite:").removeprefix("//")
+    path = Path(rest.removeprefix("/"))
+    if not path.name:
+        raise SettingsError(f"--store {url!r}: expected sqlite:///PATH with a file name")
+    absolute = Path("/") / path
+    if rest.startswith("/") and not path.parent.is_dir() and absolute.parent.is_dir():
+        return absolute
+    return path
+
+
+async def _open_default(settings: Settings) -> SessionStore:
+    """The embedded file of this model repository; a second server on the same one takes a file of its own."""
+    from service.stores.sqlite import SQLiteStore
+
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "thick"
+    name = hashlib.sha256(str(settings.models.resolve()).encode()).hexdigest()[:12]
+    for number in range(1, 65):
+        path = base / f"sessions-{name}{'' if number == 1 else f'-{number}'}.sqlite"
+        store = SQLiteStore(path, sync=settings.store_sync)
+        try:
+            await store.open()
+        except StoreLocked:
+            log.warning(
+                "another server keeps its sessions here", path=str(path), advice="name one with --store"
+            )
+            continue
+        except StoreError as error:
+            log.warning(
+                "sessions are in memory only and end with the process",
+                reason=str(error),
+                advice="set THICK_STORE=sqlite:///PATH to keep them",
+            )
+            return MemoryStore()
+        return store
+    raise SettingsError(f"{base}: every default session file is in use; name one with --store")
+
+
+def now() -> float:
+    """Seconds since the epoch."""
+    return time.time()

@@ -1,0 +1,283 @@
+"""Frozen inference against the trained modules, in fp32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.models.sizes import ACTIONS, SPACES, actions, model, observations
+from thick.models.beliefs import Belief, State
+from thick.models.dynamics.crssm import CRSSM
+from thick.models.hierarchy.level import HighLevel
+from thick.models.world_model import WorldModel
+from thick.runtimes.torch import frozen as frozen_layers
+from thick.runtimes.torch.frozen import Affine, by_session, draw
+from thick.runtimes.torch.model import FrozenModel
+
+KINDS = ["thick", "crssm", "rssm"]
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def frozen(world: WorldModel, precision: str = "fp32") -> FrozenModel:
+    return FrozenModel(world, precision=precision)
+
+
+def randomised(world: WorldModel, scale: float = 3.0) -> WorldModel:
+    """Larger weights and non-zero biases, so that modes are clear and no bias can be forgotten."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, weight in world.named_parameters():
+            if name.endswith("bias"):
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+            elif "logit" in name:
+                weight.mul_(scale)
+    return world
+
+
+def belief(world: WorldModel, *leading: int, seed: int = 0) -> Belief:
+    generator = torch.Generator().manual_seed(seed)
+    config, context = world.config, world.dynamics.context
+    return Belief(
+        torch.randint(config.classes, (*leading, config.stoch), generator=generator),
+        torch.randn(*leading, config.stoch, config.classes, generator=generator),
+        torch.randn(*leading, config.deter, generator=generator).tanh(),
+        torch.randn(*leading, context, generator=generator).tanh(),
+        torch.zeros(*leading, context),
+    )
+
+
+def state(belief: Belief) -> State:
+    one_hot = F.one_hot(belief.stoch, belief.logits.shape[-1]).float()
+    return State(one_hot, *belief[1:])
+
+
+@pytest.mark.parametrize("action", list(ACTIONS))
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_imagined_step_is_that_of_the_trained_model(kind: str, action: str) -> None:
+    world = randomised(model(SPACES["vector"], ACTIONS[action], kind=kind))
+    start, taken = belief(world, 3, 5), actions(ACTIONS[action], 3, 5)
+    trained = world.dynamics.imagine_step(state(start), taken, sample=False)
+    found = frozen(world).imagine(start, taken)
+    assert torch.equal(found.stoch, trained.stoch.argmax(-1))
+    for name in ("logits", "deter", "context", "gates"):
+        assert torch.allclose(getattr(found, name), getattr(trained, name), **CLOSE), name
+    assert torch.allclose(frozen(world).features(found), world.dynamics.features(trained), **CLOSE)
+
+
+@pytest.mark.parametrize("posterior", ["full", "observation"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_filtering_a_sequence_is_that_of_the_trained_model_also_across_episodes(
+    kind: str, posterior: str
+) -> None:
+    world = randomised(model(SPACES["grid"], kind=kind, posterior=posterior))
+    seen = observations(SPACES["grid"], 3, 9)
+    taken = actions(ACTIONS["discrete"], 3, 9)
+    first = torch.zeros(3, 9, dtype=torch.bool)
+    first[0, 0] = first[1, 0] = first[1, 4] = first[2, 5] = True
+    with torch.no_grad():
+        trained = world.dynamics.observe(
+            world.encoder(seen), taken, first, gate_noise=0.0, sample=False
+        ).posterior
+        of = frozen(world)
+        now = of.initial(3)
+        for step in range(9):
+            embedding = of.encode({name: array[:, step] for name, array in seen.items()})
+            now = of.observe(now, taken[:, step], embedding, first[:, step])
+            assert torch.equal(now.stoch, trained.stoch[:, step].argmax(-1)), step
+            for name in ("logits", "deter", "context", "gates"):
+                assert torch.allclose(getattr(now, name), getattr(trained, name)[:, step], **CLOSE), (
+                    name,
+                    step,
+                )
+
+
+@pytest.mark.parametrize("space", list(SPACES))
+def test_embeddings_and_decoded_observations_are_those_of_the_trained_model(space: str) -> None:
+    world = randomised(model(SPACES[space]))
+    of, seen = frozen(world), observations(SPACES[space], 3)
+    one = belief(world, 3)
+    with torch.no_grad():
+        given: Any = seen if space == "dict" else seen["observation"]
+        assert torch.allclose(of.encode(given), world.encoder(seen), **CLOSE)
+        expected = world.heads.decoder.observation(world.dynamics.features(state(one)))
+        decoded = of.decode(one)
+        assert isinstance(world.dynamics, CRSSM) and world.coarse_heads is not None
+        coarse_feature = world.dynamics.coarse_features(state(one).stoch, one.context)
+        coarse = world.coarse_heads.decoder.observation(coarse_feature)
+        found = of.decode_coarse(one.stoch, one.context)
+    for mine, theirs in ((decoded, expected), (found, coarse)):
+        pairs = [(mine[key], theirs[key]) for key in theirs] if isinstance(theirs, dict) else [(mine, theirs)]
+        for a, b in pairs:
+            assert a.dtype == b.dtype and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_are_those_of_the_trained_model(kind: str) -> None:
+    world = randomised(model(kind=kind, actor_critic=True))
+    one = belief(world, 2, 4)
+    feature = world.dynamics.features(state(one))
+    low = frozen(world).exact
+    reward, continuation = low.outcome(one)
+    assert world.heads.discount is not None and world.critic is not None and world.actor is not None
+    assert torch.allclose(reward, world.heads.reward(feature).squeeze(-1), **CLOSE)
+    predicted = torch.sigmoid(world.heads.discount(feature).squeeze(-1)) / world.config.discount
+    assert continuation is not None and torch.allclose(continuation, predicted.clamp(max=1), **CLOSE)
+    assert torch.allclose(low.value(one), world.critic(feature).squeeze(-1), **CLOSE)
+    logits, std = low.policy(one)
+    assert std is None and torch.allclose(logits, world.actor(feature), **CLOSE)
+
+
+def test_a_continuous_actor_is_that_of_the_trained_model() -> None:
+    world = randomised(model(SPACES["vector"], ACTIONS["continuous"], actor_critic=True))
+    one = belief(world, 2, 4)
+    assert world.actor is not None
+    mean, std = world.actor.distribution(world.dynamics.features(state(one)))
+    found = frozen(world).exact.policy(one)
+    assert found[1] is not None
+    assert torch.allclose(found[0], mean, **CLOSE) and torch.allclose(found[1], std, **CLOSE)
+
+
+def test_without_a_discount_head_no_end_is_predicted_and_without_an_actor_there_is_none() -> None:
+    of = frozen(model(discount_head=False))
+    assert of.exact.outcome(belief(model(), 2, 3))[1] is None and not of.exact.has_actor
+    assert of.high is not None and not of.high.has_critic
+    one = belief(model(), 3)
+    assert torch.equal(of.high.outcome(one.stoch, one.context)[1], torch.ones(3))
+
+
+@pytest.mark.parametrize("action", list(ACTIONS))
+def test_a_jump_is_that_of_the_trained_model(action: str) -> None:
+    world = randomised(model(SPACES["vector"], ACTIONS[action], actor_critic=True))
+    assert isinstance(world.high, HighLevel) and isinstance(world.dynamics, CRSSM)
+    assert world.coarse_heads is not None and world.coarse_critic is not None
+    one, choice = belief(world, 6), torch.tensor([0, 1, 2, 2, 1, 0])
+    stoch, one_hot = state(one).stoch, F.one_hot(choice, 3).float()
+    limit = world.config.high.max_time
+    trained = world.high.jump(world.dynamics, stoch, one.context, one_hot, max_time=limit, sample=False)
+    high = frozen(world).high
+    assert high is not None
+    found = high.jump(one.stoch, one.context, choice)
+    assert torch.allclose(found.logits_before, trained.logits_before, **CLOSE)
+    assert torch.equal(found.stoch_before, trained.stoch_before.argmax(-1))
+    assert torch.equal(found.stoch, trained.stoch.argmax(-1))
+    for name, expected in (
+        ("action", trained.action),
+        ("context", trained.context),
+        ("gates", trained.gates),
+        ("elapsed", trained.elapsed),
+        ("segment", trained.returns),
+    ):
+        assert torch.allclose(getattr(found, name), expected, **CLOSE), name
+    assert torch.allclose(high.segment_return(one.stoch, one.context, choice), trained.returns, **CLOSE)
+    assert torch.allclose(high.prior(one.stoch, one.context), world.high.prior(stoch, one.context), **CLOSE)
+    feature = world.dynamics.coarse_features(trained.stoch, trained.context)
+    assert torch.allclose(found.reward, world.coarse_heads.reward(feature).squeeze(-1), **CLOSE)
+    value = high.value(found.stoch, found.context)
+    assert torch.allclose(value, world.coarse_critic(feature).squeeze(-1), **CLOSE)
+
+
+def test_sampled_classes_follow_the_logits() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0, 1.0], [-30.0, 3.0, 3.0, -30.0]])
+    uniforms = torch.rand(20_000, 2, generator=torch.Generator().manual_seed(0))
+    drawn = draw(logits.expand(20_000, -1, -1), uniforms)
+    for group in range(2):
+        shares = torch.bincount(drawn[:, group], minlength=4) / 20_000
+        assert torch.allclose(shares, logits[group].softmax(-1), atol=0.012)
+
+
+def test_the_largest_uniform_still_gives_a_class() -> None:
+    logits = torch.full((3, 5, 7), -3.0)
+    uniforms = torch.full((3, 5), 1 - 2.0**-24)
+    assert torch.equal(draw(logits, uniforms), torch.full((3, 5), 6))
+    assert torch.equal(draw(logits, torch.zeros(3, 5)), torch.zeros(3, 5, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["thick", "rssm"])
+def test_a_batch_is_bit_by_bit_its_sessions_one_by_one(kind: str, precision: str) -> None:
+    world = randomised(model(kind=kind, actor_critic=True))
+    of = frozen(world, precision).search
+    start, taken = belief(world, 5, 37), actions(ACTIONS["discrete"], 5, 37)
+    uniforms = torch.rand(5, 37, 4, generator=torch.Generator().manual_seed(1))
+    for session in range(5):
+        part = slice(session, session + 1)
+        one = Belief(*(x[part] for x in start))
+        alone, together = of.imagine(one, taken[part], uniforms[part]), of.imagine(start, taken, uniforms)
+        pairs: list[tuple[Tensor, Tensor]] = list(zip(alone, together, strict=True))
+        pairs += list(zip(of.outcome(alone), of.outcome(together), strict=True))
+        pairs += [(of.value(alone), of.value(together)), (of.policy(alone)[0], of.policy(together)[0])]
+        assert all(torch.equal(x[0], y[session]) for x, y in pairs)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 9])
+def test_sessions_are_cut_into_pieces_of_one_shape(batch: int) -> None:
+    shapes = []
+
+    def double(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        shapes.append(tuple(x.shape))
+        return 2 * x, x + y
+
+    flat = torch.arange(3.0 * batch).reshape(batch, 3)
+    doubled, added = by_session(double, flat, flat)
+    assert torch.equal(doubled, 2 * flat) and torch.equal(added, 2 * flat)
+    groups = {1: 1, 2: 1, 3: 1, 4: 1, 5: 2, 9: 4}[batch]
+    assert shapes == [(groups, 4, 3)]
+    shapes.clear()
+    column = flat.unsqueeze(1)
+    assert torch.equal(by_session(double, column, column)[0], 2 * column)
+    assert shapes == [(groups, 4, 3)]
+    shapes.clear()
+    deep = flat.unsqueeze(1).expand(-1, 6, -1)
+    assert torch.equal(by_session(double, deep, deep)[0], 2 * deep) and set(shapes) == {(1, 6, 3)}
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_group_of_rows_is_multiplied_as_if_it_were_alone(
+    dtype: torch.dtype, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not alike:  # a library whose products depend on how many there are
+        monkeypatch.setattr(frozen_layers, "groups_alike", lambda *_: False)
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(70, 130, generator=generator), torch.randn(70, generator=generator)
+    layer = Affine(weight, bias, dtype)
+    x = torch.randn(9, 4, 130, generator=generator)
+    together = layer(x)
+    assert torch.equal(together, torch.cat([layer(group) for group in x.split(1)]))
+    assert torch.allclose(
+        together.float(), x @ weight.t() + bias, atol=0.5 if dtype == torch.bfloat16 else 1e-4
+    )
+
+
+def test_bf16_stays_close_to_fp32() -> None:
+    world = randomised(model(), scale=1.0)
+    start, taken = belief(world, 2, 50), actions(ACTIONS["discrete"], 2, 50)
+    exact, quick = (frozen(world, name).search for name in ("fp32", "bf16"))
+    assert quick.imagine(start, taken).logits.dtype == torch.bfloat16
+    for one, other in zip(exact.imagine(start, taken)[1:4], quick.imagine(start, taken)[1:4], strict=True):
+        assert torch.allclose(one, other.float(), atol=0.05)
+    assert torch.allclose(exact.outcome(start)[0], quick.outcome(start)[0], atol=0.05)
+    assert quick.outcome(start)[0].dtype == torch.float32
+
+
+def test_freezing_leaves_the_model_alone() -> None:
+    world = model()
+    world.train()
+    before = {name: weight.clone() for name, weight in world.named_parameters()}
+    of = frozen(world)
+    with torch.no_grad():
+        for weight in world.parameters():
+            weight.zero_()
+    assert world.training and all(weight.requires_grad for weight in world.parameters())
+    assert torch.equal(of.exact.gru.weight, before["dynamics.gru.weight"])
+    embedding = of.encode(observations(SPACES["grid"], 2)["observation"])
+    assert bool(embedding.any()) and not embedding.requires_grad
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected auto, fp32 or bf16, got 'fp8'"):
+        frozen(model(), "fp8")

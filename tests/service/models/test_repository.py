@@ -1,0 +1,237 @@
+"""Models: what lies in the folder, what is served of it, and which version a session gets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.core import Clock, PlanningService
+from service.models.repository import describe_repository
+from service.protocol.errors import ProblemError
+from tests.service.support import Caller, observe, over_http, running, write_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A repository of its own with one version of ``arm``."""
+    write_model(tmp_path, "arm", observation="vector", action="continuous", version="1")
+    return tmp_path
+
+
+def second_version(folder: Path, version: str = "2") -> None:
+    write_model(folder, "arm", observation="vector", action="continuous", version=version, seed=1)
+
+
+def break_weights(folder: Path, name: str = "arm", version: str = "1") -> None:
+    path = folder / name / version / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def states(service: PlanningService) -> dict[str, str]:
+    return {f"{m['name']}/{m['version']}": m["state"] for m in service.list_models()["models"]}
+
+
+async def act(service: PlanningService, session_id: str, n: int = 0) -> dict[str, Any]:
+    return await service.act(session_id, {"observation": observe("arm", n)}, Clock())
+
+
+async def test_a_broken_checkpoint_has_failed_with_its_reason_while_others_serve(folder: Path) -> None:
+    for name in ("flipped", "cut", "foreign"):
+        shutil.copytree(folder / "arm", folder / name)
+        path = folder / name / "1" / "manifest.json"
+        path.write_text(path.read_text().replace('"arm"', f'"{name}"'))
+    break_weights(folder, "flipped")
+    (folder / "cut" / "1" / "manifest.json").write_text('{"format_version": 1')
+    (folder / "foreign" / "1" / "model.safetensors").write_bytes(b"PK\x03\x04 a pickled checkpoint")
+    async with running(folder) as service, over_http(service) as client:
+        assert service.ready
+        assert states(service) == {
+            "arm/1": "ready", "cut/1": "failed", "flipped/1": "failed", "foreign/1": "failed",
+        }  # fmt: skip
+        caller = Caller(client)
+        assert "SHA-256" in (await caller.ask("GET", "/v1/models/flipped"))["reason"]
+        assert "JSON" in (await caller.ask("GET", "/v1/models/cut"))["reason"]
+        problem = await caller.ask("POST", "/v1/sessions", {"model": "flipped"}, status=503)
+        assert problem["code"] == "model_not_ready" and "SHA-256" in problem["detail"]
+        await caller.act(await caller.session("arm"), observe("arm"))
+        assert (await client.get("/v2/models/flipped/ready")).status_code == 503
+        assert 'thick_model_loaded{model="arm",version="1"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_an_unknown_model_is_answered_with_the_nearest_one(folder: Path) -> None:
+    async with running(folder) as service, over_http(service) as client:
+        problem = await Caller(client).ask("POST", "/v1/sessions", {"model": "amr"}, status=404)
+        assert problem["code"] == "model_not_found" and "`arm`" in problem["detail"]
+
+
+async def test_an_empty_repository_is_ready_and_has_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as service:
+        assert service.ready and service.list_models() == {"models": []}
+
+
+async def test_new_sessions_get_the_newest_version_unless_they_name_another(folder: Path) -> None:
+    second_version(folder, "10")
+    second_version(folder, "9")
+    async with running(folder) as service:
+        assert service.get_model("arm")["versions"] == ["1", "9", "10"]
+        assert (await service.lifecycle.create({"model": "arm"}))["version"] == "10"
+        assert (await service.lifecycle.create({"model": "arm", "version": "1"}))["version"] == "1"
+
+
+async def test_a_newest_version_that_is_broken_leaves_the_one_before_in_service(folder: Path) -> None:
+    second_version(folder)
+    break_weights(folder, version="2")
+    async with running(folder) as service:
+        assert states(service) == {"arm/1": "ready", "arm/2": "failed"}
+        assert (await service.lifecycle.create({"model": "arm"}))["version"] == "1"
+
+
+async def test_only_the_newest_is_loaded_where_that_is_asked_for(folder: Path) -> None:
+    second_version(folder)
+    async with running(folder, load_versions="latest") as service:
+        assert states(service) == {"arm/1": "unloaded", "arm/2": "ready"}
+        with pytest.raises(ProblemError) as caught:
+            await service.lifecycle.create({"model": "arm", "version": "1"})
+        assert caught.value.status == 503
+        await service.load_model("arm", "1")
+        assert (await service.lifecycle.create({"model": "arm", "version": "1"}))["version"] == "1"
+
+
+async def test_a_new_version_takes_new_sessions_while_live_ones_stay_on_theirs(folder: Path) -> None:
+    async with running(folder) as service:
+        old = await service.lifecycle.create({"model": "arm", "seed": 1})
+        twin = await service.lifecycle.create({"model": "arm", "seed": 1})
+        await act(service, old["session_id"])
+        await act(service, twin["session_id"])
+        second_version(folder)
+        assert (await service.load_model("arm"))["version"] == "2"
+        assert (await service.lifecycle.create({"model": "arm"}))["version"] == "2"
+        service.unload_model("arm", "1")
+        first = await act(service, old["session_id"], 1)
+        second = await act(service, twin["session_id"], 1)
+        assert first["step"] == 1 and list(first["action"]) == list(second["action"])
+        assert (await service.lifecycle.fork(old["session_id"], {}))["version"] == "1"
+
+
+async def test_an_unloaded_version_is_freed_with_its_last_session(folder: Path) -> None:
+    async with running(folder) as service:
+        view = await service.lifecycle.create({"model": "arm"})
+        service.unload_model("arm")
+        assert states(service) == {"arm/1": "unloaded"}
+        with pytest.raises(ProblemError) as caught:
+            await service.lifecycle.create({"model": "arm"})
+        assert caught.value.code == "model_not_ready"
+        await act(service, view["session_id"])
+        hosted = service.repository.get("arm")
+        assert hosted.loaded
+        await service.lifecycle.delete(view["session_id"])
+        assert not hosted.loaded
+        await service.load_model("arm")
+        assert states(service) == {"arm/1": "ready"}
+        await service.lifecycle.create({"model": "arm"})
+
+
+async def test_a_mended_checkpoint_can_be_loaded(folder: Path) -> None:
+    break_weights(folder)
+    async with running(folder) as service:
+        assert states(service) == {"arm/1": "failed"} and not service.ready
+        with pytest.raises(ProblemError) as caught:
+            await service.load_model("arm")
+        assert caught.value.code == "conflict" and "SHA-256" in caught.value.detail
+        break_weights(folder)  # flips the bit back
+        assert (await service.load_model("arm"))["state"] == "ready"
+        assert service.ready
+
+
+async def test_new_versions_are_found_while_the_server_runs_where_that_is_set(folder: Path) -> None:
+    async with running(folder, watch_s=0.05) as service:
+        second_version(folder)
+        async with asyncio.timeout(20):
+            while states(service).get("arm/2") != "ready":
+                await asyncio.sleep(0.02)
+
+
+async def test_models_are_loaded_over_the_network_by_an_admin_only(folder: Path) -> None:
+    second_version(folder)
+    keys = {"api_keys": ("client",), "admin_keys": ("admin",)}
+    async with running(folder, model_control=True, **keys) as service, over_http(service) as client:
+
+        async def unload(key: str | None) -> int:
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            path = "/v1/models/arm/unload"
+            return (await client.post(path, json={"version": "1"}, headers=headers)).status_code
+
+        assert [await unload(key) for key in (None, "guess", "client")] == [401, 403, 403]
+        assert states(service)["arm/1"] == "ready"
+        assert await unload("admin") == 200 and states(service)["arm/1"] == "unloaded"
+        headers = {"authorization": "Bearer admin"}
+        loaded = await client.post("/v1/models/arm/load", json={"version": "1"}, headers=headers)
+        assert loaded.status_code == 200 and states(service)["arm/1"] == "ready"
+        for bad in ({"version": 1}, {"versoin": "1"}, [1]):
+            response = await client.post("/v1/models/arm/load", json=bad, headers=headers)
+            assert response.status_code == 422
+        missing = await client.post("/v1/models/arm/load", json={"version": "7"}, headers=headers)
+        assert missing.status_code == 404
+    async with running(folder, **keys) as service, over_http(service, headers=headers) as client:
+        assert (await client.post("/v1/models/arm/load")).json()["code"] == "admin_disabled"
+
+
+async def test_the_server_answers_and_says_that_it_is_not_ready_while_models_load(folder: Path) -> None:
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(path: Path, **options: Any) -> Any:
+        from thick.agent import Agent
+
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(20)
+        return Agent.load(path, **options)
+
+    from service.stores.record import MemoryStore
+    from tests.service.support import settings_for
+
+    service = PlanningService(settings_for(folder), MemoryStore(), load_agent=slow)
+    await service.start()
+    async with over_http(service) as client:
+        assert (await client.get("/health/live")).status_code == 200
+        while states(service) != {"arm/1": "loading"}:
+            await asyncio.sleep(0.001)
+        waiting = await client.get("/health/ready")
+        assert waiting.status_code == 503 and "retry-after" in waiting.headers
+        refused = await client.post("/v1/sessions", json={"model": "arm"})
+        assert refused.status_code == 503 and refused.json()["state"] == "loading"
+        gate.set()
+        await service.loaded()
+        assert (await client.get("/health/ready")).status_code == 200
+    await service.stop()
+
+
+def test_a_repository_is_described_without_loading_it(folder: Path) -> None:
+    second_version(folder)
+    (folder / "arm" / "2" / "manifest.json").write_text("{}")
+    (folder / ".hidden").mkdir()
+    (folder / "notes.txt").write_text("not a model")
+    rows = describe_repository(folder)
+    assert [(row["name"], row["version"], row["state"]) for row in rows] == [
+        ("arm", "1", "unloaded"),
+        ("arm", "2", "failed"),
+    ]
+    assert json.dumps(rows)
+
+
+def test_thick_models_lists_a_repository(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from service.commands import run_models
+
+    assert run_models(["--models", str(folder)]) == 0
+    assert "arm" in (out := capsys.readouterr().out) and "thick" in out
+    assert run_models(["--models", str(folder), "arm"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["planner"]["samples"] == 16
+    assert run_models(["--models", str(folder), "nothing"]) == 1
+    assert run_models(["--models", str(folder / "nowhere")]) == 1
+    assert "not a folder" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Dynamics: RSSM and C-RSSM."""

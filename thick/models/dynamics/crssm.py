@@ -1,0 +1,87 @@
+"""C-RSSM: an RSSM with a context that changes only when something important happens (THICK, section 2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thick.models.beliefs import State
+from thick.models.dynamics.gatel0rd import GateL0RD, count_changes, update_context
+from thick.models.dynamics.rssm import RSSM
+from thick.models.layers import MLP, Dense
+
+
+class CRSSM(RSSM):
+    """RSSM whose GRU and fine prior also read a GateL0RD context, with a coarse prior beside it.
+
+    The coarse prior reads ``[z, a, c']`` and never h, so a roll-out of z and c alone is possible: that is what
+    the high level jumps with.
+
+    Args:
+        context: size of the context.
+        summary_layers: layers between ``[z, a, c']`` and the coarse prior.
+        change_threshold: see :func:`thick.models.dynamics.gatel0rd.count_changes`.
+        sizes: see :class:`RSSM`.
+    """
+
+    def __init__(
+        self, *, context: int, summary_layers: int = 3, change_threshold: float = 0.0, **sizes: object
+    ) -> None:
+        self.context, self.change_threshold = context, change_threshold
+        super().__init__(**sizes)  # type: ignore[arg-type]
+        flat = self.stoch * self.classes
+        self.gatel0rd = GateL0RD(self.hidden, context)
+        self.ctxt_head = MLP(flat + self.action + context, self.hidden, summary_layers, self.deter)
+        self.ctxt_img_out = Dense(flat + self.deter, self.hidden)
+        self.ctxt_img_logit = Dense(self.hidden, flat)
+
+    def coarse_prior(self, stoch: Tensor, action: Tensor, context: Tensor) -> Tensor:
+        """Coarse prior logits ``[..., S, K]`` of z and a before, and the context after, the step."""
+        z = stoch.flatten(-2)
+        summary = self.ctxt_head(torch.cat([z, action, context], -1))
+        return self._groups(self.ctxt_img_logit(F.elu(self.ctxt_img_out(torch.cat([z, summary], -1)))))
+
+    def coarse_features(self, stoch: Tensor, context: Tensor) -> Tensor:
+        """Coarse feature ``[z, c]``, ``[..., S·K + C]``."""
+        return torch.cat([stoch.flatten(-2), context], -1)
+
+    def changes(self, posterior: State, is_first: Tensor) -> Tensor:
+        """Gates of a filtered sequence that changed their context, ``[B, T, C]``.
+
+        Args:
+            posterior: ``[B, T, ...]``.
+            is_first: ``[B, T]``, where the context was zero before the step.
+        """
+        context = posterior.context
+        before = torch.cat([torch.zeros_like(context[:, :1]), context[:, :-1]], 1)
+        before = before * (1 - is_first.to(context.dtype)).unsqueeze(-1)
+        return count_changes(posterior.gates, before, context, self.change_threshold)
+
+    def context_step(self, state: State, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Context, gates and coarse logits after ``action`` from z and c alone (h plays no part)."""
+        x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        context, gates = self.gatel0rd(x, state.context)
+        return context, gates, self.coarse_prior(state.stoch, action, context)
+
+    def _project(self, x: Tensor) -> Tensor:
+        gates = (self.gatel0rd.gate, self.gatel0rd.candidate, self.gru)
+        weight = torch.cat([layer.weight[:, : self.hidden] for layer in gates])
+        return F.linear(x, weight, torch.cat([layer.bias for layer in gates]))
+
+    def _recurrent_weights(self) -> tuple[Tensor, ...]:
+        cell = torch.cat([self.gatel0rd.gate.weight, self.gatel0rd.candidate.weight])
+        return cell[:, self.hidden :], self.gru.weight[:, self.hidden :]
+
+    def _recur(
+        self,
+        projected: Tensor,
+        weights: tuple[Tensor, ...],
+        deter: Tensor,
+        context: Tensor,
+        noise: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        cell, gru = projected.split((2 * self.context, 3 * self.deter), -1)
+        gate, candidate = (cell + F.linear(context, weights[0])).chunk(2, -1)
+        context, gates = update_context(gate, candidate, context, noise)
+        return self._gru(gru + F.linear(torch.cat([context, deter], -1), weights[1]), deter), context, gates

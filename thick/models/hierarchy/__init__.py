@@ -1,0 +1,1 @@
+"""The levels above the dynamics and the segments they learn from."""

@@ -1,0 +1,1 @@
+"""Runtimes: what runs the arithmetic of a checkpoint."""

@@ -1,0 +1,1 @@
+"""The torch runtime: frozen weights on a CPU or a GPU."""

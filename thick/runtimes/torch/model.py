@@ -1,0 +1,260 @@
+"""A trained world model, frozen for planning and serving: index-valued z, no gradients, no coarse path on the way.
+
+Beliefs are kept in fp32 and filtered in fp32, so that gates open exactly when they did in training. Candidates of a
+search are imagined in bf16 where the device is faster in it. Must agree with the trained modules; tests hold this.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thick.models.beliefs import Belief
+from thick.models.dynamics.crssm import CRSSM
+from thick.models.world_model import WorldModel
+from thick.runtimes.torch.encoder import FrozenEncoder
+from thick.runtimes.torch.frozen import (
+    Gather,
+    Head,
+    affine,
+    best_precision,
+    by_session,
+    draw,
+    elu,
+    gatel0rd,
+    goes_on,
+    one_hots,
+    present,
+    sigmoid,
+    stacked,
+)
+from thick.runtimes.torch.high import FrozenHighLevel
+from thick.runtimes.torch.traced import Traced
+
+
+class FrozenDynamics:
+    """One imagined step of an RSSM or C-RSSM and the heads on what it leads to, in one type.
+
+    Args:
+        model: the trained model.
+        dtype: of weights and activations.
+    """
+
+    def __init__(self, model: WorldModel, dtype: torch.dtype) -> None:
+        dynamics, config = model.dynamics, model.config
+        self.dtype = dtype
+        self.stoch, self.classes = config.stoch, config.classes
+        self.deter, self.context = config.deter, dynamics.context
+        self.gamma = config.discount
+        sizes: dict[str, Any] = {"stoch": self.stoch, "classes": self.classes, "dtype": dtype}
+        self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
+        self.gru = affine(dynamics.gru, dtype)
+        self.img_out, self.img_logit = affine(dynamics.img_out, dtype), affine(dynamics.img_logit, dtype)
+        self.change_threshold = config.change_threshold
+        self.gatel0rd = (
+            stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
+            if isinstance(dynamics, CRSSM)
+            else None
+        )
+        self._outcome = [Head(mlp, **sizes) for mlp in present(model.heads.reward, model.heads.discount)]
+        self._critic = None if model.critic is None else Head(model.critic, **sizes)
+        self._actor = None if model.actor is None else Head(model.actor.mlp, **sizes)
+        self.continuous = model.continuous
+        self._imagined, self._outcome_of = Traced(self._imagine), Traced(self._outcomes)
+        if self._critic is not None:
+            self._value_of = Traced(self._critic)
+        if self._actor is not None:
+            self._acted = Traced(self._spread if self.continuous else self._actor)
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers of one imagined step."""
+        return self.stoch
+
+    def initial(self, batch: int) -> Belief:
+        """The belief before anything was seen: z is -1, which stands for the zero vector."""
+        device = self.gru.weight.device
+        zeros = torch.zeros
+        return Belief(
+            torch.full((batch, self.stoch), -1, dtype=torch.int64, device=device),
+            zeros(batch, self.stoch, self.classes, device=device),
+            zeros(batch, self.deter, device=device),
+            zeros(batch, self.context, device=device),
+            zeros(batch, self.context, device=device),
+        )
+
+    def imagine(self, belief: Belief, action: Tensor, uniforms: Tensor | None = None) -> Belief:
+        """The belief after ``action`` ``[*B, A]``; z is drawn from the fine prior, or its mode without uniforms."""
+        given = (belief.stoch, belief.deter, belief.context, action)
+        return Belief(*by_session(self._imagined, *given, *(() if uniforms is None else (uniforms,))))
+
+    def _imagine(
+        self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, uniforms: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        deter, context, gates = self.transition(self.img_in(stoch, action), deter, context)
+        hidden = elu(self.img_out(torch.cat([deter, context], -1)))
+        logits = self.img_logit(hidden).unflatten(-1, (self.stoch, self.classes))
+        return draw(logits, uniforms), logits, deter, context, gates
+
+    def transition(self, x: Tensor, deter: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """h, c and gates after a step whose z and action, through ``img_in``, gave ``x`` ``[*B, hidden]``."""
+        x = elu(x)
+        deter, context = deter.to(self.dtype), context.to(self.dtype)
+        gates = context
+        if self.gatel0rd is not None:
+            context, gates = gatel0rd(self.gatel0rd, x, context, self.change_threshold)
+        reset, candidate, update = self.gru(torch.cat([x, context, deter], -1)).chunk(3, -1)
+        proposal = (sigmoid(reset) * candidate).tanh_()
+        return torch.lerp(deter, proposal, sigmoid(update - 1)), context, gates
+
+    def features(self, belief: Belief) -> Tensor:
+        """Fine feature ``[z, h, c]``, ``[*B, S·K + H + C]``, with z as one-hots (zero where it is -1)."""
+        return torch.cat(
+            [one_hots(belief.stoch, self.classes, belief.deter), belief.deter, belief.context], -1
+        )
+
+    def outcome(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
+        """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""
+        reward, *continuation = by_session(self._outcome_of, belief.stoch, self._memory(belief))
+        return reward, continuation[0] if continuation else None
+
+    def _outcomes(self, stoch: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
+        (reward,), *discount = (head(stoch, memory) for head in self._outcome)
+        return (reward.squeeze(-1), *(goes_on(logits, self.gamma) for (logits,) in discount))
+
+    @property
+    def has_actor(self) -> bool:
+        """Whether the checkpoint has an actor and a critic."""
+        return self._actor is not None
+
+    def value(self, belief: Belief) -> Tensor:
+        """The critic's value ``[*B]``: expected return from here on, without the reward of arriving."""
+        assert self._critic is not None, "the checkpoint has no critic"
+        return by_session(self._value_of, belief.stoch, self._memory(belief))[0].squeeze(-1)
+
+    def policy(self, belief: Belief) -> tuple[Tensor, Tensor | None]:
+        """The actor: logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
+        assert self._actor is not None, "the checkpoint has no actor"
+        given = (belief.stoch, self._memory(belief))
+        if not self.continuous:
+            return by_session(self._acted, *given)[0], None
+        mean, std = by_session(self._acted, *given)
+        return mean, std
+
+    def _spread(self, stoch: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
+        assert self._actor is not None
+        mean, spread = self._actor(stoch, memory)[0].chunk(2, -1)
+        return torch.tanh(mean), 2 * sigmoid(spread / 2) + 0.1
+
+    def _memory(self, belief: Belief) -> Tensor:
+        return torch.cat([belief.deter, belief.context], -1)
+
+
+class FrozenModel:
+    """Everything an agent needs of a trained model.
+
+    Args:
+        model: the trained world model.
+        precision: of the candidates of a search: auto (bf16 where that is faster), fp32 or bf16.
+        device: where to run.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        *,
+        precision: str = "auto",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        device = torch.device(device)
+        types = {"auto": best_precision(device), "fp32": torch.float32, "bf16": torch.bfloat16}
+        if precision not in types:
+            raise ValueError(f"precision: expected auto, fp32 or bf16, got {precision!r}")
+        # A copy: training may go on with the original while this one acts.
+        model = copy.deepcopy(model).requires_grad_(False).eval().to(device)
+        self.device = device
+        self.exact = FrozenDynamics(model, torch.float32)
+        self.search = (
+            self.exact if types[precision] == torch.float32 else FrozenDynamics(model, types[precision])
+        )
+        self.high = FrozenHighLevel(model) if model.high is not None else None
+        self._encoder, self._decoder = FrozenEncoder(model.encoder, device), model.heads.decoder
+        self._coarse_decoder = None if model.coarse_heads is None else model.coarse_heads.decoder
+        dynamics = model.dynamics
+        self._obs_out = affine(dynamics.obs_out, torch.float32)
+        self._obs_logit = affine(dynamics.obs_logit, torch.float32)
+        self._from_observation = dynamics.posterior_from_observation
+        self._observed = Traced(self._observe)
+
+    # -- the dynamics' protocol, in fp32 -------------------------------------------------------------------------
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers of one imagined step."""
+        return self.exact.stoch
+
+    def initial(self, batch: int) -> Belief:
+        """The belief before anything was seen."""
+        return self.exact.initial(batch)
+
+    def observe(
+        self,
+        belief: Belief,
+        action: Tensor,
+        embedding: Tensor,
+        is_first: Tensor,
+        uniforms: Tensor | None = None,
+    ) -> Belief:
+        """The belief after ``action`` ``[B, A]`` led to an observation with ``embedding`` ``[B, E]``.
+
+        Args:
+            is_first: ``[B]`` bool; belief and action are zeroed there.
+            uniforms: ``[B, S]`` to sample z; None takes the mode of the posterior.
+        """
+        keep = (~is_first).to(action.dtype)
+        column = keep.unsqueeze(-1)
+        seen = keep * (belief.stoch[..., 0] >= 0)
+        start = belief._replace(
+            stoch=belief.stoch.clamp_min(0), deter=belief.deter * column, context=belief.context * column
+        )
+        given = (start.stoch, start.deter, start.context, action * column, seen.unsqueeze(-1), embedding)
+        logits, deter, context, gates = by_session(self._observed, *given)
+        return Belief(draw(logits, uniforms), logits, deter, context, gates)
+
+    def _observe(
+        self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, seen: Tensor, embedding: Tensor
+    ) -> tuple[Tensor, ...]:
+        x = self.exact.img_in(stoch, action, seen)
+        deter, context, gates = self.exact.transition(x, deter, context)
+        read = embedding if self._from_observation else torch.cat([context, deter, embedding], -1)
+        logits = self._obs_logit(elu(self._obs_out(read)))
+        return logits.unflatten(-1, (self.exact.stoch, self.exact.classes)), deter, context, gates
+
+    def imagine(self, belief: Belief, action: Tensor, uniforms: Tensor | None = None) -> Belief:
+        """One imagined step in fp32."""
+        return self.exact.imagine(belief, action, uniforms)
+
+    def features(self, belief: Belief) -> Tensor:
+        """Fine feature."""
+        return self.exact.features(belief)
+
+    # -- observations ----------------------------------------------------------------------------------------------
+
+    def encode(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Embeddings ``[B, E]`` of a batch of observations."""
+        return self._encoder(observation)
+
+    def decode(self, belief: Belief) -> Tensor | dict[str, Tensor]:
+        """The most likely observations of beliefs ``[B, ...]``."""
+        return self._decoder.observation(self.exact.features(belief).float())
+
+    def decode_coarse(self, stoch: Tensor, context: Tensor) -> Tensor | dict[str, Tensor]:
+        """The most likely observations of coarse states ``[B, S]`` and ``[B, C]``."""
+        assert self._coarse_decoder is not None, "the model has no coarse path"
+        return self._coarse_decoder.observation(
+            torch.cat([one_hots(stoch, self.exact.classes, context), context], -1)
+        )
