@@ -10,9 +10,10 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete
 from torch import Tensor
 
+from thick.models.batch import Batch
 from thick.models.config import HighLevelConfig, ModelConfig
 from thick.models.encoders import SINGLE, entries
-from thick.models.world_model import Batch, WorldModel, action_size
+from thick.models.world_model import WorldModel, action_size
 
 IMAGE = Box(0, 255, (64, 64, 3), np.uint8)
 GRID = Box(np.uint8(0), np.broadcast_to(np.array([10, 5, 3], np.uint8), (5, 6, 3)), (5, 6, 3), np.uint8)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tests.models.sizes import ACTIONS, CONTINUOUS, DISCRETE, GRID, MIXED, SPACES, VECTOR, batch, model
+from thick.models.batch import Batch
 from thick.models.config import LossConfig
-from thick.models.world_model import Batch, WorldModel
+from thick.models.world_model import WorldModel
 
 
 def fit(world: WorldModel, data: Batch, updates: int) -> tuple[list[float], list[float]]:

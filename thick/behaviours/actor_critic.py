@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from thick.behaviours.returns import lambda_returns, long_returns
+from thick.models.batch import Batch
 from thick.models.beliefs import State, Trajectory
 from thick.models.distributions import (
     normal_log_prob,
     one_hot_sample,
 )
 from thick.models.dynamics.crssm import CRSSM
-from thick.models.world_model import Batch, WorldModel
+from thick.models.world_model import WorldModel
 
 
 class ActorCritic(nn.Module):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import torch
 from torch import Tensor, nn
 
 from thick.models.actor import Actor
+from thick.models.batch import Batch
 from thick.models.beliefs import Trajectory
 from thick.models.config import ModelConfig
 from thick.models.distributions import balanced_kl, bernoulli_log_prob, normal_log_prob
@@ -20,21 +21,6 @@ from thick.models.encoders import Decoder, Encoder
 from thick.models.hierarchy.level import HighLevel, SegmentBatch
 from thick.models.hierarchy.segments import at_segment_end, segment_ends, segment_targets
 from thick.models.layers import MLP
-
-
-class Batch(NamedTuple):
-    """A batch of sequences; all ``[B, T, ...]``."""
-
-    observation: dict[str, Tensor]
-    """arrays by entry (a lone array is called "observation")"""
-    action: Tensor
-    """[B, T, A] the action that led to each observation (one-hot if discrete), zero where is_first"""
-    reward: Tensor
-    """[B, T] the reward received with each observation"""
-    is_first: Tensor
-    """[B, T] the observation is the first of its episode"""
-    is_terminal: Tensor
-    """[B, T] the episode ended for good with this observation (not by a time limit)"""
 
 
 class Heads(nn.Module):
@@ -228,17 +214,3 @@ def action_size(space: gymnasium.Space) -> int:
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
         return int(space.shape[0])
     raise TypeError(f"action space: expected Discrete or a one-dimensional Box, got {space}")
-
-
-def batch_from_arrays(arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> Batch:
-    """A :class:`Batch` from numpy arrays as the replay gives them."""
-    observation = {
-        key.removeprefix("observation/"): torch.as_tensor(value, device=device)
-        for key, value in arrays.items()
-        if key.startswith("observation/")
-    }
-    floats = {
-        key: torch.as_tensor(arrays[key], dtype=torch.float32, device=device)
-        for key in ("action", "reward", "is_first", "is_terminal")
-    }
-    return Batch(observation, **floats)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from thick.agent import Agent
 from thick.behaviours.actor_critic import ActorCritic
-from thick.models.world_model import Batch, WorldModel
+from thick.models.batch import Batch
+from thick.models.world_model import WorldModel
 from thick.training.checkpoint import optimizer_tensors, restore_optimizer
 from thick.training.config import TrainConfig
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from thick.envs.pictures import picture
+from thick.models.batch import batch_from_arrays
 from thick.models.dynamics.crssm import CRSSM
-from thick.models.world_model import WorldModel, batch_from_arrays
+from thick.models.world_model import WorldModel
 
 ROWS, COLUMNS = 2, 8
 

@@ -13,8 +13,8 @@ import yaml
 from thick.data.collect import POLICIES, Collector, Policy, summarize
 from thick.data.replay import ReplayRing
 from thick.files import write_atomically
+from thick.models.batch import batch_from_arrays
 from thick.models.dynamics.crssm import CRSSM
-from thick.models.world_model import batch_from_arrays
 from thick.training.alignment import EventPlay, gate_alignment, play_with_events
 from thick.training.checkpoint import load_checkpoint, restore_rng, rng_state, save_checkpoint
 from thick.training.config import TrainConfig, load_config, to_dict
