@@ -13,12 +13,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+try:
+    from thick.distribution import check_own
+except ImportError as error:
+    raise ImportError(
+        f"{error}: Python finds another package or folder called `thick` before the one of thick-planner; see "
+        "docs/installation.md"
+    ) from error
+
 if TYPE_CHECKING:
     from clients.asynchronous import AsyncPlanningClient, AsyncSession
     from clients.errors import ClientError, ServiceError
     from clients.grpc_client import GrpcPlanningClient
     from clients.http_client import PlanningClient
     from clients.session import Session
+
+check_own("service")  # its protocol is imported below; a folder of that name is common, and would come first
 
 # Looked up when asked for: the base install has no grpcio, and listing commands needs no httpx.
 _HOMES = {

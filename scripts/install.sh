@@ -107,7 +107,10 @@ if wants train || wants service; then
     fi
 fi
 
-say "thick with extras: $extras"
+# Another distribution brings a folder `thick` too: this one's earlier name, or the stranger's who owns it on the index.
+"${pip[@]}" uninstall --yes thick >/dev/null 2>&1 || true
+
+say "thick-planner with extras: $extras"
 target=.
 [ "$extras" != none ] && target=".[$extras]"
 [ "$editable" = yes ] && target="--editable=$target"

@@ -126,7 +126,7 @@ def test_a_light_package_reaches_neither_torch_nor_a_web_framework(
 
 
 def test_clients_use_only_the_protocol_and_the_environments(repository: Repository) -> None:
-    allowed = ("clients", "service.protocol", "thick.envs", "thick.cli")
+    allowed = ("clients", "service.protocol", "thick.envs", "thick.cli", "thick.distribution")
     for module in repository.modules("clients"):
         own = [name for name in repository.everything[module] if name.partition(".")[0] in PACKAGES]
         beyond = [
@@ -179,7 +179,7 @@ def _declared(*extras: str) -> set[str]:
         lines += PROJECT["optional-dependencies"][extra]
     for line in lines:
         name, nested = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", line).groups()  # type: ignore[union-attr]
-        names |= _declared(*nested.split(",")) if name == "thick" else {_normal(name)}
+        names |= _declared(*nested.split(",")) if name == PROJECT["name"] else {_normal(name)}
     return names
 
 

@@ -106,7 +106,7 @@ def test_arguments_reach_the_command_and_its_exit_code_comes_back(monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("torch", ".[train]"), ("gymnasium.spaces", ".[envs]"), ("httpx", "'.'")]
+    ("module", "extra"), [("torch", "[train]"), ("gymnasium.spaces", "[envs]"), ("httpx", "'thick-planner'")]
 )
 def test_a_missing_package_is_answered_with_what_to_install(
     module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -129,7 +129,7 @@ def test_torch_missing_from_the_service_asks_for_the_extra_of_the_service(
 
     _stand_in(monkeypatch, run, name="serve", value="service.commands:serve")
     assert cli.main(["serve"]) == 1
-    assert "'.[service]'" in capsys.readouterr().err
+    assert "'thick-planner[service]'" in capsys.readouterr().err
 
 
 def test_a_missing_module_of_the_project_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
+
+from thick.distribution import PACKAGES, ForeignPackageError, check_own, install_command
 
 GROUP = "thick.commands"
-
-OWN_PACKAGES = ("thick", "service", "clients")
 
 # The list reads from what a newcomer tries first to what makes a model; commands of other packages follow.
 ORDER = ("demo", "serve", "models", "drive", "imagine", "collect", "train", "evaluate", "export")
@@ -98,6 +98,9 @@ def _dispatch(arguments: list[str]) -> int:
         return 2
     try:
         return int(load(known[name]).run(rest) or 0)
+    except ForeignPackageError as error:
+        print(f"thick {name}: {error}", file=sys.stderr)
+        return 1
     except ModuleNotFoundError as error:
         if not _is_third_party(error):
             raise
@@ -117,8 +120,12 @@ def load(point: EntryPoint) -> Command:
 
     Raises:
         TypeError: the entry point names something that is no :class:`Command`.
+        ForeignPackageError: another project's package lies where the command's own is expected.
         ImportError: its module cannot be imported.
     """
+    package = point.value.partition(".")[0]
+    if package in PACKAGES:
+        check_own(package)
     command = point.load()
     if not isinstance(command, Command):
         raise TypeError(
@@ -149,6 +156,8 @@ def usage(known: dict[str, EntryPoint]) -> str:
 def _summary(point: EntryPoint) -> str:
     try:
         return load(point).summary
+    except ForeignPackageError as error:
+        return f"(not available: {error})"
     except ModuleNotFoundError as error:
         # One command that lacks a package must not hide the others.
         return f"(not available: {missing_module(error, point)})"
@@ -164,25 +173,24 @@ def unknown_command(name: str, known: dict[str, EntryPoint]) -> str:
 def missing_module(error: ModuleNotFoundError, point: EntryPoint) -> str:
     """What to install for the module that the subcommand behind ``point`` misses."""
     module = (error.name or "").partition(".")[0]
-    if module in OWN_PACKAGES:
+    if module in PACKAGES:
         return f"{error}. The installed package and this checkout differ; in the repository: pip install -e ."
     extra = EXTRA_OF_MODULE.get(module)
     if extra == "train" and point.value.startswith("service."):
         extra = "service"  # torch comes with both, and one installation is enough
-    target = f".[{extra}]" if extra else "."
-    return f"the Python module {module!r} is not installed; in the repository: pip install -e '{target}'"
+    return f"the Python module {module!r} is not installed: {install_command(extra)}"
 
 
 def _is_third_party(error: ModuleNotFoundError) -> bool:
-    return bool(error.name) and str(error.name).partition(".")[0] not in OWN_PACKAGES
+    return bool(error.name) and str(error.name).partition(".")[0] not in PACKAGES
 
 
 def installed_version() -> str:
-    """The version of the installed distribution, or ``unknown`` where the source tree is not installed."""
-    try:
-        return version("thick")
-    except PackageNotFoundError:
-        return "unknown (not installed)"
+    """The version of the distribution that brings the commands, or ``unknown`` where none is installed."""
+    for point in entry_points(group=GROUP):
+        if point.value.startswith("thick.") and point.dist is not None:
+            return point.dist.version
+    return "unknown (not installed)"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import structlog
 
 from service.protocol.errors import ProblemError
 from service.settings import Settings, SettingsError
+from thick.distribution import install_command
 
 _REQUEST: ContextVar[Any] = ContextVar("request span", default=None)
 """the span of the request in progress: the current one may be of a library that traces too"""
@@ -89,7 +90,7 @@ class Tracing:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ModuleNotFoundError as error:
             raise SettingsError(
-                f"--otlp-endpoint needs the Python module {error.name!r}; pip install -e '.[tracing]'"
+                f"--otlp-endpoint needs the Python module {error.name!r}: {install_command('tracing')}"
             ) from error
         provider = TracerProvider(resource=Resource.create({"service.name": "thick"}))
         endpoint = settings.otlp_endpoint.rstrip("/") + "/v1/traces"

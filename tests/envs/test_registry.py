@@ -117,7 +117,7 @@ def test_a_missing_package_says_how_to_install_it(
     for module in [m for m in sys.modules if m.startswith("thick.envs.") and m != "thick.envs.registry"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'thick\[envs\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'thick-planner\[envs\]'"):
         make(env_id)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from thick.distribution import install_command
+
 if TYPE_CHECKING:
     import gymnasium
 
@@ -168,5 +170,5 @@ def require(package: str) -> Any:
     except ImportError as error:
         raise MissingPackageError(
             f"{package} is needed for these environments and could not be imported ({error}): "
-            "pip install 'thick[envs]'"
+            f"{install_command('envs')}"
         ) from error
