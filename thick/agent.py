@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thick import pytrees
 from thick.export import load_model
 from thick.imagination import ImaginedStep, imagine
 from thick.manifest import Manifest
 from thick.models.beliefs import Belief
 from thick.models.world_model import WorldModel
-from thick.planning import pytrees
 from thick.planning.cem import ActionRange
 from thick.planning.hierarchical import Plan, PlanSearch, PlanState, initial_plan
 from thick.planning.low import Actions, check_low

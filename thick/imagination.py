@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thick.planning import pytrees
+from thick import pytrees
 from thick.planning.hierarchical import PlanSearch, initial_plan
 from thick.planning.jumps import JumpModel, edge_reward, fades
 from thick.planning.low import act
@@ -304,7 +304,7 @@ def _steps(
     model, device = agent.model, agent.device
     low = model.exact
     distinct = given is not None and bool((given != given[:1]).any())
-    belief = pytrees.map_tensors(lambda x: x.expand(rollouts, *x.shape[1:]), state.belief)
+    belief = pytrees.map_arrays(lambda x: x.expand(rollouts, *x.shape[1:]), state.belief)
     alive = torch.ones(rollouts, device=device)
     total, weight, likely = alive * 0, alive.clone(), alive.clone()
     planned: Tensor | None = None
@@ -382,7 +382,7 @@ def _uniform(agent: Agent, rollouts: int, noise: Randomness) -> tuple[Tensor, Te
 
 def _actor(agent: Agent, belief: Any, rollouts: int, noise: Randomness) -> tuple[Tensor, Tensor]:
     low = agent.model.exact
-    batch = pytrees.map_tensors(lambda x: x.unsqueeze(0), belief)  # [1, R, ...]
+    batch = pytrees.map_arrays(lambda x: x.unsqueeze(0), belief)  # [1, R, ...]
     action = act(low, batch, agent.actions, noise.fold("actions"), temperature=1.0)[0]
     mode = act(low, batch, agent.actions, None)[0]
     action = torch.where(_first(rollouts, agent.device).unsqueeze(1), mode, action)

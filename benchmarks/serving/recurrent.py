@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from thick.agent import Agent
-from thick.planning.pytrees import map_tensors
 from thick.planning.settings import session_key
+from thick.pytrees import map_arrays
 
 CAPACITY = 1024
 """sessions of one model"""
@@ -69,7 +69,7 @@ class Table:
         steps = [self._steps[each] for each in ids]
         keys = torch.tensor([session_key(0, step) for step in steps])
         state = self.agent.observe(
-            map_tensors(lambda rows: rows[at], self._states),
+            map_arrays(lambda rows: rows[at], self._states),
             torch.from_numpy(np.stack([request["observation"] for request in requests])),
             is_first=torch.tensor([step == 0 for step in steps]),
             keys=keys,
@@ -80,7 +80,7 @@ class Table:
             rows[at] = new
             return rows
 
-        map_tensors(store, self._states, output.state)
+        map_arrays(store, self._states, output.state)
         for each in ids:
             self._steps[each] += 1
         return self.agent.decode_action(output.action)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tests.models.sizes import ACTIONS, SINGLE, SPACES, model, observations
+from thick import pytrees
 from thick.agent import Agent, AgentState
-from thick.planning import pytrees
 from thick.planning.settings import session_key
 
 BUDGET = {"samples": 24, "iterations": 2, "elites": 6, "horizon": 4, "simulations": 12, "depth": 4}
@@ -48,13 +48,13 @@ def started(of: Agent, batch: int, *, seed: int = 0) -> AgentState:
 
 def row(tree: Any, index: int) -> Any:
     """One session of a batch."""
-    return pytrees.map_tensors(lambda x: x[index : index + 1], tree)
+    return pytrees.map_arrays(lambda x: x[index : index + 1], tree)
 
 
 def leaves(tree: Any) -> list[Tensor]:
     """The tensors of a tree."""
     found: list[Tensor] = []
-    pytrees.map_tensors(lambda x: found.append(x) or x, tree)
+    pytrees.map_arrays(lambda x: found.append(x) or x, tree)
     return found
 
 

@@ -11,10 +11,10 @@ import torch
 
 from tests.models.sizes import ACTIONS, SPACES, model
 from tests.planning.models import BUDGET, agent, keys, row, same, seen, started
+from thick import pytrees
 from thick.agent import Agent, AgentState, PlanOutput
 from thick.envs.spaces import space_to_json
 from thick.export import write_entry
-from thick.planning import pytrees
 from thick.planning.settings import PlannerSettings
 
 WAYS = [
@@ -114,9 +114,9 @@ def test_the_same_keys_give_the_same_actions_and_others_other_plans() -> None:
 def test_planning_and_observing_change_no_state_that_was_given() -> None:
     of = agent()
     state = started(of, 2)
-    copy = pytrees.map_tensors(lambda x: x.clone(), state)
+    copy = pytrees.map_arrays(lambda x: x.clone(), state)
     output = of.act(state, keys=keys(2))
-    after = pytrees.map_tensors(lambda x: x.clone(), output.state)
+    after = pytrees.map_arrays(lambda x: x.clone(), output.state)
     of.observe(output.state, seen(of, 2, seed=3), is_first=torch.tensor([True, False]), keys=keys(2))
     list(of.imagine(row(output.state, 0), level="low", policy="plan", horizon=2, keys=keys(1)))
     assert same(state, copy) and same(output.state, after)
@@ -157,7 +157,7 @@ def test_what_was_really_done_replaces_the_agents_own_action_where_it_is_said() 
 def test_states_of_different_sessions_can_be_gathered_and_scattered() -> None:
     of = agent()
     a, b = step_on(of, of.initial(3), 0).state, of.initial(2)
-    joined = pytrees.map_tensors(lambda x, y: torch.cat([x, y]), a, b)
+    joined = pytrees.map_arrays(lambda x, y: torch.cat([x, y]), a, b)
     assert all(x.shape[0] == 5 for x in _leaves(joined))
     assert same(pytrees.select(joined, torch.tensor([1])), row(a, 1))
     changed = pytrees.put(joined, torch.tensor([4]), row(a, 0))
@@ -166,7 +166,7 @@ def test_states_of_different_sessions_can_be_gathered_and_scattered() -> None:
 
 def _leaves(tree: Any) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
-    pytrees.map_tensors(lambda x: found.append(x) or x, tree)
+    pytrees.map_arrays(lambda x: found.append(x) or x, tree)
     return found
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.planning.toys import END, ROOM, TOGGLE, CorridorModel, randomness
+from thick import pytrees
 from thick.models.beliefs import Belief
-from thick.planning import pytrees
 from thick.planning.cem import ActionRange
 from thick.planning.hierarchical import Plan, PlanSearch, PlanState, initial_plan, needs_search, warm_sequence
 from thick.planning.low import Actions
@@ -121,7 +121,7 @@ def test_only_sessions_that_need_it_search_and_the_others_keep_their_subgoal() -
         model, SETTINGS, model.exact.belief(2), initial_plan(model, actions_of(model), HORIZON, 1), 1
     )
     fresh = initial_plan(model, actions_of(model), HORIZON, 1)
-    state = pytrees.map_tensors(lambda x, y: torch.cat([x, y]), first.plan, fresh)
+    state = pytrees.map_arrays(lambda x, y: torch.cat([x, y]), first.plan, fresh)
     belief = model.exact.belief(3, ROOM + 2)
     done = plan(model, SETTINGS, belief, state, 5, 6)
     assert done.replanned.tolist() == [False, True]
@@ -148,7 +148,7 @@ def test_a_batch_is_exactly_its_sessions_one_by_one(method: str, low: str, conti
     state = initial_plan(model, actions_of(model), HORIZON, 4)
     together = plan(model, settings, belief, state, 1, 2, 3, 4)
     for row in range(4):
-        part = pytrees.map_tensors(lambda x, row=row: x[row : row + 1], (belief, state))
+        part = pytrees.map_arrays(lambda x, row=row: x[row : row + 1], (belief, state))
         alone = plan(model, settings, *part, row + 1)
         rows = zip(leaves((alone.action, alone.plan)), leaves((together.action, together.plan)), strict=True)
         assert all(torch.equal(x[0], y[row]) for x, y in rows)
@@ -156,7 +156,7 @@ def test_a_batch_is_exactly_its_sessions_one_by_one(method: str, low: str, conti
 
 def leaves(tree: Any) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
-    pytrees.map_tensors(lambda x: found.append(x) or x, tree)
+    pytrees.map_arrays(lambda x: found.append(x) or x, tree)
     return found
 
 

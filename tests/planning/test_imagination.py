@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.planning.models import agent, keys, same, started
+from thick import pytrees
 from thick.agent import Agent
 from thick.imagination import HighStep, LowStep
-from thick.planning import pytrees
 
 
 def imagine(of: Agent, **options: Any) -> list[Any]:
@@ -125,7 +125,7 @@ def test_the_first_rollout_is_the_most_likely_one_and_the_others_are_samples() -
 def test_imagining_is_repeatable_and_leaves_the_state_alone() -> None:
     of = agent()
     state = started(of, 1)
-    copy = pytrees.map_tensors(lambda x: x.clone(), state)
+    copy = pytrees.map_arrays(lambda x: x.clone(), state)
     for level in ("high", "low"):
         runs = [
             list(of.imagine(state, level=level, policy="prior", horizon=3, rollouts=4, keys=k))

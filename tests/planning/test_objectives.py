@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.planning.toys import END, RIGHT, ROOM, TOGGLE, Corridor, at, room_of
+from thick import pytrees
 from thick.models.beliefs import Belief
-from thick.planning import pytrees
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
 from thick.planning.protocols import Score
 from thick.planning.sampling import rollout
@@ -154,12 +154,12 @@ def test_where_the_episode_is_expected_to_end_its_end_is_the_arrival() -> None:
 
 def test_scores_of_a_batch_are_those_of_its_sessions() -> None:
     belief = CORRIDOR.belief(1, 4)
-    subgoal = pytrees.map_tensors(lambda x: x.expand(2, *x.shape[1:]), door())
+    subgoal = pytrees.map_arrays(lambda x: x.expand(2, *x.shape[1:]), door())
     base = ReturnObjective(CORRIDOR, discount=0.9)
     candidates = F.one_hot(torch.randint(3, (2, 6, 5), generator=torch.Generator().manual_seed(1)), 3).float()
 
     def score(rows: slice) -> Tensor:
-        part = pytrees.map_tensors(lambda x: x[rows], (belief, subgoal))
+        part = pytrees.map_arrays(lambda x: x[rows], (belief, subgoal))
         objective = SubgoalObjective(base, subgoal=part[1], context=part[0].context, kappa=0.3)
         return rollout(CORRIDOR, objective, part[0], candidates[rows], None).score
 

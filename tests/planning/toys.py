@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thick.models.beliefs import Belief
+from thick.arrays.torch_arrays import on
+from thick.models.beliefs import Belief, Landing
 from thick.planning.protocols import Node, Score
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm
-from thick.runtimes.torch.high import Landing
 
 # -- a corridor with doors -------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Doors:
 class CorridorModel:
     """Both levels of the corridor."""
 
-    device = torch.device("cpu")
+    arrays = on(torch.device("cpu"))
 
     def __init__(self, *, continuous: bool = False) -> None:
         self.exact = self.search = Corridor(continuous=continuous)

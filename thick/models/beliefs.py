@@ -1,10 +1,10 @@
-"""What an agent believes about its environment at one moment: plain, immutable tuples of tensors."""
+"""What an agent believes about its environment: plain, immutable tuples of numpy arrays or torch tensors."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
+from thick.arrays import Array
 
 
 class Belief(NamedTuple):
@@ -13,30 +13,55 @@ class Belief(NamedTuple):
     Categorical states are class indices here: 32 small integers instead of 1024 floats.
     """
 
-    stoch: Tensor
+    stoch: Array
     """[*B, S] int64, the class of each group of z"""
-    logits: Tensor
+    logits: Array
     """[*B, S, K], the logits z was drawn from: posterior if observed, fine prior if imagined"""
-    deter: Tensor
+    deter: Array
     """[*B, H], the deterministic state h"""
-    context: Tensor
+    context: Array
     """[*B, C], the context c (C = 0 for a flat RSSM)"""
-    gates: Tensor
+    gates: Array
     """[*B, C], 1 where a gate opened on the last step, else 0"""
+
+
+class Landing(NamedTuple):
+    """One jump of the high level and what is received with it; leading dimensions ``[*B]``."""
+
+    logits_before: Array
+    """[*B, S, K] logits of ẑ[τ-1], the subgoal"""
+    stoch_before: Array
+    """[*B, S] its classes"""
+    action: Array
+    """[*B, A] â, the action that leads into the change"""
+    stoch: Array
+    """[*B, S] classes of the coarse z[τ]"""
+    context: Array
+    """[*B, C] c[τ]"""
+    gates: Array
+    """[*B, C]"""
+    elapsed: Array
+    """[*B] steps from now to τ"""
+    segment: Array
+    """[*B] return R of the segment, from the reward of now up to, not including, that of τ"""
+    reward: Array
+    """[*B] reward received at τ"""
+    continuation: Array
+    """[*B] probability that the episode goes on at τ"""
 
 
 class State(NamedTuple):
     """The state used while training: z is a one-hot with straight-through gradient."""
 
-    stoch: Tensor
+    stoch: Array
     """[*B, S, K] one-hot"""
-    logits: Tensor
+    logits: Array
     """[*B, S, K]"""
-    deter: Tensor
+    deter: Array
     """[*B, H]"""
-    context: Tensor
+    context: Array
     """[*B, C]"""
-    gates: Tensor
+    gates: Array
     """[*B, C] in {0, 1}"""
 
 
@@ -44,11 +69,11 @@ class Trajectory(NamedTuple):
     """What observing a batch of sequences gives; all ``[B, T, ...]``."""
 
     posterior: State
-    prior_logits: Tensor
+    prior_logits: Array
     """[B, T, S, K] fine prior"""
-    coarse_logits: Tensor | None
+    coarse_logits: Array | None
     """[B, T, S, K] coarse prior, which never saw h (None for a flat RSSM)"""
-    previous_stoch: Tensor
+    previous_stoch: Array
     """[B, T, S, K] z that the step started from, zero where is_first"""
-    previous_action: Tensor
+    previous_action: Array
     """[B, T, A] action that the step started with, zero where is_first"""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from thick import pytrees
 from thick.models.beliefs import Belief
-from thick.planning import pytrees
 from thick.planning.jumps import JumpModel
 from thick.planning.low import Actions, act, low_search
 from thick.planning.mcts import MCTS
@@ -56,7 +56,7 @@ class PlanState(NamedTuple):
 
 def initial_plan(model: PlanningModel, actions: Actions, length: int, batch: int) -> PlanState:
     """The state of sessions that have not planned."""
-    device, low = model.device, model.exact
+    device, low = model.arrays.zeros(0).device, model.exact
     count = 0 if model.high is None else model.high.actions
 
     def zeros(*shape: int) -> Tensor:

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from thick.planning.protocols import HighModel, Node
-from thick.runtimes.torch.high import Landing
-
-
-class JumpState(NamedTuple):
-    """A state of the search; leading dimensions ``[*B]``."""
-
-    stoch: Tensor
-    """[*B, S] classes of z"""
-    context: Tensor
-    """[*B, C]"""
-    reward: Tensor
-    """[*B] reward received on arriving here"""
-    elapsed: Tensor
-    """[*B] steps of the jump that led here (0 at the root)"""
+from thick.models.beliefs import Landing
+from thick.planning.protocols import HighModel, JumpState, Node
 
 
 class JumpModel:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thick.planning import pytrees
+from thick import pytrees
 from thick.planning.categorical_cem import CategoricalCEM
 from thick.planning.cem import CEM, ActionRange
 from thick.planning.icem import ICEM
@@ -168,7 +168,7 @@ def follow_actor(
     steps = []
     for index in range(horizon):
         action = act(dynamics, belief, actions, randomness.fold(2 * index), temperature=1.0)
-        best = act(dynamics, pytrees.map_tensors(lambda x: x[:, :1], belief), actions, None)
+        best = act(dynamics, pytrees.map_arrays(lambda x: x[:, :1], belief), actions, None)
         action = torch.cat([best, action[:, 1:]], 1)
         steps.append(action)
         uniforms = randomness.fold(2 * index + 1).uniform(count, dynamics.draws)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from thick.planning import pytrees
+from thick import pytrees
 from thick.planning.protocols import Node, SearchModel
 from thick.planning.randomness import Randomness
 
@@ -66,8 +66,8 @@ class MCTS:
         self._reward, self._discount = (torch.zeros(shape, device=device) for _ in range(2))
         self._child = torch.full(shape, self._nowhere, dtype=torch.int64, device=device)
         self._leaf = torch.zeros(batch, nodes + 1, device=device)
-        self.states: Any = pytrees.map_tensors(lambda x: _room(x, 1, nodes + 1), state)
-        self._next: Any = pytrees.map_tensors(lambda x: _room(x, 1, nodes + 1), root.children)
+        self.states: Any = pytrees.map_arrays(lambda x: _room(x, 1, nodes + 1), state)
+        self._next: Any = pytrees.map_arrays(lambda x: _room(x, 1, nodes + 1), root.children)
         self._lowest = torch.full((batch,), torch.inf, device=device)
         self._highest = torch.full((batch,), -torch.inf, device=device)
         self._write(0, state, root)
@@ -153,7 +153,7 @@ class MCTS:
         nodes, actions = torch.stack(down, 1), torch.stack(taken, 1)  # [B, D]
         last = (nodes != self._nowhere).sum(1) - 1
         parent, chosen = nodes[rows, last], actions[rows, last]
-        state = pytrees.map_tensors(lambda x: x[rows, parent, chosen], self._next)
+        state = pytrees.map_arrays(lambda x: x[rows, parent, chosen], self._next)
         self._write(place, state, self.model.evaluate(state))
         # A path as deep as is allowed ends at a node that exists already: nothing is added, its value counts again.
         known = self._child[rows, parent, chosen]
@@ -168,8 +168,8 @@ class MCTS:
         self._edges[:, place, _EXPLORE] = _explore(prior, torch.zeros_like(prior))
         self._leaf[:, place] = node.value
         self._reward[:, place], self._discount[:, place] = node.reward, node.discount
-        pytrees.map_tensors(lambda all_, new: _put(all_, place, new), self.states, state)
-        pytrees.map_tensors(lambda all_, new: _put(all_, place, new), self._next, node.children)
+        pytrees.map_arrays(lambda all_, new: _put(all_, place, new), self.states, state)
+        pytrees.map_arrays(lambda all_, new: _put(all_, place, new), self._next, node.children)
 
     def _carry_back(self, nodes: Tensor, actions: Tensor, value: Tensor) -> None:
         """Update the edges of paths ``[B, D]`` with the values of their ends ``[B]``."""

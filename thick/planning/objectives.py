@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from thick.planning import pytrees
+from thick import pytrees
 from thick.planning.protocols import Score
 
 

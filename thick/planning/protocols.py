@@ -1,28 +1,25 @@
 """Where model and planner meet: small protocols over batches of sessions and candidates.
 
-Beliefs are trees of tensors that planners carry, expand and gather without looking inside.
+Arrays are numpy's or torch's (:mod:`thick.arrays`), all of one kind in one search. Beliefs are trees of arrays that
+planners carry, expand and gather without looking inside. Numbers are float32, classes and indices int64, masks bool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
+from thick.arrays import Array, Arrays
+from thick.models.beliefs import Belief, Landing
 from thick.planning.randomness import Randomness
-
-if TYPE_CHECKING:
-    from thick.runtimes.torch.high import Landing
 
 
 class Score(NamedTuple):
     """What an objective says of candidates."""
 
-    score: Tensor
+    score: Array
     """[B, N] what a search maximises"""
-    returns: Tensor
+    returns: Array
     """[B, N] the expected (discounted) sum of rewards in it, without any other credit"""
 
 
@@ -38,7 +35,7 @@ class SoFar(NamedTuple):
 class Imaginer(Protocol):
     """What a search needs of a dynamics. Leading dimensions are ``[B]`` or ``[B, N]``."""
 
-    def imagine(self, belief: Any, action: Tensor, uniforms: Tensor | None = None) -> Any:
+    def imagine(self, belief: Any, action: Array, uniforms: Array | None = None) -> Any:
         """The belief after an action ``[*B, A]``; ``uniforms`` ``[*B, draws]`` None takes the mode."""
 
     @property
@@ -53,11 +50,11 @@ class Dynamics(Imaginer, Protocol):
         """The belief of ``batch`` sessions that have seen nothing."""
 
     def observe(
-        self, belief: Any, action: Tensor, embedding: Tensor, is_first: Tensor, uniforms: Tensor | None = None
+        self, belief: Any, action: Array, embedding: Array, is_first: Array, uniforms: Array | None = None
     ) -> Any:
         """The belief after an observation, ``[B]``; ``uniforms`` None takes the mode of the posterior."""
 
-    def features(self, belief: Any) -> Tensor:
+    def features(self, belief: Any) -> Array:
         """The feature that heads read, ``[*B, F]``."""
 
 
@@ -67,33 +64,106 @@ class Objective(Protocol):
     def start(self, belief: Any) -> Any:
         """The carry before the first step; ``belief`` ``[B, N, ...]`` is where all candidates start."""
 
-    def step(self, carry: Any, belief: Any, action: Tensor) -> Any:
+    def step(self, carry: Any, belief: Any, action: Array) -> Any:
         """The carry after ``action`` ``[B, N, A]`` led to ``belief``."""
 
     def finish(self, carry: Any, belief: Any, length: int) -> Score:
         """Scores of trajectories that end in ``belief``; ``length`` is the horizon means are taken over."""
 
 
+class RolloutObjective(NamedTuple):
+    """An objective in numbers, for who imagines and scores candidates in one go (:class:`Rollouts`).
+
+    With r[i], P[i] the reward and the probability that the episode goes on after step i = 1 … H (P = 1 without such a
+    head), γ the discount, alive[i] = P[1] · … · P[i] (alive[0] = 1) and V the critic's value of the last belief,
+
+        returns = Σ_i γ^(i-1) · alive[i-1] · r[i]   (+ γ^H · alive[H] · V where ``critic``),   score = returns / H.
+
+    With a subgoal the score also has κ / H · Σ_i credit[i], as :class:`thick.planning.objectives.SubgoalObjective`:
+
+        similarity[i] = mean over S of Σ_K p · goal / √(Σ_K p²),   p = exp(clip(logits[i], -40, 40))
+        near[i]       = similarity[i] ≥ threshold                  (near[0]: of the belief the rollout starts from)
+        changed[i]    = any(gates[i] > 0) and Σ_C (context[i] - context)² < distance
+        ended[i]      = ends and alive[i] < ½ and alive[i-1] ≥ ½
+        arrived[i]    = arrived[i-1] or near[i-1] and (changed[i] or ended[i])      (arrived[0] is false)
+        credit[i]     = 1 + bonus where arrived[i], else alive[i-1] · similarity[i]
+
+    and without ``arrival`` credit[i] = alive[i-1] · similarity[i] throughout.
+    """
+
+    discount: float
+    """γ"""
+    critic: bool
+    """whether V counts"""
+    goal: Array | None
+    """[B, S, K] probabilities of ẑ[τ-1], each group divided by its length; None without a subgoal"""
+    threshold: Array | None
+    """[B] similarity that counts as being at the subgoal"""
+    context: Array | None
+    """[B, C] c[τ]"""
+    distance: Array | None
+    """[B] squared distance from the present context to c[τ]"""
+    ends: Array | None
+    """[B] bool, the episode is expected to end with the change"""
+    kappa: float
+    """κ"""
+    arrival: bool
+    """whether there is credit for the change"""
+    bonus: float
+    """credit of each step after the change, beyond 1"""
+
+
+@runtime_checkable
+class Rollouts(Protocol):
+    """What ``model.search`` may have besides :class:`LowModel`: whole candidates imagined and scored in one go.
+
+    A sampling search uses it instead of a call for each step. It must give what the steps give, up to rounding.
+    """
+
+    def rollout(
+        self, belief: Belief, candidates: Array, objective: RolloutObjective, randomness: Randomness | None
+    ) -> Generator[SoFar, None, Score]:
+        """Imagine every candidate and score it, with a pause about every millisecond or two.
+
+        A session's scores must not depend on the other sessions or on how the work is cut.
+
+        Args:
+            belief: ``[B, ...]``, where all candidates of a session start; in it z is a class everywhere (no -1).
+            candidates: ``[B, N, H, A]`` float32, one-hots where actions are discrete. Not kept after the last pause.
+            objective: what makes a candidate good.
+            randomness: z of step i = 0 … H-1 is drawn by inverse CDF from
+                ``randomness.fold(i).uniform(N, draws)``, ``[B, N, draws]`` (which may also be computed where it is
+                used: its keys and row say all, see :class:`~thick.planning.randomness.Randomness`); None takes modes.
+
+        Yields:
+            :class:`SoFar`. Who works candidate by candidate says ``length = H`` and gives a score of -inf to
+            candidates that were not reached yet; before any was finished, ``length = 0``.
+
+        Returns:
+            Scores ``[B, N]``.
+        """
+
+
 class Node(NamedTuple):
     """A state of a tree search and what each action leads to; leading dimensions ``[B]`` or ``[B, N]``."""
 
-    logits: Tensor
+    logits: Array
     """[*B, G] logits of the prior over actions"""
-    value: Tensor
+    value: Array
     """[*B] expected return from here on, not counting what was received on arrival"""
-    reward: Tensor
+    reward: Array
     """[*B, G] return received on the way of each action, discounted to the time of this state"""
-    discount: Tensor
+    discount: Array
     """[*B, G] weight of the next state's value in this one's (0 where the episode ends)"""
     children: Any
-    """the next states, a tree of tensors ``[*B, G, ...]``"""
+    """the next states, a tree of arrays ``[*B, G, ...]``"""
 
 
 class SearchModel(Protocol):
     """A model that a tree search can ask."""
 
     def root(self) -> Any:
-        """The state where the search starts, a tree of tensors ``[B, ...]``."""
+        """The state where the search starts, a tree of arrays ``[B, ...]``."""
 
     def evaluate(self, state: Any) -> Node:
         """What is known of a state ``[*B, ...]`` and of what each action leads to."""
@@ -106,17 +176,17 @@ class LowModel(Imaginer, Protocol):
     classes: int
     context: int
 
-    def outcome(self, belief: Any) -> tuple[Tensor, Tensor | None]:
+    def outcome(self, belief: Any) -> tuple[Array, Array | None]:
         """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""
 
     @property
     def has_actor(self) -> bool:
         """Whether there are an actor and a critic."""
 
-    def value(self, belief: Any) -> Tensor:
+    def value(self, belief: Any) -> Array:
         """The critic's value ``[*B]``."""
 
-    def policy(self, belief: Any) -> tuple[Tensor, Tensor | None]:
+    def policy(self, belief: Any) -> tuple[Array, Array | None]:
         """Logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
 
 
@@ -126,32 +196,68 @@ class HighModel(Protocol):
     actions: int
     gamma: float
 
-    def prior(self, stoch: Tensor, context: Tensor) -> Tensor:
+    def prior(self, stoch: Array, context: Array) -> Array:
         """Logits of p(A | s), ``[*B, G]``."""
 
-    def segment_return(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> Tensor:
+    def segment_return(self, stoch: Array, context: Array, high_action: Array) -> Array:
         """Return of the segment that high-level actions ``[*B]`` end, ``[*B]``."""
 
     def jump(
-        self, stoch: Tensor, context: Tensor, high_action: Tensor, uniforms: Tensor | None = None
+        self, stoch: Array, context: Array, high_action: Array, uniforms: Array | None = None
     ) -> Landing:
         """To just after the next context change."""
 
-    def outcome(self, stoch: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def outcome(self, stoch: Array, context: Array) -> tuple[Array, Array]:
         """Reward and probability that the episode goes on, ``[*B]``."""
 
     @property
     def has_critic(self) -> bool:
         """Whether there is a coarse critic."""
 
-    def value(self, stoch: Tensor, context: Tensor) -> Tensor:
+    def value(self, stoch: Array, context: Array) -> Array:
         """The coarse critic's value, ``[*B]``."""
+
+
+class JumpState(NamedTuple):
+    """A state of the high-level search; leading dimensions ``[*B]``."""
+
+    stoch: Array
+    """[*B, S] classes of z"""
+    context: Array
+    """[*B, C]"""
+    reward: Array
+    """[*B] reward received on arriving here"""
+    elapsed: Array
+    """[*B] steps of the jump that led here (0 at the root)"""
+
+
+@runtime_checkable
+class Expansion(Protocol):
+    """What ``model.high`` may have besides :class:`HighModel`: a node of the high-level search in one call.
+
+    The search uses it instead of a call for each head. It must give what :class:`thick.planning.jumps.JumpModel` makes
+    of the heads, up to rounding.
+    """
+
+    def expand(self, state: JumpState, *, critic: bool) -> Node:
+        """What is known of states ``[*B]`` (one or two leading dimensions) and of all their jumps, modes throughout.
+
+        With Landing the jump of each high-level action from the state, γ = ``gamma``, Δ = elapsed, p = softmax(logits):
+
+            logits   = prior(stoch, context)                                                          [*B, G]
+            reward   = (segment - state.reward) / γ + γ^(Δ-1) · landing.reward                         [*B, G]
+            discount = γ^Δ · landing.continuation                                                     [*B, G]
+            value    = the coarse critic's where ``critic``, else Σ_G p · reward                       [*B]
+            children = JumpState(landing.stoch, landing.context, landing.reward, landing.elapsed)     [*B, G, ...]
+        """
 
 
 class PlanningModel(Protocol):
     """All that planning with two levels asks of a model (:class:`thick.runtimes.torch.model.FrozenModel`)."""
 
-    device: torch.device
+    @property
+    def arrays(self) -> Arrays:
+        """The operations for the arrays that the model takes and gives."""
 
     @property
     def exact(self) -> LowModel:
@@ -180,17 +286,15 @@ class LowSearch(Protocol):
     def step(self) -> None:
         """One slice of work."""
 
-    def sequence(self) -> Tensor:
+    def sequence(self) -> Array:
         """The best plan so far ``[B, H, A]``; valid before the first slice too."""
 
-    def expected_return(self) -> Tensor:
+    def expected_return(self) -> Array:
         """Expected return of that plan, ``[B]``; 0 before the first slice."""
 
 
 class Evaluate(Protocol):
     """Scores of candidates."""
 
-    def __call__(
-        self, candidates: Tensor, randomness: Randomness, /
-    ) -> Score | Generator[SoFar, None, Score]:
+    def __call__(self, candidates: Array, randomness: Randomness, /) -> Score | Generator[SoFar, None, Score]:
         """``[B, N, H, A]`` -> scores ``[B, N]``, at once or in parts."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thick.planning import pytrees
+from thick import pytrees
 from thick.planning.mcts import MCTS
 from thick.planning.protocols import Imaginer, Node, Objective
 from thick.planning.sampling import Warm
@@ -57,8 +57,8 @@ class StepModel:
         like = self.dynamics.imagine(
             candidate, torch.zeros(self._batch(), 1, self.actions, device=device), None
         )
-        candidate = pytrees.map_tensors(lambda x, y: x.to(y.dtype), candidate, like)
-        return pytrees.map_tensors(lambda x: x[:, 0], StepState(candidate, self.objective.start(candidate)))
+        candidate = pytrees.map_arrays(lambda x, y: x.to(y.dtype), candidate, like)
+        return pytrees.map_arrays(lambda x: x[:, 0], StepState(candidate, self.objective.start(candidate)))
 
     def evaluate(self, state: StepState) -> Node:
         """What each action leads to, all in one imagined step."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thick.planning import pytrees
+from thick import pytrees
 from thick.planning.mcts import Path
 from thick.planning.protocols import SearchModel
 from thick.planning.randomness import Randomness
@@ -28,7 +28,7 @@ class Tree:
 
     def __init__(self, model: SearchModel, *, simulations: int, depth: int, floor: float = 0.0) -> None:
         self.model, self.floor = model, floor
-        state = pytrees.map_tensors(lambda x: x.unsqueeze(1), model.root())
+        state = pytrees.map_arrays(lambda x: x.unsqueeze(1), model.root())
         self._states = [state]  # each [B, G^level, ...]
         self._nodes = [model.evaluate(state)]  # likewise
         self._prior = self._nodes[0].logits[:, 0].float().softmax(-1)  # [B, G]
@@ -48,7 +48,7 @@ class Tree:
         """Expand one level."""
         if self.done:
             return
-        state = pytrees.map_tensors(lambda x: x.flatten(1, 2), self._nodes[-1].children)
+        state = pytrees.map_arrays(lambda x: x.flatten(1, 2), self._nodes[-1].children)
         self._states.append(state)
         self._nodes.append(self.model.evaluate(state))
         self.simulations_done += self._nodes[-1].value.shape[1]
@@ -70,7 +70,7 @@ class Tree:
     @property
     def states(self) -> Any:
         """States of all nodes, level after level, ``[B, nodes, ...]``."""
-        return pytrees.map_tensors(lambda *levels: torch.cat(levels, 1), *self._states)
+        return pytrees.map_arrays(lambda *levels: torch.cat(levels, 1), *self._states)
 
     @property
     def root_values(self) -> Tensor:

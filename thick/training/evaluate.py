@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from thick import pytrees
 from thick.agent import Agent
 from thick.data.collect import sample_action, stack_observations
 from thick.envs import make
-from thick.planning import pytrees
 from thick.planning.settings import PlannerSettings, session_key
 from thick.training.config import TrainConfig
 from thick.training.learner import Learner

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thick.models.beliefs import Landing
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.hierarchy.level import HighLevel
 from thick.models.world_model import WorldModel
@@ -29,31 +30,6 @@ from thick.runtimes.torch.frozen import (
 
 _SMALL = 512
 """width up to which a few rows more of a product cost nothing"""
-
-
-class Landing(NamedTuple):
-    """One jump of the high level and what is received with it; leading dimensions ``[*B]``."""
-
-    logits_before: Tensor
-    """[*B, S, K] logits of ẑ[τ-1], the subgoal"""
-    stoch_before: Tensor
-    """[*B, S] its classes"""
-    action: Tensor
-    """[*B, A] â, the action that leads into the change"""
-    stoch: Tensor
-    """[*B, S] classes of the coarse z[τ]"""
-    context: Tensor
-    """[*B, C] c[τ]"""
-    gates: Tensor
-    """[*B, C]"""
-    elapsed: Tensor
-    """[*B] steps from now to τ"""
-    segment: Tensor
-    """[*B] return R of the segment, from the reward of now up to, not including, that of τ"""
-    reward: Tensor
-    """[*B] reward received at τ"""
-    continuation: Tensor
-    """[*B] probability that the episode goes on at τ"""
 
 
 class FrozenHighLevel:

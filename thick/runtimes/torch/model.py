@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thick.arrays.torch_arrays import on
 from thick.models.beliefs import Belief
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.world_model import WorldModel
@@ -177,6 +178,7 @@ class FrozenModel:
         # A copy: training may go on with the original while this one acts.
         model = copy.deepcopy(model).requires_grad_(False).eval().to(device)
         self.device = device
+        self.arrays = on(device)
         self.exact = FrozenDynamics(model, torch.float32)
         self.search = (
             self.exact if types[precision] == torch.float32 else FrozenDynamics(model, types[precision])
