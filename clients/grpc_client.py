@@ -22,7 +22,7 @@ from clients.errors import (
 )
 from clients.retries import Retries
 from clients.session import Session
-from service.protocol import grpc_codec
+from service.protocol import protobuf
 from service.protocol.errors import GRPC_PROBLEM_KEY, ProblemError
 from service.protocol.events import END, Event
 from service.protocol.generated import planner_pb2 as pb
@@ -170,7 +170,7 @@ class GrpcPlanningClient(SyncClient):
         )
         try:
             for answer in answers:
-                event = grpc_codec.message_to_event(answer)
+                event = protobuf.message_to_event(answer)
                 yield event
                 if event.name == END:
                     return
@@ -189,7 +189,7 @@ class GrpcPlanningClient(SyncClient):
 
     def _read(self, call: Call[Result], answer: Any) -> Result:
         try:
-            return call.read(grpc_codec.to_dict(answer))
+            return call.read(protobuf.to_dict(answer))
         except (ProblemError, KeyError, TypeError, ValueError) as error:
             raise UnexpectedAnswerError(
                 self.connection.url,
@@ -216,7 +216,7 @@ class GrpcPlanningClient(SyncClient):
             return ConnectionLostError(url, call.asked, f"no answer within {self.connection.timeout_s:g} s")
         if not carried and status in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN):
             return UnexpectedAnswerError(url, call.asked, f"{status.name}: {details}")
-        problem = grpc_codec.problem_from_status(status.name, details, trailing)
+        problem = protobuf.problem_from_status(status.name, details, trailing)
         request_id = next((v for k, v in trailing or () if k == "x-request-id"), None)
         return service_error(url, call.asked, problem, request_id)
 
@@ -270,7 +270,7 @@ def _message(call: Call[Any]) -> Any:
     kind = getattr(pb, f"{call.rpc}Request")
     if isinstance(call.body, bytes):
         return kind(belief=call.body)
-    return grpc_codec.from_dict(kind, {**call.names, **(call.body or {})})
+    return protobuf.from_dict(kind, {**call.names, **(call.body or {})})
 
 
 def _as_is(data: bytes) -> bytes:

@@ -311,7 +311,7 @@ def thick_http(name: str, port: int, sessions: Sessions, kind: str, include: Seq
 def thick_grpc(name: str, port: int, sessions: Sessions, *, stream: bool) -> Target:
     """THICK over gRPC."""
     from service.protocol.generated import planner_pb2 as pb
-    from service.protocol.grpc_codec import to_dict
+    from service.protocol.protobuf import to_dict
 
     def client(model: str, method: str, index: int) -> Client:
         session_id, step = (

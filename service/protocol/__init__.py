@@ -1,6 +1,6 @@
 """What the service and its clients agree on: arrays, spaces, schemas, errors and the gRPC messages.
 
-Needs numpy, msgpack, Pillow and pydantic (and protobuf for :mod:`service.protocol.grpc_codec`); never torch
+Needs numpy, msgpack, Pillow and pydantic (and protobuf for :mod:`service.protocol.protobuf`); never torch
 and never a web framework. One module a subject:
 
 =================  ==========================================================================================
@@ -14,8 +14,9 @@ and never a web framework. One module a subject:
 ``responses``      what the service answers (pydantic; used to describe the API)
 ``events``         server-sent events: writing and reading them
 ``digests``        a request's fingerprint, equal for equal content in any encoding (exactly-once steps)
-``grpc_codec``     protobuf messages <-> the same dicts that JSON carries
-``sheets``         what a model imagines, as a contact sheet or a film (Pillow); ``drawing`` has the pens
+``protobuf``       protobuf messages <-> the same dicts that JSON carries
+``protobuf_parts`` how many parts a message has, counted before it is parsed
+``pictures``       what a model imagines, as a contact sheet or a film (Pillow)
 ``generate``       makes ``generated/`` from ``planner.proto``
 =================  ==========================================================================================
 """

@@ -11,7 +11,7 @@ import grpc
 from service.core import PlanningService
 from service.faces.grpc.server import GrpcServer
 from service.operations.tracing import Tracing
-from service.protocol import grpc_codec
+from service.protocol import protobuf
 from service.protocol.bodies import decode_arrays
 from service.protocol.errors import ProblemError
 from service.protocol.generated import planner_pb2 as pb
@@ -31,13 +31,11 @@ class OverGrpc:
     def call(self, method: str, tree: Any = None, *, metadata: Metadata = (), **options: Any) -> Any:
         """The call itself, begun."""
         kind = getattr(pb, method.removesuffix("Stream") + "Request")
-        return getattr(self.stub, method)(
-            grpc_codec.from_dict(kind, tree or {}), metadata=metadata, **options
-        )
+        return getattr(self.stub, method)(protobuf.from_dict(kind, tree or {}), metadata=metadata, **options)
 
     async def ask(self, method: str, tree: Any = None, **options: Any) -> Any:
         """The answer of a method that takes one message and gives one, arrays as arrays."""
-        return decode_arrays(grpc_codec.to_dict(await self.call(method, tree, **options)))
+        return decode_arrays(protobuf.to_dict(await self.call(method, tree, **options)))
 
     async def refused(self, method: str, tree: Any = None, **options: Any) -> tuple[str, ProblemError]:
         """Name of the status, and problem, of a call that must fail."""
@@ -66,13 +64,13 @@ class OverGrpc:
 
 def act_request(**fields: Any) -> pb.ActRequest:
     """One message of an ``ActStream``."""
-    return grpc_codec.from_dict(pb.ActRequest, fields)
+    return protobuf.from_dict(pb.ActRequest, fields)
 
 
 def failure(error: grpc.aio.AioRpcError) -> tuple[str, ProblemError]:
     """What a failed call tells."""
     trailing = error.trailing_metadata()
-    return error.code().name, grpc_codec.problem_from_status(error.code().name, error.details(), trailing)
+    return error.code().name, protobuf.problem_from_status(error.code().name, error.details(), trailing)
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from service.core import PlanningService
 from service.operations.keys import Keys, Role
 from service.operations.tracing import Tracing
 from service.protocol.errors import ProblemError
-from service.protocol.grpc_codec import SERVICE_NAME, problem_metadata
+from service.protocol.protobuf import SERVICE_NAME, problem_metadata
 
 log = structlog.get_logger("thick.grpc")
 

@@ -10,7 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.core import PlanningService
-from service.protocol.grpc_codec import SERVICE_NAME
+from service.protocol.protobuf import SERVICE_NAME
 
 LOOK_S = 0.1
 """seconds between looks at the state on behalf of those who watch it"""

@@ -17,13 +17,13 @@ from service.core import Clock, Imagination, PlanningService
 from service.faces.grpc.gate import TRACE_CONTEXT, Asked, Context, Gate
 from service.operations.keys import require_admin
 from service.operations.offloop import LARGE, off_loop
-from service.protocol import grpc_codec
+from service.protocol import protobuf
 from service.protocol.bodies import check_tree
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
-from service.protocol.grpc_sizes import count_parts
 from service.protocol.limits import Limits
+from service.protocol.protobuf_parts import count_parts
 
 Answer = Callable[[Any, Asked], Awaitable[Any]]
 """from the tree of a request to the tree of its answer"""
@@ -66,7 +66,7 @@ class Methods:
         handlers["Act"] = grpc.unary_unary_rpc_method_handler(self._act)
         handlers["ActStream"] = grpc.stream_stream_rpc_method_handler(self._act_stream)
         handlers["ImagineStream"] = grpc.unary_stream_rpc_method_handler(self._imagine_stream)
-        return grpc.method_handlers_generic_handler(grpc_codec.SERVICE_NAME, handlers)
+        return grpc.method_handlers_generic_handler(protobuf.SERVICE_NAME, handlers)
 
     def end_idle_streams(self) -> None:
         """End the streams that wait for their client's next act."""
@@ -187,7 +187,7 @@ class Methods:
         with self._service.working():
             answer = await self._service.act_once(_without(tree, *TRACE_CONTEXT), clock)
         began = time.perf_counter()
-        response = grpc_codec.from_dict(pb.ActResponse, answer)
+        response = protobuf.from_dict(pb.ActResponse, answer)
         encode_s = time.perf_counter() - began
         self._service.metrics.phase("decode", clock.decode_s)
         self._service.metrics.phase("encode", encode_s)
@@ -219,8 +219,8 @@ class Methods:
         events = imagination.events()
         try:
             async for step in events:
-                await context.write(_pack(grpc_codec.event_to_message(Event(STEP, step))))
-            await context.write(_pack(grpc_codec.event_to_message(Event(END, imagination.end()))))
+                await context.write(_pack(protobuf.event_to_message(Event(STEP, step))))
+            await context.write(_pack(protobuf.event_to_message(Event(END, imagination.end()))))
         finally:
             await events.aclose()  # type: ignore[attr-defined]
             imagination.close()
@@ -235,7 +235,7 @@ class Methods:
             async def call(asked: Asked) -> bytes:
                 made = await self._read(name, raw, Clock())
                 tree = await answer(made, replace(asked, large=len(raw) > LARGE))
-                return _pack(grpc_codec.from_dict(kind, _shown(tree) if kind is pb.Session else tree))
+                return _pack(protobuf.from_dict(kind, _shown(tree) if kind is pb.Session else tree))
 
             return await self._gate.unary(name, context, call)
 
@@ -265,7 +265,7 @@ def _decode(raw: bytes, kind: Descriptor, limits: Limits) -> Any:
             "malformed_body", f"a message has at most {limits.containers} fields, this one more"
         )
     try:
-        tree = grpc_codec.to_dict(getattr(pb, kind.name).FromString(raw))
+        tree = protobuf.to_dict(getattr(pb, kind.name).FromString(raw))
     except DecodeError as error:
         raise ProblemError("malformed_body", f"the message is not a thick.v1.{kind.name}") from error
     check_tree(tree, limits)

@@ -1,8 +1,8 @@
 """The gRPC face: ``thick.v1.Planner`` with the standard health and reflection services, on the event loop
 that HTTP runs on.
 
-Three files: here the port and what gRPC itself is told, ``grpc_gate`` what every call passes through,
-``grpc_methods`` what each method does.
+Three files: here the port and what gRPC itself is told, ``gate`` what every call passes through,
+``methods`` what each method does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from service.faces.grpc.gate import Gate
 from service.faces.grpc.health import Health
 from service.faces.grpc.methods import Methods
 from service.operations.tracing import Tracing
-from service.protocol.grpc_codec import SERVICE_NAME
+from service.protocol.protobuf import SERVICE_NAME
 from service.settings import Settings, SettingsError
 
 log = structlog.get_logger("thick.grpc")

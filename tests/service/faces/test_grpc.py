@@ -15,7 +15,7 @@ import pytest_asyncio
 from clients.errors import StepConflictError
 from clients.grpc_client import GrpcPlanningClient
 from service.core import PlanningService
-from service.protocol import grpc_codec, media
+from service.protocol import media, protobuf
 from service.protocol.bodies import decode_arrays
 from service.protocol.errors import PROBLEMS
 from tests.service.grpc_support import OverGrpc, act_request, failure, over_grpc
@@ -203,7 +203,7 @@ async def test_a_stream_answers_its_requests_in_their_order(grpc_client: OverGrp
         first = {"session_id": session} if n == 0 else {}
         await stream.write(act_request(**first, observation=observe("arm", n), step=n, include=["plan"]))
     await stream.done_writing()
-    answers = [decode_arrays(grpc_codec.to_dict(answer)) async for answer in stream]
+    answers = [decode_arrays(protobuf.to_dict(answer)) async for answer in stream]
     assert [answer["step"] for answer in answers] == list(range(6))
     assert all(same(alike(one), alike(other)) for one, other in zip(answers, expected, strict=True))
     assert await stream.code() == grpc.StatusCode.OK
@@ -254,7 +254,7 @@ async def test_imagined_steps_come_as_they_are_made_and_sum_up_to_the_answer(grp
     asked = {"session_id": session, "level": "low", "horizon": 3, "rollouts": 2, "seed": 1}
     whole = await grpc_client.ask("Imagine", asked)
     events = [
-        grpc_codec.message_to_event(message) async for message in grpc_client.call("ImagineStream", asked)
+        protobuf.message_to_event(message) async for message in grpc_client.call("ImagineStream", asked)
     ]
     assert [event.name for event in events] == ["step"] * 6 + ["end"]
     steps: list[list[Any]] = [[], []]

@@ -21,7 +21,7 @@ from clients.errors import AccessError
 from clients.grpc_client import GrpcPlanningClient
 from service.core import PlanningService
 from service.faces.grpc.server import GrpcServer
-from service.protocol.grpc_codec import SERVICE_NAME
+from service.protocol.protobuf import SERVICE_NAME
 from service.settings import SettingsError
 from service.stores.record import Record
 from tests.service.grpc_support import OverGrpc, act_request, failure, over_grpc

@@ -23,8 +23,8 @@ from service.protocol import media
 from service.protocol.bodies import decode_body, encode_body
 from service.protocol.errors import MAX_ERRORS, ProblemError
 from service.protocol.generated import planner_pb2 as pb
-from service.protocol.grpc_sizes import count_parts
 from service.protocol.limits import Limits
+from service.protocol.protobuf_parts import count_parts
 from tests.service.grpc_support import failure, over_grpc
 from tests.service.support import Caller, observe, same
 

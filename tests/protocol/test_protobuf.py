@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.protocol import grpc_codec, requests, responses
+from service.protocol import protobuf, requests, responses
 from service.protocol.arrays import EncodedImage, encode_array
 from service.protocol.bodies import decode_arrays, to_wire
 from service.protocol.errors import FieldError, ProblemError, invalid_fields, step_conflict
@@ -23,8 +23,8 @@ from tests.protocol.strategies import any_space, same
 
 def through(kind: Any, tree: Any) -> Any:
     """What arrives of ``tree`` at the other side."""
-    data = grpc_codec.from_dict(kind, tree).SerializeToString()
-    return grpc_codec.to_dict(kind.FromString(data))
+    data = protobuf.from_dict(kind, tree).SerializeToString()
+    return protobuf.to_dict(kind.FromString(data))
 
 
 def test_the_generated_code_is_current() -> None:
@@ -172,10 +172,8 @@ def test_imagination_arrives_whole_and_in_a_stream() -> None:
         Event(STEP, {"rollout": 0, "index": 1, "level": "high", **step}),
         Event(END, {"level": "high", "rollouts": [{"probability": 0.5, "return": 0.5}]}),
     ]
-    messages = [
-        pb.ImagineEvent.FromString(grpc_codec.event_to_message(e).SerializeToString()) for e in events
-    ]
-    first, last = (grpc_codec.message_to_event(message) for message in messages)
+    messages = [pb.ImagineEvent.FromString(protobuf.event_to_message(e).SerializeToString()) for e in events]
+    first, last = (protobuf.message_to_event(message) for message in messages)
     assert first == Event(STEP, {"rollout": 0, "index": 1, **expected["rollouts"][0]["steps"][0]})
     assert last == Event(
         END, {"level": "high", "rollouts": [{"probability": 0.5, "return": 0.5, "steps": []}]}
@@ -184,7 +182,7 @@ def test_imagination_arrives_whole_and_in_a_stream() -> None:
 
 def test_a_member_without_a_field_is_an_error_of_the_sender() -> None:
     with pytest.raises(ValueError, match="ActRequest has no observations; it has session_id"):
-        grpc_codec.from_dict(pb.ActRequest, {"observations": 1})
+        protobuf.from_dict(pb.ActRequest, {"observations": 1})
 
 
 @pytest.mark.parametrize(
@@ -199,7 +197,7 @@ def test_a_member_without_a_field_is_an_error_of_the_sender() -> None:
     ],
 )
 def test_bad_observations_meet_the_same_checks_as_in_json(observation: pb.Observation) -> None:
-    tree = grpc_codec.to_dict(pb.ActRequest(session_id="s", observation=observation))
+    tree = protobuf.to_dict(pb.ActRequest(session_id="s", observation=observation))
     space = {"type": "Box", "shape": [1], "dtype": "float32", "low": None, "high": None}
     from service.protocol.spaces import parse_space
 
@@ -214,20 +212,20 @@ def test_any_request_that_protobuf_reads_becomes_a_dict(noise: bytes) -> None:
         message = pb.ActRequest.FromString(noise)
     except DecodeError:
         return
-    assert isinstance(grpc_codec.to_dict(message), dict)
+    assert isinstance(protobuf.to_dict(message), dict)
 
 
 def test_problems_ride_in_the_metadata_and_come_back() -> None:
     problem = step_conflict(8, 7)
-    again = grpc_codec.problem_from_status("ABORTED", "x", grpc_codec.problem_metadata(problem, "Act"))
+    again = protobuf.problem_from_status("ABORTED", "x", protobuf.problem_metadata(problem, "Act"))
     assert (again.code, again.extra) == ("step_conflict", {"expected_step": 8, "step": 7})
 
 
 def test_long_problems_fit_the_metadata() -> None:
     problem = invalid_fields(FieldError("x" * 500, "y" * 5000) for _ in range(60))
-    ((_, data),) = grpc_codec.problem_metadata(problem)
-    assert len(data) <= grpc_codec.MAX_METADATA
-    again = grpc_codec.problem_from_status("INVALID_ARGUMENT", None, grpc_codec.problem_metadata(problem))
+    ((_, data),) = protobuf.problem_metadata(problem)
+    assert len(data) <= protobuf.MAX_METADATA
+    again = protobuf.problem_from_status("INVALID_ARGUMENT", None, protobuf.problem_metadata(problem))
     assert again.code == "invalid_request"
     assert again.errors[0].path.startswith("xxx")
 
@@ -237,11 +235,11 @@ def test_long_problems_fit_the_metadata() -> None:
     [("UNAVAILABLE", "draining"), ("DEADLINE_EXCEEDED", "request_timeout"), ("UNKNOWN", "internal")],
 )
 def test_a_status_without_a_problem_is_still_a_problem(status: str, code: str) -> None:
-    assert grpc_codec.problem_from_status(status, "gone", None).code == code
-    assert grpc_codec.problem_from_status(status, "gone", [("thick-problem-bin", b"{")]).detail == "gone"
+    assert protobuf.problem_from_status(status, "gone", None).code == code
+    assert protobuf.problem_from_status(status, "gone", [("thick-problem-bin", b"{")]).detail == "gone"
 
 
 def test_arrays_in_text_form_are_refused_over_grpc() -> None:
     form = encode_array(np.zeros(2, np.float32), binary=False)
     with pytest.raises(ValueError, match="bytes, not base64"):
-        grpc_codec.from_dict(pb.ActRequest, {"observation": form})
+        protobuf.from_dict(pb.ActRequest, {"observation": form})
