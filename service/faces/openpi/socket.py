@@ -255,7 +255,7 @@ class Door:
             if clock.large
             else unpack(raw, self._service.limits)
         )
-        message = read(unpacked, connection.observations, connection.actions)
+        message = read(unpacked.tree, connection.observations, connection.actions)
         clock.decode_s = time.perf_counter() - began
         self._service.metrics.phase("decode", clock.decode_s)
         tree = {
@@ -287,7 +287,7 @@ class Door:
         if "degraded" in answer:
             told["degraded"] = answer["degraded"]
         began = time.perf_counter()
-        packed = pack(told)
+        packed = pack(told, plain_form=unpacked.plain_form)
         encode_s = time.perf_counter() - began
         self._service.metrics.phase("encode", encode_s)
         self._tracing.acted(answer, clock.timing, encode_s)

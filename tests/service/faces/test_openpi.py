@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack_numpy as plain_numpy  # the package that openpi_client's module is a safer copy of
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -234,14 +235,40 @@ async def test_a_session_outlives_a_broken_connection_for_a_while(
 async def test_a_robot_that_goes_away_does_not_keep_the_planner_busy(
     address: str, service: PlanningService
 ) -> None:
-    def ask_and_go() -> None:
-        policy = WebsocketClientPolicy(f"{address}/openpi?model=arm&method=flat&iterations=100&samples=5000")
-        policy._ws.send(msgpack_numpy.packb({"observation": observe("arm")}))
-        policy._ws.socket.shutdown(2)
-
-    await asyncio.to_thread(ask_and_go)
+    """Its search would take minutes: it is given up, and the session has not acted."""
+    query = "model=arm&method=flat&iterations=1000&samples=20000&horizon=50"
+    policy = await asyncio.to_thread(WebsocketClientPolicy, f"{address}/openpi?{query}")
+    session = str(policy.get_server_metadata()["session_id"])
+    await asyncio.to_thread(policy._ws.send, msgpack_numpy.packb({"observation": observe("arm")}))
+    await until(lambda: service.acting.running == 1 and bool(service.engine._tasks))
+    policy._ws.socket.shutdown(2)
     await until(lambda: service.acting.running == 0 and service.engine.depth == 0)
     await until(lambda: not service.engine._tasks)
+    assert (await service.lifecycle.get(session))["step"] == 0
+
+
+async def test_a_robot_that_packs_with_the_msgpack_numpy_package_reads_the_answer_with_it(
+    address: str,
+) -> None:
+    seen = observe("grid", 1)
+
+    def drive() -> list[Any]:
+        with robot(address, f"model=grid&seed=3&{QUICK}") as policy:
+            expected = policy.infer({"observation": seen})["actions"]
+        actions = []
+        for message in (
+            {"observation": seen},
+            {f"observation/{name}": value for name, value in seen.items()},
+        ):
+            with websockets.sync.client.connect(f"{address}/openpi?model=grid&seed=3&{QUICK}") as socket:
+                plain_numpy.unpackb(socket.recv())
+                socket.send(plain_numpy.packb(message))
+                actions.append(plain_numpy.unpackb(socket.recv())["actions"])
+        return [expected, *actions]
+
+    expected, *actions = await asyncio.to_thread(drive)
+    for each in actions:
+        assert isinstance(each, np.ndarray) and same(each, expected)
 
 
 async def test_a_host_and_a_port_are_enough_where_one_model_is_served(fresh: PlanningService) -> None:
