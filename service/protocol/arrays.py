@@ -1,4 +1,5 @@
-"""One array on the wire: nested lists, ``{"dtype", "shape", "data"}``, or a png, jpeg or webp picture.
+"""One array on the wire: nested lists, ``{"dtype", "shape", "data"}``, or a png, jpeg or webp picture
+(``{"encoding", "data"}``, or a data URI).
 
 Everything is little endian and nothing is ever unpickled. Errors are :class:`ProblemError` s that name the
 path of the value in the request, what was sent and what was expected.
@@ -6,8 +7,6 @@ path of the value in the request, what was sent and what was expected.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import math
 from collections.abc import Mapping
@@ -17,7 +16,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from service.protocol.errors import ProblemError, invalid
+from service.protocol.binary import (
+    URI_TYPES,
+    encode_text,
+    hint_of_text,
+    is_data_uri,
+    media_type_of,
+    read_data,
+)
+from service.protocol.errors import ProblemError, invalid, show
 from service.protocol.limits import DEFAULT_LIMITS, Limits
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -67,7 +74,7 @@ def encode_array(array: np.ndarray, *, binary: bool) -> dict[str, Any]:
     if name is None:
         raise TypeError(f"an array of {array.dtype} cannot travel; convert it to one of {', '.join(DTYPES)}")
     data = np.ascontiguousarray(array, dtype=DTYPES[name]).tobytes()
-    return {"dtype": name, "shape": list(array.shape), "data": data if binary else _text(data)}
+    return {"dtype": name, "shape": list(array.shape), "data": data if binary else encode_text(data)}
 
 
 def encode_image(picture: np.ndarray, encoding: str, *, quality: int = 90) -> EncodedImage:
@@ -93,7 +100,7 @@ def encode_image(picture: np.ndarray, encoding: str, *, quality: int = 90) -> En
 
 def encoded_image_to_wire(image: EncodedImage, *, binary: bool) -> dict[str, Any]:
     """``{"encoding", "data"}`` with bytes (msgpack) or base64 text (JSON)."""
-    return {"encoding": image.encoding, "data": image.data if binary else _text(image.data)}
+    return {"encoding": image.encoding, "data": image.data if binary else encode_text(image.data)}
 
 
 def decode_array(
@@ -107,7 +114,7 @@ def decode_array(
     """The array that a decoded JSON or msgpack value holds; a read-only view where it can be one.
 
     Args:
-        value: nested lists, a number, ``{"dtype", "shape", "data"}``, a picture, or an array.
+        value: nested lists, a number, ``{"dtype", "shape", "data"}``, a picture (also as a data URI), or an array.
         path: where it stands in the request, for errors.
         limits: bounds on size and dimensions.
         channels: for pictures: 1, 3 or 4 channels wanted (default: as the picture has it).
@@ -124,6 +131,8 @@ def decode_array(
     if isinstance(value, EncodedImage):
         form = {"encoding": value.encoding, "data": value.data}
         return _decode_image(form, path, limits, channels, shape)
+    if isinstance(value, str):
+        return _decode_image(_image_of_uri(value, path), path, limits, channels, shape)
     if isinstance(value, Mapping):
         if value.keys() == _ARRAY_KEYS:
             return _decode_raw(value, path, limits)
@@ -141,22 +150,46 @@ def decode_array(
 def _decode_raw(value: Mapping[str, Any], path: str, limits: Limits) -> np.ndarray:
     name = value["dtype"]
     if not isinstance(name, str) or name not in DTYPES:
-        raise invalid(f"{path}.dtype", f"expected one of {', '.join(DTYPES)}, got {_show(name)}")
+        raise invalid(f"{path}.dtype", f"expected one of {', '.join(DTYPES)}, got {show(name)}")
     dtype = DTYPES[name]
     shape = value["shape"]
     if isinstance(shape, (list, tuple)) and len(shape) > limits.array_dimensions:
         raise invalid(f"{path}.shape", f"at most {limits.array_dimensions} dimensions, got {len(shape)}")
     if not isinstance(shape, (list, tuple)) or not all(type(n) is int and n >= 0 for n in shape):
-        raise invalid(f"{path}.shape", f"expected a list of sizes, got {_show(shape)}")
+        raise invalid(f"{path}.shape", f"expected a list of sizes, got {show(shape)}")
     size = math.prod(shape) * dtype.itemsize
     if size > limits.array_bytes:
         raise invalid(f"{path}.shape", f"an array has at most {limits.array_bytes} bytes, this one {size}")
-    data = _bytes(value["data"], f"{path}.data")
+    data = read_data(value["data"], f"{path}.data")
     if len(data) != size:
-        raise invalid(f"{path}.data", f"{name} of shape {tuple(shape)} takes {size} bytes, got {len(data)}")
+        raise invalid(
+            f"{path}.data",
+            f"{name} of shape {tuple(shape)} takes {size} bytes, got {len(data)}{hint_of_text(data)}",
+        )
     if name == "bool" and data and max(data) > 1:
         raise invalid(f"{path}.data", "a bool is a byte 0 or 1")
     return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _image_of_uri(text: str, path: str) -> dict[str, Any]:
+    """The picture form of a data URI, which says itself how it is encoded."""
+    if not is_data_uri(text):
+        raise invalid(
+            path,
+            f'expected an array, got {show(text)}; a picture is an object {{"encoding", "data"}} or a data URI',
+        )
+    kind = media_type_of(text)
+    if kind not in URI_TYPES:
+        known = ", ".join(URI_TYPES)
+        raise invalid(path, f"expected a data URI of {known}, got one of {show(kind)}")
+    return {"encoding": URI_TYPES[kind], "data": text}
+
+
+def _jpg(encoding: Any) -> str:
+    """``jpg`` and ``PNG`` are what people write too."""
+    known = {"jpg": "jpeg", **{name: name for name in ENCODINGS}}
+    right = known.get(encoding.lower()) if isinstance(encoding, str) else None
+    return f"; did you mean {right!r}?" if right else ""
 
 
 def _decode_image(
@@ -168,8 +201,11 @@ def _decode_image(
 ) -> np.ndarray:
     encoding = value["encoding"]
     if not isinstance(encoding, str) or encoding not in ENCODINGS:
-        raise invalid(f"{path}.encoding", f"expected one of {', '.join(ENCODINGS)}, got {_show(encoding)}")
-    data = _bytes(value["data"], f"{path}.data")
+        raise invalid(
+            f"{path}.encoding",
+            f"expected one of {', '.join(ENCODINGS)}, got {show(encoding)}{_jpg(encoding)}",
+        )
+    data = read_data(value["data"], f"{path}.data", encoding=encoding)
     try:
         image = Image.open(io.BytesIO(data), formats=[encoding.upper()])
         width, height = image.size
@@ -191,7 +227,8 @@ def _decode_image(
         ) from error
     except UnidentifiedImageError as error:
         raise invalid(
-            f"{path}.data", f"not a readable {encoding} picture: its {len(data)} bytes begin otherwise"
+            f"{path}.data",
+            f"not a readable {encoding} picture: its {len(data)} bytes begin otherwise{hint_of_text(data)}",
         ) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data, struct.error among them
         raise invalid(f"{path}.data", f"not a readable {encoding} picture: damaged, or cut short") from error
@@ -201,7 +238,7 @@ def _decode_lists(value: Any, path: str, limits: Limits) -> np.ndarray:
     if type(value) in _NUMBERS:
         return np.asarray(_checked_number(value, path))
     if not isinstance(value, (list, tuple)):
-        raise invalid(path, f"expected an array, got {_show(value)}")
+        raise invalid(path, f"expected an array, got {show(value)}")
     truths = _check_leaves(value, path, limits.array_dimensions, limits)
     try:
         array = np.asarray(value)
@@ -236,52 +273,10 @@ def _check_leaves(value: Any, path: str, depth: int, limits: Limits) -> bool:
                 truths = True
         return truths
     odd = next(item for item in value if type(item) not in _NUMBERS)
-    raise invalid(path, f"nested lists must be rectangular, with numbers only, got {_show(odd)} in one")
+    raise invalid(path, f"nested lists must be rectangular, with numbers only, got {show(odd)} in one")
 
 
 def _checked_number(value: Any, path: str) -> Any:
     if type(value) is int and not -(2**63) <= value < 2**64:
         raise invalid(path, "expected a number of at most 64 bits")
     return value
-
-
-def _bytes(value: Any, path: str) -> bytes:
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    if not isinstance(value, str):
-        raise invalid(path, f"expected base64 text (JSON) or binary (msgpack), got {_show(value)}")
-    try:
-        return base64.b64decode(value.encode("ascii"), validate=True)
-    except UnicodeEncodeError as error:
-        raise invalid(path, f"not base64: it has {_show(value[error.start])} at {error.start}") from error
-    except binascii.Error as error:
-        raise invalid(path, f"not base64: {error}") from error
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _show(value: Any) -> str:
-    """A value in an error: short, and never the whole of it."""
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return repr(value if len(value) <= 40 else value[:37] + "...")
-    if isinstance(value, Mapping):
-        return "an object"
-    if isinstance(value, (list, tuple)):
-        short = len(value) <= 8 and all(type(v) in _NUMBERS and abs(v) < 10**20 for v in value)
-        return repr(value) if short else "a list"
-    if isinstance(value, (bytes, bytearray)):
-        return f"{len(value)} bytes"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        text = repr(value) if isinstance(value, float) or abs(value) < 10**20 else "a huge number"
-        return text
-    return type(value).__name__
-
-
-show = _show
-"""a value as an error message shows it: short, in JSON's words"""

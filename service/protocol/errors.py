@@ -198,3 +198,24 @@ def nearest(wrong: str, right: Iterable[str]) -> str:
     if close:
         return f"did you mean `{close[0]}`?"
     return "expected one of " + ", ".join(f"`{name}`" for name in names)
+
+
+def show(value: Any) -> str:
+    """A value as an error message shows it: short, in JSON's words, and never the whole of it."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:37] + "...")
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, (list, tuple)):
+        short = len(value) <= 8 and all(type(v) in (int, float, bool) and abs(v) < 10**20 for v in value)
+        return repr(value) if short else "a list"
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        text = repr(value) if isinstance(value, float) or abs(value) < 10**20 else "a huge number"
+        return text
+    return type(value).__name__

@@ -21,8 +21,15 @@ from pydantic import (
     ValidationError,
 )
 
-from service.protocol.arrays import show
-from service.protocol.errors import MAX_COMPARED, MAX_ERRORS, FieldError, invalid, invalid_fields, nearest
+from service.protocol.errors import (
+    MAX_COMPARED,
+    MAX_ERRORS,
+    FieldError,
+    invalid,
+    invalid_fields,
+    nearest,
+    show,
+)
 from service.protocol.limits import DEFAULT_LIMITS, Limits
 
 MAX_SEED = 2**63 - 1

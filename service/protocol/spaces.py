@@ -14,8 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from service.protocol.arrays import DTYPES, decode_array, show
-from service.protocol.errors import MAX_ERRORS, FieldError, ProblemError, invalid, invalid_fields, nearest
+from service.protocol.arrays import DTYPES, decode_array
+from service.protocol.errors import (
+    MAX_ERRORS,
+    FieldError,
+    ProblemError,
+    invalid,
+    invalid_fields,
+    nearest,
+    show,
+)
 from service.protocol.limits import DEFAULT_LIMITS, Limits
 
 
@@ -281,26 +289,48 @@ def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
         )
     if array.dtype == space.dtype and space.unbounded:
         return array
-    accepted = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}[space.dtype.kind]
-    if array.dtype.kind not in accepted and array.size:
-        hint = ""
-        if space.dtype.kind in "iu" and array.dtype.kind == "f":
-            hint = f": send whole numbers {space.low.min()} to {space.high.max()}, not fractions"
-        raise invalid(path, f"expected {space.dtype.name}, got {array.dtype.name}{hint}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise invalid(path, f"expected finite numbers, got {_first(array, ~np.isfinite(array))}")
+    if array.size and not _kinds_fit(array.dtype.kind, space.dtype.kind):
+        raise invalid(path, f"expected {space.dtype.name}, got {array.dtype.name}")
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array)
+        if not finite.all():
+            raise invalid(path, f"expected finite numbers, got {_first(array, ~finite)}")
+        if space.dtype.kind != "f":
+            _check_whole(array, space, path)
     if space.dtype.kind == "f":
         with np.errstate(over="ignore"):
             cast = array.astype(space.dtype)
         if not np.isfinite(cast).all():
             raise invalid(path, f"{_first(array, ~np.isfinite(cast))} is too large for {space.dtype.name}")
         array = cast
-    outside = (array < space.low) | (array > space.high) if space.dtype.kind != "b" else np.zeros(1, bool)
+    low, high = (False, True) if space.dtype.kind == "b" else (space.low, space.high)
+    with np.errstate(invalid="ignore"):
+        cast = array.astype(space.dtype, copy=False)
+    outside = (array < low) | (array > high) | (cast != array)  # the last where it wrapped around
     if outside.any():
         at = np.unravel_index(int(outside.argmax()), outside.shape) if outside.shape else ()
-        low, high = space.low[at].item(), space.high[at].item()
-        raise invalid(path, f"expected values from {low} to {high}, got {_first(array, outside)}")
-    return array.astype(space.dtype, copy=False)
+        least, most = (np.broadcast_to(bound, space.shape)[at].item() for bound in (low, high))
+        raise invalid(
+            path, f"expected values from {show(least)} to {show(most)}, got {_first(array, outside)}"
+        )
+    return cast
+
+
+def _kinds_fit(sent: str, wanted: str) -> bool:
+    """Whether numbers of one kind of dtype may be sent for another: whole numbers are whole in any of them, but
+    truth values are numbers only where they were meant as such."""
+    return sent == wanted if sent == "b" else sent in "iuf"
+
+
+def _check_whole(array: np.ndarray, space: Box, path: str) -> None:
+    """Numbers with a decimal point are as good as integers, as long as they are whole."""
+    fractions = array != np.floor(array)
+    if not fractions.any():
+        return
+    low, high = (0, 1) if space.dtype.kind == "b" else (space.low.min(), space.high.max())
+    scaled = space.dtype == np.uint8 and high == 255 and array.min() >= 0 and array.max() <= 1
+    hint = "; a picture scaled to 0 to 1? Send its bytes" if scaled else ""
+    raise invalid(path, f"expected whole numbers from {low} to {high}, got {_first(array, fractions)}{hint}")
 
 
 def _check_discrete(value: Any, space: Discrete, path: str, limits: Limits) -> int:
@@ -308,10 +338,10 @@ def _check_discrete(value: Any, space: Discrete, path: str, limits: Limits) -> i
         array = decode_array(
             np.asarray(value) if isinstance(value, np.generic) else value, path=path, limits=limits
         )
-        value = array.item() if array.size == 1 and array.dtype.kind in "iu" else array
-    if type(value) is not int:
-        raise invalid(path, f"expected an integer from 0 to {space.n - 1}, got {show(value)}")
-    if not 0 <= value < space.n:
+        value = array.item() if array.size == 1 and array.dtype.kind in "iuf" else array
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value < space.n:
         raise invalid(path, f"expected an integer from 0 to {space.n - 1}, got {show(value)}")
     return value
 
@@ -320,8 +350,8 @@ def _check_multi(value: Any, space: MultiDiscrete, path: str, limits: Limits) ->
     array = decode_array(value, path=path, limits=limits)
     if array.shape != (len(space.nvec),):
         raise invalid(path, f"expected shape {(len(space.nvec),)}, got {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise invalid(path, f"expected integers, got {array.dtype.name}")
+    if array.dtype.kind not in "iuf" or (array != np.floor(array)).any():
+        raise invalid(path, f"expected integers, got {show(array.tolist())} ({array.dtype.name})")
     outside = (array < 0) | (array >= np.asarray(space.nvec))
     if outside.any():
         at = int(outside.argmax())

@@ -12,8 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from service.engine.slots import Layout
-from service.protocol.arrays import show
-from service.protocol.errors import ProblemError
+from service.protocol.errors import ProblemError, show
 from service.sessions.table import Session
 
 FORMAT = "thick-belief-1"

@@ -112,7 +112,7 @@ def test_a_batch_dimension_is_told_so() -> None:
 
 
 def test_every_wrong_part_is_named_at_once() -> None:
-    errors = _errors({"image": np.zeros((64, 64, 3)), "stat": 1}, BOTH)
+    errors = _errors({"image": np.full((64, 64, 3), 0.5), "stat": 1}, BOTH)
     assert set(errors) == {"observation.image", "observation.stat", "observation.state"}
     assert "did you mean `state`" in errors["observation.stat"]
     assert errors["observation.state"].startswith("is missing: float32 of shape (3,)")
@@ -122,10 +122,18 @@ def test_every_wrong_part_is_named_at_once() -> None:
     ("value", "space", "message"),
     [
         (
-            np.zeros((64, 64, 3), np.float32),
+            np.full((64, 64, 3), 0.5, np.float32),
             IMAGE,
-            "expected uint8, got float32: send whole numbers 0 to 255",
+            "expected whole numbers from 0 to 255, got 0.5 at [0, 0, 0]; a picture scaled to 0 to 1?",
         ),
+        (np.full((64, 64, 3), 7.5), IMAGE, "expected whole numbers from 0 to 255, got 7.5 at [0, 0, 0]"),
+        (np.full((64, 64, 3), 256.0), IMAGE, "expected values from 0 to 255, got 256.0 at [0, 0, 0]"),
+        (np.full((64, 64, 3), -1.0), IMAGE, "expected values from 0 to 255, got -1.0"),
+        (np.full((64, 64, 3), np.nan), IMAGE, "expected finite numbers, got nan"),
+        (np.full(1, 2.0**63), make_box((1,), np.int64, -np.inf, np.inf), "to 9223372036854775807, got 9.22"),
+        (np.full(1, 2**63, np.uint64), make_box((1,), np.int64, -np.inf, np.inf), "got 9223372036854775808"),
+        ([2], make_box((1,), bool, False, True), "expected values from false to true, got 2"),
+        ([0.5], make_box((1,), bool, False, True), "expected whole numbers from 0 to 1, got 0.5"),
         (np.zeros((64, 64, 3), bool), IMAGE, "expected uint8, got bool"),
         (np.full((64, 64, 3), -1), IMAGE, "from 0 to 255, got -1 at [0, 0, 0]"),
         (np.full((4, 3, 3), 4, np.uint8), GRID, "from 0 to 3, got 4 at [0, 0, 2]"),
@@ -140,13 +148,15 @@ def test_every_wrong_part_is_named_at_once() -> None:
         ({"a": 1}, VECTOR, "expected an array"),
         ([0, 0], BOTH, "expected an object with the keys image, state"),
         (5, Discrete(5), "from 0 to 4, got 5"),
-        (1.0, Discrete(5), "expected an integer"),
+        (1.5, Discrete(5), "expected an integer from 0 to 4, got 1.5"),
+        (5.0, Discrete(5), "expected an integer from 0 to 4, got 5"),
+        (float("nan"), Discrete(5), "expected an integer"),
         (True, Discrete(5), "expected an integer"),
         ("1", Discrete(5), "expected an integer"),
         (None, Discrete(5), "expected an integer"),
         (10**400, Discrete(5), "a huge number"),
         ([1, 3], MultiDiscrete((2, 3)), "from 0 to 2, got 3"),
-        ([1.0, 1.0], MultiDiscrete((2, 3)), "expected integers"),
+        ([1.0, 0.5], MultiDiscrete((2, 3)), "expected integers, got [1.0, 0.5]"),
         ([1], MultiDiscrete((2, 3)), "expected shape (2,)"),
     ],
 )
@@ -166,6 +176,11 @@ def test_what_is_not_in_the_space_is_refused(value: Any, space: Space, message: 
         ([1.0 + 2**-40, 0.0, 0.0], VECTOR),  # 1.0 in the space's own precision
         (np.asarray(2), Discrete(3)),
         (np.int64(2), Discrete(3)),
+        (2.0, Discrete(3)),
+        (np.asarray([2.0], np.float32), Discrete(3)),
+        (np.full((64, 64, 3), 255.0, np.float32), IMAGE),
+        (np.zeros((64, 64, 3)).tolist(), IMAGE),
+        ([1, 0], make_box((2,), bool, False, True)),
     ],
 )
 def test_what_lies_within_is_accepted_in_the_space_s_type(value: Any, space: Space) -> None:
@@ -174,7 +189,7 @@ def test_what_lies_within_is_accepted_in_the_space_s_type(value: Any, space: Spa
         assert checked.dtype == space.dtype
         assert np.allclose(checked, np.asarray(value))
     else:
-        assert int(checked) == int(value)
+        assert int(checked) == int(np.asarray(value).item())
 
 
 def test_a_grey_picture_fits_a_space_with_one_channel() -> None:

@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 import msgpack
 import numpy as np
 
-from service.protocol.arrays import show
 from service.protocol.bodies import read_msgpack
-from service.protocol.errors import ProblemError, invalid
+from service.protocol.errors import ProblemError, invalid, show
 from service.protocol.limits import Limits
 
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")

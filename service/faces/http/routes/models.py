@@ -11,8 +11,7 @@ from service.faces.http.bodies import body_type, respond
 from service.faces.http.contract import documented
 from service.faces.http.routes.common import body_of, service_of
 from service.operations.keys import require_admin
-from service.protocol.arrays import show
-from service.protocol.errors import invalid
+from service.protocol.errors import invalid, show
 from service.protocol.responses import ModelDetail, ModelList
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
