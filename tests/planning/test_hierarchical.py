@@ -90,8 +90,8 @@ def test_similarity_alone_hovers_at_the_first_door() -> None:
 
 
 def test_the_subgoal_is_the_state_before_the_change_with_its_action_and_context() -> None:
-    model = CorridorModel()
-    done = plan(model, SETTINGS, model.exact.belief(2), initial_plan(model, actions_of(model), HORIZON, 1), 1)
+    model, settings = CorridorModel(), SETTINGS.updated({"simulations": 40})
+    done = plan(model, settings, model.exact.belief(2), initial_plan(model, actions_of(model), HORIZON, 1), 1)
     assert bool(done.replanned) and bool(done.plan.active)
     subgoal = done.plan.subgoal
     assert int(subgoal.logits.argmax(-1).sum()) == ROOM
@@ -99,7 +99,7 @@ def test_the_subgoal_is_the_state_before_the_change_with_its_action_and_context(
     assert done.plan.high_actions[0].tolist()[:3] == [1, 1, 1]
     assert done.plan.durations[0].tolist()[:3] == [5.0, 6.0, 5.0]
     assert 0.95**15 >= float(done.plan.values[0, 1]) > float(done.plan.values[0, 0])
-    assert done.plan.visits.sum() == 20 and done.simulations == (20, 20)
+    assert done.plan.visits.sum() == 40 and done.simulations == (40, 40)
 
 
 def test_it_searches_again_when_a_gate_opens_after_a_while_or_patience_ends() -> None:

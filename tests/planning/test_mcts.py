@@ -155,7 +155,7 @@ def test_there_is_a_valid_answer_at_any_time_and_asking_changes_nothing() -> Non
     model = ChanceModel(chance(3, 3))
     root = torch.zeros(3, dtype=torch.int64)
     asked = MCTS(model, simulations=20, depth=4, chunk=1)
-    assert torch.equal(asked.best(root), model.evaluate(model.root()).logits.argmax(-1))
+    assert torch.equal(asked.best(root), model.evaluate(model.root()).prior.argmax(-1))
     while not asked.done:
         asked.best(root)
         asked.path()
@@ -257,7 +257,7 @@ def test_the_full_tree_finds_the_best_sequence(floor: float) -> None:
 def test_the_full_tree_has_an_answer_after_each_level() -> None:
     model = ChanceModel(chance(10, 2))
     tree, root = Tree(model, simulations=39, depth=8), torch.zeros(2, dtype=torch.int64)
-    assert torch.equal(tree.best(root), model.evaluate(model.root()).logits.argmax(-1))
+    assert torch.equal(tree.best(root), model.evaluate(model.root()).prior.argmax(-1))
     assert tree.path().nodes.tolist() == [[-1], [-1]]
     answers: list[Tensor] = []
     while not tree.done:

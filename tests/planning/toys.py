@@ -193,7 +193,7 @@ class ChanceModel:
         rows = torch.arange(index.shape[0]).reshape(-1, *(1,) * (index.dim() - 1)).expand_as(index)
         below = rows.unsqueeze(-1).expand_as(children)
         return Node(
-            tree.prior[rows, index].log(),
+            tree.prior[rows, index],
             tree.value[rows, index],
             tree.reward[below, children],
             tree.discount[below, children],

@@ -20,8 +20,8 @@ class JumpModel:
 
         (R - r[t]) / γ + γ^(Δ-1) r[τ],   Δ = τ - t,   and the node after it counts γ^Δ · P(the episode goes on).
 
-    A leaf is worth what the coarse critic says where there is one, else the return of one more jump, expected under the
-    prior p(A | s).
+    A leaf is worth what the coarse critic says where there is one, else what one more jump earns, expected under the
+    prior p(A | s): with the reward at τ, since a sparse reward is found nowhere else.
 
     Args:
         high: the high level.
@@ -48,15 +48,12 @@ class JumpModel:
         actions = torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape)
         landing = high.jump(stoch, context, actions)  # [*B, G, ...]
         before = state.reward.unsqueeze(-1)
-        if self.critic:
-            value = high.value(state.stoch, state.context)
-        else:
-            following = (landing.segment - before) / high.gamma
-            value = (logits.softmax(-1) * following).sum(-1)
+        prior, reward = logits.softmax(-1), edge_reward(landing, before, high.gamma)
+        value = high.value(state.stoch, state.context) if self.critic else (prior * reward).sum(-1)
         return Node(
-            logits,
+            prior,
             value,
-            edge_reward(landing, before, high.gamma),
+            reward,
             fades(high.gamma, landing.elapsed) * landing.continuation,
             JumpState(landing.stoch, landing.context, landing.reward, landing.elapsed),
         )

@@ -55,8 +55,8 @@ class MCTS:
         self.simulations_done = 0
         state = model.root()
         root = model.evaluate(state)
-        batch, actions = root.logits.shape
-        device = root.logits.device
+        batch, actions = root.prior.shape
+        device = root.prior.device
         # One node more than there can be: where edges lead that were not yet taken, and paths stay once they end.
         nodes = self._nowhere = simulations + 1
         self._rows = torch.arange(batch, device=device)
@@ -163,7 +163,7 @@ class MCTS:
 
     def _write(self, place: int, state: Any, node: Node) -> None:
         """Store an evaluated node of every tree."""
-        prior = node.logits.float().softmax(-1)
+        prior = node.prior
         self._edges[:, place, _PRIOR] = prior
         self._edges[:, place, _EXPLORE] = _explore(prior, torch.zeros_like(prior))
         self._leaf[:, place] = node.value

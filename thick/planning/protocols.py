@@ -147,8 +147,8 @@ class Rollouts(Protocol):
 class Node(NamedTuple):
     """A state of a tree search and what each action leads to; leading dimensions ``[B]`` or ``[B, N]``."""
 
-    logits: Array
-    """[*B, G] logits of the prior over actions"""
+    prior: Array
+    """[*B, G] probabilities of the actions, before any search"""
     value: Array
     """[*B] expected return from here on, not counting what was received on arrival"""
     reward: Array
@@ -242,12 +242,12 @@ class Expansion(Protocol):
     def expand(self, state: JumpState, *, critic: bool) -> Node:
         """What is known of states ``[*B]`` (one or two leading dimensions) and of all their jumps, modes throughout.
 
-        With Landing the jump of each high-level action from the state, γ = ``gamma``, Δ = elapsed, p = softmax(logits):
+        With ``landing`` the jump of each high-level action from the state, γ = ``gamma``, Δ = ``landing.elapsed``:
 
-            logits   = prior(stoch, context)                                                          [*B, G]
+            prior    = softmax of the logits p(A | s)                                                 [*B, G]
             reward   = (segment - state.reward) / γ + γ^(Δ-1) · landing.reward                         [*B, G]
             discount = γ^Δ · landing.continuation                                                     [*B, G]
-            value    = the coarse critic's where ``critic``, else Σ_G p · reward                       [*B]
+            value    = the coarse critic's where ``critic``, else Σ_G prior · reward                   [*B]
             children = JumpState(landing.stoch, landing.context, landing.reward, landing.elapsed)     [*B, G, ...]
         """
 

@@ -74,7 +74,11 @@ class StepModel:
         carry = self.objective.step(carry, belief, action)
         gained = self.objective.finish(carry, belief, self.horizon).score - before
         return Node(
-            logits, torch.zeros_like(gained[:, 0]), gained, torch.ones_like(gained), StepState(belief, carry)
+            logits.softmax(-1),
+            torch.zeros_like(gained[:, 0]),
+            gained,
+            torch.ones_like(gained),
+            StepState(belief, carry),
         )
 
     def _batch(self) -> int:

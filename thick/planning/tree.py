@@ -31,7 +31,7 @@ class Tree:
         state = pytrees.map_arrays(lambda x: x.unsqueeze(1), model.root())
         self._states = [state]  # each [B, G^level, ...]
         self._nodes = [model.evaluate(state)]  # likewise
-        self._prior = self._nodes[0].logits[:, 0].float().softmax(-1)  # [B, G]
+        self._prior = self._nodes[0].prior[:, 0]  # [B, G]
         self.actions = self._prior.shape[-1]
         self.levels = levels_within(simulations, self.actions, depth)
         self.simulations_asked = sum(self.actions**level for level in range(1, self.levels + 1))
@@ -60,7 +60,7 @@ class Tree:
         self._values = []
         for node in reversed(self._nodes[:-1]):
             edges = node.reward + node.discount * value.reshape(node.reward.shape)
-            prior = node.logits.float().softmax(-1)
+            prior = node.prior
             allowed = (prior >= self.floor) | (prior == prior.amax(-1, keepdim=True))
             self._values.insert(0, edges.masked_fill(~allowed, -torch.inf))
             value = self._values[0].amax(-1)
