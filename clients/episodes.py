@@ -14,7 +14,7 @@ from clients.base import SyncClient
 from clients.results import Decision, Model
 from service.protocol.spaces import Space, as_space, describe, space_to_json
 from thick.envs import make
-from thick.envs.spaces import kinds_of
+from thick.envs.kinds import kinds_of
 
 log = logging.getLogger(__name__)
 

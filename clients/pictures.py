@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 from clients.episodes import Moment
 from service.protocol.pictures import drawing as d
 from service.protocol.pictures.sheets import MARGIN, Draw, action_text
 from service.protocol.spaces import as_space, space_to_json
-from thick.envs.pictures import picture
-from thick.envs.spaces import kinds_of
+from thick.envs.kinds import image_range, kinds_of
+from thick.envs.pictures import picture, rgb
 
 FRAME_MS = 180
 LAST_FRAME_MS = 2000
@@ -27,7 +26,9 @@ def drawer(space: Any) -> Draw:
     form = space_to_json(as_space(space))
     kinds = kinds_of(form)
     if kinds == {"": "image"}:
-        return np.asarray  # as it is: whoever lays it out enlarges it by a whole factor
+        low, high = image_range(form)
+        # In its own size: whoever lays it out enlarges it by a whole factor.
+        return lambda observation: rgb(observation, low=low, high=high)
     if kinds == {"": "grid"}:
         tile = max(16, -(-LARGEST // max(form["shape"][:2])))  # drawn large, so that it fills any box
         return lambda observation: picture(observation, form, tile=tile)

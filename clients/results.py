@@ -268,7 +268,9 @@ def read_action(value: Any, space: Space | None) -> Action:
         return int(np.asarray(value).item())
     if isinstance(space, Box):
         return np.asarray(value, space.dtype).reshape(space.shape)
-    return np.asarray(value, np.int64 if isinstance(space, MultiDiscrete) else None)
+    if isinstance(space, MultiDiscrete):
+        return np.asarray(value, np.int64).reshape(space.shape)
+    return np.asarray(value)
 
 
 def read_observation(value: Any, space: Space | None) -> Observation:

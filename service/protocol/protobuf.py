@@ -286,9 +286,10 @@ def _read_space(message: Any) -> dict[str, Any] | None:
         spaces = {key: _read_space(inner) for key, inner in message.dict.spaces.items()}
         return {"type": "Dict", "spaces": spaces}
     if kind == "discrete":
-        return {"type": "Discrete", "n": message.discrete.n}
+        return space_to_json(Discrete(message.discrete.n, message.discrete.start))
     if kind == "multi_discrete":
-        return {"type": "MultiDiscrete", "nvec": list(message.multi_discrete.nvec)}
+        many = message.multi_discrete
+        return space_to_json(MultiDiscrete(tuple(many.nvec), tuple(many.start), tuple(many.shape)))
     box = message.box
     bounds = [
         np.asarray(bound[0] if len(bound) == 1 else np.reshape(bound, tuple(box.shape)))
@@ -304,9 +305,11 @@ def _write_space(message: Any, value: Any) -> None:
         for key, inner in space.spaces.items():
             _write_space(message.dict.spaces[key], inner)
     elif isinstance(space, Discrete):
-        message.discrete.n = space.n
+        message.discrete.n, message.discrete.start = space.n, space.start
     elif isinstance(space, MultiDiscrete):
         message.multi_discrete.nvec.extend(space.nvec)
+        message.multi_discrete.start.extend(space.start)
+        message.multi_discrete.shape.extend(space.dimensions)
     elif isinstance(space, Box):
         message.box.shape.extend(space.shape)
         message.box.dtype = space.dtype.name

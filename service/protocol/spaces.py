@@ -68,24 +68,49 @@ class Box:
 
 @dataclass(frozen=True)
 class Discrete:
-    """The integers 0 … n-1."""
+    """The integers start … start+n-1."""
 
     n: int
+    start: int = 0
+
+    @property
+    def last(self) -> int:
+        """The greatest."""
+        return self.start + self.n - 1
 
     def sample(self, rng: np.random.Generator) -> int:
         """Uniform."""
-        return int(rng.integers(self.n))
+        return self.start + int(rng.integers(self.n))
 
 
 @dataclass(frozen=True)
 class MultiDiscrete:
-    """Arrays of integers, the i-th in 0 … nvec[i]-1."""
+    """Arrays of integers, the i-th in start[i] … start[i]+nvec[i]-1; both flat, in the order of the array."""
 
     nvec: tuple[int, ...]
+    start: tuple[int, ...] = ()
+    """empty: all start at 0"""
+    dimensions: tuple[int, ...] = ()
+    """empty: one dimension"""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an array."""
+        return self.dimensions or (len(self.nvec),)
+
+    @functools.cached_property
+    def low(self) -> np.ndarray:
+        """int64 of the shape"""
+        return np.asarray(self.start or np.zeros(len(self.nvec)), np.int64).reshape(self.shape)
+
+    @functools.cached_property
+    def high(self) -> np.ndarray:
+        """int64 of the shape, included"""
+        return self.low + np.asarray(self.nvec, np.int64).reshape(self.shape) - 1
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Uniform."""
-        return rng.integers(np.asarray(self.nvec))
+        return self.low + rng.integers(np.asarray(self.nvec)).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -118,12 +143,12 @@ def parse_space(value: Any, *, path: str = "space") -> Space:
             n = value["n"]
             if type(n) is not int or n < 1:
                 raise ValueError(f"n: expected a positive integer, got {show(n)}")
-            return Discrete(n)
+            start = value.get("start", 0)
+            if type(start) is not int:
+                raise ValueError(f"start: expected an integer, got {show(start)}")
+            return Discrete(n, start)
         if kind == "MultiDiscrete":
-            nvec = value["nvec"]
-            if not isinstance(nvec, Sequence) or not all(type(n) is int and n > 0 for n in nvec):
-                raise ValueError(f"nvec: expected positive integers, got {show(nvec)}")
-            return MultiDiscrete(tuple(nvec))
+            return _multi_discrete(value["nvec"], value.get("start"))
         if kind == "Dict":
             spaces = value["spaces"]
             if not isinstance(spaces, Mapping):
@@ -134,6 +159,26 @@ def parse_space(value: Any, *, path: str = "space") -> Space:
     except ValueError as error:
         raise invalid(path, str(error)) from error
     raise invalid(path, f"type: expected Box, Discrete, MultiDiscrete or Dict, got {show(kind)}")
+
+
+def _multi_discrete(nvec: Any, start: Any = None) -> MultiDiscrete:
+    """From nested lists or arrays."""
+    parts = []
+    for name, given in (("nvec", nvec), ("start", nvec if start is None else start)):
+        try:
+            array = np.asarray(given)
+        except ValueError as error:
+            raise ValueError(f"{name}: expected lists of one length") from error
+        if array.dtype.kind not in "iu" or array.ndim < 1 or array.size == 0:
+            raise ValueError(f"{name}: expected integers, got {show(given)}")
+        parts.append(array)
+    sizes, starts = parts
+    if (sizes < 1).any():
+        raise ValueError(f"nvec: expected positive integers, got {show(nvec)}")
+    if starts.shape != sizes.shape:
+        raise ValueError(f"start: expected shape {sizes.shape}, got {starts.shape}")
+    first = tuple(starts.ravel().tolist()) if start is not None and starts.any() else ()
+    return MultiDiscrete(tuple(sizes.ravel().tolist()), first, sizes.shape if sizes.ndim > 1 else ())
 
 
 def _parse_box(value: Mapping[str, Any]) -> Box:
@@ -185,14 +230,14 @@ def as_space(space: Any) -> Space:
     if kind == "Box":
         return make_box(space.shape, space.dtype, space.low, space.high)
     if kind == "Discrete":
-        if int(space.start) != 0:
-            raise ValueError(f"a Discrete space starts at 0 here, got start={space.start}")
-        return Discrete(int(space.n))
+        return Discrete(int(space.n), int(space.start))
     if kind == "MultiDiscrete":
-        return MultiDiscrete(tuple(int(n) for n in np.asarray(space.nvec).ravel()))
+        return _multi_discrete(space.nvec, space.start)
+    if kind == "MultiBinary":
+        return make_box(space.shape, np.int8, 0, 1)
     if kind == "Dict":
         return Dict({key: as_space(inner) for key, inner in space.spaces.items()})
-    raise ValueError(f"expected a Box, Discrete, MultiDiscrete or Dict space, got {kind}")
+    raise ValueError(f"expected a Box, Discrete, MultiDiscrete, MultiBinary or Dict space, got {kind}")
 
 
 def space_to_json(space: Any) -> dict[str, Any]:
@@ -207,9 +252,11 @@ def space_to_json(space: Any) -> dict[str, Any]:
             "high": _bound_to_json(known.high),
         }
     if isinstance(known, Discrete):
-        return {"type": "Discrete", "n": known.n}
+        return {"type": "Discrete", "n": known.n} | ({"start": known.start} if known.start else {})
     if isinstance(known, MultiDiscrete):
-        return {"type": "MultiDiscrete", "nvec": list(known.nvec)}
+        nvec = np.reshape(known.nvec, known.shape).tolist()
+        moved = {"start": known.low.tolist()} if known.start else {}
+        return {"type": "MultiDiscrete", "nvec": nvec, **moved}
     return {"type": "Dict", "spaces": {key: space_to_json(inner) for key, inner in known.spaces.items()}}
 
 
@@ -262,6 +309,7 @@ def _check(value: Any, space: Space, path: str, limits: Limits, errors: list[Fie
 def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list[FieldError]) -> Any:
     if not isinstance(value, Mapping):
         raise invalid(path, f"expected an object with the keys {', '.join(space.spaces)}, got {show(value)}")
+    value = _flat(value, space)
     for key in value:
         if len(errors) >= MAX_ERRORS:
             break
@@ -276,6 +324,33 @@ def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list
         else:
             result[key] = _check(value[key], inner, f"{path}.{key}", limits, errors)
     return result
+
+
+def _flat(value: Mapping[str, Any], space: Dict) -> Mapping[str, Any]:
+    """The observation with objects in objects named by their paths, where the space names its entries so.
+
+    A model of an environment with a Dict in a Dict has the entries ``robot/joints``, ``robot/camera``: an observation
+    is sent flat, or as the environment gives it.
+    """
+    while any(key not in space.spaces and _holds(value[key], key, space) for key in value):
+        flat: dict[Any, Any] = {}
+        for key, item in value.items():
+            if key not in space.spaces and _holds(item, key, space):
+                flat |= {f"{key}/{inner}": part for inner, part in _items(item)}
+            else:
+                flat[key] = item
+        value = flat
+    return value
+
+
+def _holds(item: Any, key: Any, space: Dict) -> bool:
+    return isinstance(item, (Mapping, list, tuple)) and any(
+        name.startswith(f"{key}/") for name in space.spaces
+    )
+
+
+def _items(item: Any) -> list[tuple[Any, Any]]:
+    return list(item.items() if isinstance(item, Mapping) else enumerate(item))
 
 
 def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
@@ -341,21 +416,23 @@ def _check_discrete(value: Any, space: Discrete, path: str, limits: Limits) -> i
         value = array.item() if array.size == 1 and array.dtype.kind in "iuf" else array
     if type(value) is float and value.is_integer():
         value = int(value)
-    if type(value) is not int or not 0 <= value < space.n:
-        raise invalid(path, f"expected an integer from 0 to {space.n - 1}, got {show(value)}")
+    if type(value) is not int or not space.start <= value <= space.last:
+        raise invalid(path, f"expected {describe(space)}, got {show(value)}")
     return value
 
 
 def _check_multi(value: Any, space: MultiDiscrete, path: str, limits: Limits) -> np.ndarray:
     array = decode_array(value, path=path, limits=limits)
-    if array.shape != (len(space.nvec),):
-        raise invalid(path, f"expected shape {(len(space.nvec),)}, got {array.shape}")
+    if array.shape != space.shape:
+        raise invalid(path, f"expected shape {space.shape}, got {array.shape}")
     if array.dtype.kind not in "iuf" or (array != np.floor(array)).any():
         raise invalid(path, f"expected integers, got {show(array.tolist())} ({array.dtype.name})")
-    outside = (array < 0) | (array >= np.asarray(space.nvec))
+    outside = (array < space.low) | (array > space.high)
     if outside.any():
-        at = int(outside.argmax())
-        raise invalid(f"{path}[{at}]", f"expected an integer from 0 to {space.nvec[at] - 1}, got {array[at]}")
+        at = tuple(int(i) for i in np.unravel_index(int(outside.argmax()), outside.shape))
+        low, high = space.low[at], space.high[at]
+        place = f"{path}[{', '.join(map(str, at))}]"
+        raise invalid(place, f"expected an integer from {low} to {high}, got {array[at]}")
     return array.astype(np.int64)
 
 
@@ -374,9 +451,9 @@ def describe(space: Space) -> str:
     if isinstance(space, Box):
         return f"{space.dtype.name} of shape {space.shape}"
     if isinstance(space, Discrete):
-        return f"an integer from 0 to {space.n - 1}"
+        return f"an integer from {space.start} to {space.last}"
     if isinstance(space, MultiDiscrete):
-        return f"{len(space.nvec)} integers"
+        return f"{len(space.nvec)} integers" + (f" of shape {space.shape}" if space.dimensions else "")
     return "an object with the keys " + ", ".join(space.spaces)
 
 

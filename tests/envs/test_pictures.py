@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
 from thick.envs import make
 from thick.envs.pictures import MIN_IMAGE, TILE, grid_picture, image_picture, picture, vector_picture
@@ -150,3 +152,29 @@ def test_a_wrong_observation_is_named() -> None:
         picture({"eyes": np.zeros((64, 64, 3)), "legs": np.zeros(3)}, space)
     with pytest.raises(ValueError, match=r"observation: expected shape \(64, 64, 3\), got \(3, 64, 64\)"):
         picture(np.zeros((3, 64, 64)), space["eyes"])
+
+
+@pytest.mark.parametrize(
+    ("space", "shape"),
+    [
+        (Box(0, 255, (84, 84, 1), np.uint8), (336, 336, 3)),
+        (Box(0, 255, (64, 64, 4), np.uint8), (256, 256, 3)),
+        (Box(0, 255, (16, 16, 12), np.uint8), (256, 256, 3)),
+        (Box(0.0, 1.0, (64, 64, 3), np.float32), (256, 256, 3)),
+        (Box(0, 9, (16, 14, 1), np.uint8), (14 * TILE, 16 * TILE, 3)),
+        (Discrete(4), None),
+        (MultiDiscrete([3, 4]), None),
+        (MultiBinary(3), None),
+        (Dict({"a": Discrete(3), "b": Box(0, 1, (2,), np.bool_)}), None),
+    ],
+    ids=str,
+)
+def test_every_kind_of_observation_can_be_drawn(space: gymnasium.Space, shape: Any) -> None:
+    space.seed(0)
+    drawn = picture(space.sample(), space)
+    assert drawn.dtype == np.uint8 and drawn.shape[-1] == 3
+    assert shape is None or drawn.shape == shape
+
+
+def test_the_picture_of_a_long_vector_has_a_limit() -> None:
+    assert vector_picture({"x": np.zeros(12_288)}).shape[0] < 1000

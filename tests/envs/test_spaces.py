@@ -8,13 +8,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thick.envs import make
-from thick.envs.spaces import DTYPES, categories_of, kind_of, kinds_of, space_from_json, space_to_json
+from thick.envs.kinds import categories_of, kind_of, kinds_of, scale_of
+from thick.envs.spaces import DTYPES, space_from_json, space_to_json
 
 IMAGE = Box(0, 255, (64, 64, 3), np.uint8)
 
@@ -35,10 +36,16 @@ def boxes(draw: st.DrawFn) -> Box:
     return Box(low, high, shape, dtype)
 
 
+@st.composite
+def multi_discretes(draw: st.DrawFn) -> MultiDiscrete:
+    """Of any shape and start."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=3))
+    nvec = draw(hnp.arrays(np.int64, shape, elements=st.integers(1, 9)))
+    return MultiDiscrete(nvec, start=draw(hnp.arrays(np.int64, shape, elements=st.integers(-9, 9))))
+
+
 spaces = st.recursive(
-    boxes()
-    | st.builds(Discrete, st.integers(1, 1000))
-    | st.builds(MultiDiscrete, st.lists(st.integers(1, 9), min_size=1, max_size=4)),
+    boxes() | st.builds(Discrete, st.integers(1, 1000), start=st.integers(-50, 50)) | multi_discretes(),
     lambda inner: st.builds(
         Dict, st.dictionaries(st.text(min_size=1, max_size=5), inner, min_size=1, max_size=3)
     ),
@@ -91,13 +98,16 @@ def test_categories_are_one_more_than_the_highest_value_of_each_channel() -> Non
 @pytest.mark.parametrize(
     ("space", "says"),
     [
-        (Box(0, 255, (32, 32, 3), np.uint8), r"must be \(64, 64, 3\), got \(32, 32, 3\)"),
         (Box(0, 255, (3, 64, 64), np.uint8), "channels last"),
-        (Box(0, np.arange(12, dtype=np.uint8).reshape(2, 2, 3), dtype=np.uint8), "one high below 255"),
-        (Box(1, 9, (4, 4, 3), np.uint8), "low 0"),
-        (Box(0, 9, (4,), np.int64), "neither image nor grid nor floats"),
-        (Discrete(3), "expected a Box, got Discrete"),
+        (Box(0, 1, (1, 84, 84), np.float32), "channels last"),
+        (Box(0, 255, (200, 200), np.uint8), "40000 numbers are too many for a vector"),
+        (Box(-np.inf, np.inf, (120, 120, 3), np.float32), "43200 numbers are too many"),
+        (Box(0, 1, (0, 3), np.float32), r"shape \(0, 3\) holds no numbers"),
+        (Discrete(5000), "5000 categories are too many"),
+        (MultiDiscrete([3000, 3000]), "6000 categories are too many"),
         (Dict(a=IMAGE), "ask for each of its entries"),
+        (gymnasium.spaces.Text(5), "Text: expected a Box"),
+        (gymnasium.spaces.Sequence(Discrete(2)), "Sequence: expected a Box"),
     ],
 )
 def test_a_space_without_a_kind_says_why(space: gymnasium.Space, says: str) -> None:
@@ -106,8 +116,47 @@ def test_a_space_without_a_kind_says_why(space: gymnasium.Space, says: str) -> N
 
 
 def test_a_wrong_entry_of_a_dict_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^legs: .*Discrete"):
-        kinds_of(Dict(eyes=IMAGE, legs=Discrete(4)))
+    with pytest.raises(ValueError, match=r"^legs: .*no numbers"):
+        kinds_of(Dict(eyes=IMAGE, legs=Box(0, 1, (0,))))
+
+
+@pytest.mark.parametrize(
+    ("space", "kind"),
+    [
+        (IMAGE, "image"),
+        (Box(0, 255, (16, 20, 1), np.uint8), "image"),
+        (Box(0, 255, (480, 640, 4), np.uint8), "image"),
+        (Box(0, 255, (84, 84, 12), np.uint8), "image"),
+        (Box(0.0, 1.0, (64, 64, 3), np.float32), "image"),
+        (Box(-1.0, 1.0, (84, 84, 1), np.float64), "image"),
+        (Box(0, 255, (7, 7, 3), np.uint8), "vector"),
+        (Box(-np.inf, np.inf, (64, 64, 3), np.float32), "vector"),
+        (Box(0, 9, (4, 4, 1), np.uint8), "grid"),
+        (Box(1, 9, (4, 4, 3), np.uint8), "vector"),
+        (Box(0, np.arange(12, dtype=np.uint8).reshape(2, 2, 3), dtype=np.uint8), "vector"),
+        (Box(0, 9, (4,), np.int64), "vector"),
+        (Box(0, 1, (4,), np.bool_), "bits"),
+        (MultiBinary(4), "bits"),
+        (MultiBinary([4, 2]), "bits"),
+        (Discrete(3, start=7), "categories"),
+        (MultiDiscrete([3, 4]), "categories"),
+    ],
+    ids=str,
+)
+def test_a_space_has_the_kind_that_reads_it_best_whether_built_or_as_json(
+    space: gymnasium.Space, kind: str
+) -> None:
+    assert kind_of(space) == kind_of(space_to_json(space)) == kind
+
+
+def test_only_bounds_that_say_something_about_the_scale_are_used() -> None:
+    assert scale_of(Box(-4.8, 4.8, (2,))) is None
+    assert scale_of(Box(-np.inf, np.inf, (2,))) is None
+    assert scale_of(Box(-3.4e38, 3.4e38, (2,))) is None
+    assert scale_of(Box(-(2**31), 2**31 - 1, (2,), np.int32)) is None
+    found = scale_of(Box(np.array([0.0, -1.0]), np.array([100.0, 1.0]), dtype=np.float64))
+    assert found is not None
+    assert [part.tolist() for part in found] == [[50.0, 0.0], [50.0, 1.0]]
 
 
 BOX = {"type": "Box", "shape": [2], "dtype": "float32", "low": -1.0, "high": [0.0, 1.0]}
@@ -130,7 +179,10 @@ BOX = {"type": "Box", "shape": [2], "dtype": "float32", "low": -1.0, "high": [0.
         ({"type": "Box", "shape": [2], "dtype": "uint8", "low": 0, "high": 256}, "whole uint8 numbers"),
         ({"type": "Discrete", "n": 0}, "space.n: expected a whole number above 0, got 0"),
         ({"type": "Discrete"}, r"missing \['n'\]"),
+        ({"type": "Discrete", "n": 3, "start": 0.5}, "space.start: expected a whole number"),
         ({"type": "MultiDiscrete", "nvec": [2, 0]}, "space.nvec"),
+        ({"type": "MultiDiscrete", "nvec": [[2], [1, 3]]}, "space.nvec"),
+        ({"type": "MultiDiscrete", "nvec": [2, 3], "start": [1]}, "space.start: expected the shape of nvec"),
         ({"type": "Dict", "spaces": {"legs": {"type": "Discrete", "n": True}}}, "space.legs.n: expected"),
     ],
 )
@@ -139,14 +191,10 @@ def test_a_wrong_form_is_refused_with_the_place_and_what_was_expected(form: Any,
         space_from_json(form)
 
 
-@pytest.mark.parametrize(
-    ("space", "says"),
-    [
-        (Discrete(3, start=1), "start at 0"),
-        (MultiDiscrete([2, 2], start=[0, 1]), "start at 0"),
-        (gymnasium.spaces.Text(4), "Text: expected a Box"),
-    ],
-)
-def test_a_space_that_cannot_travel_says_so(space: gymnasium.Space, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        space_to_json(space)
+def test_a_space_that_cannot_travel_says_so() -> None:
+    with pytest.raises(ValueError, match="Text: expected a Box"):
+        space_to_json(gymnasium.spaces.Text(4))
+
+
+def test_a_multi_binary_travels_as_the_box_that_it_equals() -> None:
+    assert space_from_json(space_to_json(MultiBinary([2, 3]))) == Box(0, 1, (2, 3), np.int8)

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from torch import Tensor
 
 from thick.models.batch import Batch
@@ -20,7 +20,24 @@ GRID = Box(np.uint8(0), np.broadcast_to(np.array([10, 5, 3], np.uint8), (5, 6, 3
 VECTOR = Box(-np.inf, np.inf, (7,), np.float32)
 MATRIX = Box(-1.0, 1.0, (2, 3), np.float32)
 MIXED = Dict({"camera": IMAGE, "board": GRID, "joints": VECTOR})
-SPACES = {"image": IMAGE, "grid": GRID, "vector": VECTOR, "matrix": MATRIX, "dict": MIXED}
+SPACES: dict[str, gymnasium.Space] = {
+    "image": IMAGE,
+    "grid": GRID,
+    "vector": VECTOR,
+    "matrix": MATRIX,
+    "dict": MIXED,
+    "grey": Box(0, 255, (84, 96, 1), np.uint8),
+    "stacked": Box(0, 255, (16, 20, 12), np.uint8),
+    "floats": Box(-1.0, 1.0, (64, 64, 3), np.float32),
+    "counts": Box(0, 255, (5,), np.uint8),
+    "wide": Box(-1000, 500, (2, 2), np.int64),
+    "doubles": Box(-np.inf, 3.0, (), np.float64),
+    "flags": Box(0, 1, (3,), np.bool_),
+    "bits": MultiBinary([2, 3]),
+    "symbol": Discrete(5, start=-2),
+    "symbols": MultiDiscrete([[2, 3], [4, 1]], start=[[0, 1], [-1, 5]]),
+    "names": Dict({"observation.state": VECTOR, "keys": VECTOR, "a/b": Discrete(3), "training": VECTOR}),
+}
 
 DISCRETE = Discrete(4)
 CONTINUOUS = Box(-1.0, 1.0, (2,), np.float32)
@@ -58,11 +75,15 @@ def observations(space: gymnasium.Space, *leading: int, seed: int = 0) -> dict[s
     rng = np.random.default_rng(seed)
     drawn: dict[str, Tensor] = {}
     for name, box in entries(space).items():
-        shape = (*leading, *box.shape)
-        if box.dtype == np.uint8:
+        shape = (*leading, *(box.shape or ()))
+        if isinstance(box, Box) and box.dtype == np.uint8:
             drawn[name] = torch.from_numpy(rng.integers(0, box.high.astype(int) + 1, shape).astype(np.uint8))
-        else:
+        elif isinstance(box, Box) and box.dtype == np.float32 and not box.is_bounded():
             drawn[name] = torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+        else:
+            box.seed(seed)
+            flat = [np.asarray(box.sample()) for _ in range(int(np.prod(leading)))]
+            drawn[name] = torch.from_numpy(np.stack(flat).reshape(shape))
     return drawn
 
 

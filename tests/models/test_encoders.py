@@ -17,8 +17,8 @@ from thick.models.encoders import (
     GridEncoder,
     ImageEncoder,
     entries,
-    preprocess_image,
 )
+from thick.models.images import ImageForm
 
 SIZES = {"cnn_depth": 2, "units": 24, "layers": 2}
 FEATURE = 10
@@ -61,8 +61,8 @@ def test_a_decoded_observation_is_one_of_the_space(space: gymnasium.Space, leadi
         array = arrays[name].detach().numpy()
         assert array.shape == (*leading, *box.shape)
         assert array.dtype == box.dtype
-        if array.dtype.kind == "u":
-            assert (array <= box.high).all()
+        if array.dtype.kind in "iub":
+            assert all(box.contains(one) for one in array.reshape(-1, *box.shape))
 
 
 @every_space
@@ -103,8 +103,8 @@ def test_an_image_is_encoded_channels_last_and_centred() -> None:
     image = observations(IMAGE, 1)["observation"]
     assert module.size == 32 * 2
     assert not torch.allclose(module(image), module(image.flip(-1)))  # red is not blue
-    pixels = preprocess_image(torch.tensor([0, 255], dtype=torch.uint8))
-    assert pixels.tolist() == [-0.5, 0.5]
+    ends = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1).expand(2, 64, 64, 3)
+    assert ImageForm().prepare(ends).flatten(1).unique(dim=1).tolist() == [[-0.5], [0.5]]
 
 
 def test_a_grid_is_read_as_categories_not_as_numbers() -> None:
@@ -144,5 +144,30 @@ def test_the_output_that_makes_a_grid_most_probable_decodes_to_it() -> None:
 
 def test_a_space_that_nothing_reads_is_refused_by_name() -> None:
     space = gymnasium.spaces.Dict({"mission": gymnasium.spaces.Text(10)})
-    with pytest.raises(TypeError, match="mission: expected a Box"):
+    with pytest.raises(ValueError, match="Text: expected a Box"):
         encoder(space)
+
+
+def test_an_image_of_another_size_is_read_by_areas_and_written_in_its_own_size() -> None:
+    form = ImageForm(128, 128, 1)
+    image = torch.zeros(128, 128, 1, dtype=torch.uint8)
+    image[:64] = 255
+    small = form.prepare(image)
+    assert small.shape == (64, 64, 1)
+    assert (small[:32] == 0.5).all() and (small[32:] == -0.5).all()
+    restored = form.restore(small)
+    assert restored.shape == image.shape
+    assert (restored[:62] == 255).all() and (restored[66:] == 0).all()
+
+
+def test_numbers_of_a_wide_box_come_to_the_model_between_minus_one_and_one() -> None:
+    module = encoder(SPACES["counts"]).encoders["observation"]
+    seen = module.scale.inside(torch.tensor([0.0, 51.0, 127.5, 204.0, 255.0]))
+    torch.testing.assert_close(seen, torch.tensor([-1.0, -0.6, 0.0, 0.6, 1.0]))
+    torch.testing.assert_close(module.scale.outside(seen)[1], torch.tensor(51.0))
+
+
+def test_a_dict_may_have_entries_of_any_name() -> None:
+    module = encoder(SPACES["names"])
+    assert list(module.parts()) == sorted(SPACES["names"].spaces)
+    assert not any("." in name.removeprefix("encoders.").split(".mlp")[0] for name in module.state_dict())

@@ -65,8 +65,9 @@ def boxes(draw: st.DrawFn) -> spaces.Box:
 
 leaf_spaces = (
     boxes()
-    | st.integers(1, 9).map(spaces.Discrete)
+    | st.builds(spaces.Discrete, st.integers(1, 9), st.integers(-9, 9))
     | st.lists(st.integers(1, 9), min_size=1, max_size=4).map(lambda n: spaces.MultiDiscrete(tuple(n)))
+    | st.just(spaces.MultiDiscrete((2, 3, 4, 1), (0, 1, -1, 5), (2, 2)))
 )
 any_space = leaf_spaces | st.dictionaries(keys.filter(bool), leaf_spaces, min_size=1, max_size=3).map(
     spaces.Dict

@@ -70,8 +70,33 @@ def test_spaces_of_gymnasium_are_understood() -> None:
         "many": {"type": "MultiDiscrete", "nvec": [2, 3]},
         "type": {"type": "Box", "shape": [2], "dtype": "float32", "low": -1.0, "high": 1.0},
     }
-    with pytest.raises(ValueError, match="starts at 0"):
-        as_space(gymnasium.spaces.Discrete(3, start=1))
+    moved = gymnasium.spaces.Discrete(3, start=-1)
+    assert space_to_json(moved) == {"type": "Discrete", "n": 3, "start": -1}
+    many = gymnasium.spaces.MultiDiscrete([[2, 3]], start=[[0, 5]])
+    assert space_to_json(many) == {"type": "MultiDiscrete", "nvec": [[2, 3]], "start": [[0, 5]]}
+    assert parse_space(space_to_json(many)) == as_space(many)
+    bits = {"type": "Box", "shape": [3], "dtype": "int8", "low": 0, "high": 1}
+    assert space_to_json(gymnasium.spaces.MultiBinary(3)) == bits
+
+
+def test_numbers_are_checked_from_where_a_space_starts() -> None:
+    assert decode_action(-1, Discrete(3, -1)) == -1
+    with pytest.raises(ProblemError, match="expected an integer from -1 to 1, got 2"):
+        decode_action(2, Discrete(3, -1))
+    space = MultiDiscrete((2, 3), (0, 5), (1, 2))
+    assert np.array_equal(decode_action([[1, 7]], space), [[1, 7]])
+    with pytest.raises(ProblemError, match=r"action\[0, 1\]: expected an integer from 5 to 7, got 8"):
+        decode_action([[1, 8]], space)
+
+
+def test_entries_named_by_their_paths_may_be_sent_in_objects() -> None:
+    number = make_box((), np.float32, -np.inf, np.inf)
+    space = Dict({"robot/arm/0": number, "robot/arm/1": number, "robot/hand": number, "time": number})
+    flat = {"robot/arm/0": 1.0, "robot/arm/1": 2.0, "robot/hand": 3.0, "time": 4.0}
+    nested = {"robot": {"arm": [1.0, 2.0], "hand": 3.0}, "time": 4.0}
+    assert decode_observation(nested, space) == decode_observation(flat, space)
+    with pytest.raises(ProblemError, match="robot/hand: is missing"):
+        decode_observation({"robot": {"arm": [1.0, 2.0]}, "time": 4.0}, space)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from thick.envs.spaces import kind_of
+from thick.envs.kinds import MOST_CHANNELS, image_range, kind_of, shape_of
 
 if TYPE_CHECKING:
     import gymnasium
@@ -24,6 +24,8 @@ Colour = tuple[int, int, int]
 
 TILE = 32
 """Pixels a grid cell."""
+MOST_BARS = 64
+"""Numbers of a chart."""
 MIN_IMAGE = 256
 """Images are enlarged by a whole factor to at least this width."""
 
@@ -40,6 +42,20 @@ _COLOURS: tuple[Colour, ...] = (
     (150, 152, 158),
 )
 _OVERSAMPLE = 4
+_PALETTE = np.array(
+    (
+        (250, 250, 248),
+        (96, 99, 106),
+        (38, 41, 48),
+        *_COLOURS[:5],
+        (60, 190, 200),
+        (226, 110, 60),
+        (150, 200, 110),
+        (240, 160, 190),
+    ),
+    np.uint8,
+)
+"""colours of categories that have no picture of their own"""
 
 _PAPER: Colour = (250, 250, 248)
 _INK: Colour = (45, 48, 56)
@@ -68,7 +84,7 @@ def picture(observation: Any, space: gymnasium.Space[Any] | Mapping[str, Any], *
         raise ValueError(f"observation: expected a dict with {sorted(entries)}, got {got}")
     parts, vectors = [], {}
     for name, part in entries.items():
-        if kind_of(part) == "vector":  # all vectors share one chart
+        if kind_of(part) not in ("image", "grid"):  # all numbers share one chart
             vectors[name] = np.asarray(observation[name])
             _check(vectors[name], part, name)
         else:
@@ -94,28 +110,58 @@ def grid_picture(grid: Any, *, tile: int = TILE) -> Array:
     return np.concatenate(rows, axis=0)
 
 
-def image_picture(image: Any) -> Array:
-    """Enlarges an image [h, w, 3] with values 0..255 to at least MIN_IMAGE wide, pixels kept sharp."""
-    pixels = np.asarray(image)
-    if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise ValueError(f"image: expected [h, w, 3], got {pixels.shape}: channels last")
-    if pixels.dtype != np.uint8:
-        pixels = np.clip(np.rint(np.nan_to_num(pixels.astype(np.float64))), 0, 255).astype(np.uint8)
+def cells_picture(cells: Any, *, tile: int = TILE) -> Array:
+    """Draws a grid of categories [W, H, C] that are not MiniGrid's: one colour for each number of the first channel.
+
+    uint8 [H*tile, W*tile, 3].
+    """
+    numbers = np.clip(np.rint(np.nan_to_num(np.asarray(cells, np.float64)[..., 0])), 0, 255).astype(np.int64)
+    small = _PALETTE[numbers.T % len(_PALETTE)]  # [H, W, 3]
+    return np.ascontiguousarray(small.repeat(tile, 0).repeat(tile, 1))
+
+
+def image_picture(image: Any, *, low: float = 0.0, high: float = 255.0) -> Array:
+    """Enlarges an image [h, w, C] with values from low to high to at least MIN_IMAGE wide, pixels kept sharp.
+
+    Of stacked frames the newest is drawn; transparency is not.
+    """
+    pixels = rgb(image, low=low, high=high)
     factor = max(1, math.ceil(MIN_IMAGE / pixels.shape[1]))
     return np.ascontiguousarray(pixels.repeat(factor, 0).repeat(factor, 1))
+
+
+def rgb(image: Any, *, low: float = 0.0, high: float = 255.0) -> Array:
+    """An image [h, w, C] with values from low to high as uint8 [h, w, 3], in its own size."""
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or not 1 <= pixels.shape[-1] <= MOST_CHANNELS:
+        raise ValueError(f"image: expected [h, w, C], got {pixels.shape}: channels last")
+    channels = pixels.shape[-1]
+    if channels > 4:  # stacked frames
+        pixels = pixels[..., -3:] if channels % 3 == 0 else pixels[..., -1:]
+    elif channels != 3:
+        pixels = pixels[..., :3] if channels == 4 else pixels[..., -1:]
+    if pixels.dtype != np.uint8 or (low, high) != (0.0, 255.0):
+        scaled = (np.nan_to_num(pixels.astype(np.float64)) - low) * (255.0 / (high - low))
+        pixels = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return pixels.repeat(3, -1) if pixels.shape[-1] == 1 else pixels
 
 
 def vector_picture(vectors: Mapping[str, Any], *, width: int = 320) -> Array:
     """A bar chart of named vectors: one bar a number, its value beside it, uint8 [h, width, 3].
 
+    Of a long vector the first are drawn, MOST_BARS in all: the chart's size has a limit.
+
     The axis is squashed, v / (1 + |v|), so that bars keep their scale from frame to frame whatever
     the values: a full half is infinity, the thin lines stand at -1 and 1.
     """
-    rows = [
+    rows: list[tuple[str, float | None]] = [
         (f"{name}[{i}]" if np.size(values) > 1 else name, float(value))
         for name, values in vectors.items()
         for i, value in enumerate(np.asarray(values, np.float64).reshape(-1))
     ]
+    if len(rows) > MOST_BARS:
+        rest = len(rows) - MOST_BARS + 1
+        rows = [*rows[: MOST_BARS - 1], (f"and {rest} more", None)]
     step = 18 if len(rows) <= 24 else 11  # long vectors are drawn denser
     font = _font(12 if step == 18 else 9)
     label = max((font.getlength(name) for name, _ in rows), default=0.0)
@@ -131,6 +177,8 @@ def vector_picture(vectors: Mapping[str, Any], *, width: int = 320) -> Array:
         top = 6 + step * index
         centre = top + step / 2
         draw.text((left - 8, centre), _shorten(name, font, left - 14), fill=_INK, font=font, anchor="rm")
+        if value is None:
+            continue
         if math.isnan(value):
             draw.text((width - 8, centre), "nan", fill=_BARS[1], font=font, anchor="rm")
             continue
@@ -151,7 +199,7 @@ def _entries(space: Any) -> dict[str, Any] | None:
 
 
 def _check(array: Array, space: Any, name: str) -> None:
-    shape = tuple(space["shape"] if isinstance(space, Mapping) else space.shape)
+    shape = shape_of(space)
     if array.shape != shape:
         raise ValueError(f"observation{'.' * bool(name)}{name}: expected shape {shape}, got {array.shape}")
 
@@ -161,8 +209,12 @@ def _one(observation: Any, space: Any, *, name: str, tile: int) -> Array:
     _check(array, space, name)
     kind = kind_of(space)
     if kind == "grid":
-        return grid_picture(array, tile=tile)
-    return image_picture(array) if kind == "image" else vector_picture({name or "value": array})
+        minigrid = shape_of(space)[-1] == 3
+        return grid_picture(array, tile=tile) if minigrid else cells_picture(array, tile=tile)
+    if kind == "image":
+        low, high = image_range(space)
+        return image_picture(array, low=low, high=high)
+    return vector_picture({name or "value": array})
 
 
 def _beside(parts: list[Array], gap: int = 8) -> Array:

@@ -1,12 +1,15 @@
-"""What an observation is, told from its space; and spaces as JSON.
+"""Spaces as JSON, and back. What an observation *is* (image, grid, vector, ...) is told by `thick.envs.kinds`.
 
-Everything here takes a gymnasium space or its JSON form, and needs gymnasium only to *build* one
-(`space_from_json`).
+Needs gymnasium only to *build* a space (`space_from_json`).
 
-    Box     {"type": "Box", "shape": [64, 64, 3], "dtype": "uint8", "low": 0, "high": 255}
-    ...     low and high: a scalar or a nested list; null where unbounded, never Infinity
-    others  {"type": "Discrete", "n": 5}, {"type": "MultiDiscrete", "nvec": [3, 4]},
-            {"type": "Dict", "spaces": {name: space}}
+    Box            {"type": "Box", "shape": [64, 64, 3], "dtype": "uint8", "low": 0, "high": 255}
+    ...            low and high: a scalar or a nested list; null where unbounded, never Infinity
+    Discrete       {"type": "Discrete", "n": 5}; with "start" where it does not start at 0
+    MultiDiscrete  {"type": "MultiDiscrete", "nvec": [3, 4]}; nested lists where it has several dimensions,
+                   and "start" (of the same shape) where it does not start at 0
+    Dict           {"type": "Dict", "spaces": {name: space}}
+
+A MultiBinary travels as the Box of int8 from 0 to 1 that it equals.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,72 +25,14 @@ if TYPE_CHECKING:
     import gymnasium
 
 Array = np.ndarray[Any, Any]
-Kind = Literal["image", "grid", "vector"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 IMAGE_SHAPE = (64, 64, 3)
-"""The one image shape the encoders read."""
+"""the shape of the images that this project's own environments show"""
 
 DTYPES = (
     "bool",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
     *(f"float{bits}" for bits in (16, 32, 64)),
 )
-
-
-def kind_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> Kind:
-    """The kind of one array's space: how it is encoded, decoded and drawn.
-
-    "image": Box uint8 [64, 64, 3] with high 255; "grid": Box uint8 [H, W, 3] with one high below 255
-    for each channel (categories = high + 1); "vector": Box of floats, any shape, flattened.
-
-    Raises:
-        ValueError: a Dict (ask for each entry, or `kinds_of`), or a space that is none of these.
-    """
-    form = _form(space)
-    if form["type"] != "Box":
-        hint = "; ask for each of its entries (kinds_of)" if form["type"] == "Dict" else ""
-        raise ValueError(f"observation space: expected a Box, got {form['type']}{hint}")
-    shape, dtype = tuple(form["shape"]), form["dtype"]
-    if dtype.startswith("float"):
-        return "vector"
-    if dtype == "uint8" and len(shape) == 3 and shape[-1] == 3:
-        low, high = _bounds(form)
-        if (low == 0).all() and (high == 255).all():
-            if shape != IMAGE_SHAPE:
-                raise ValueError(f"observation space: images must be {IMAGE_SHAPE}, got {shape}: resize them")
-            return "image"
-        if (low == 0).all() and (high < 255).all() and (high == high.reshape(-1, 3).max(0)).all():
-            return "grid"
-        raise ValueError(
-            "observation space: uint8 [H, W, 3] needs low 0 and high 255 (image), or low 0 and one high "
-            f"below 255 for each channel (grid); got low {low.min()}, high {high.min()} to {high.max()}"
-        )
-    if dtype == "uint8" and len(shape) == 3 and shape[0] in (1, 3):
-        raise ValueError(f"observation space: got {shape}: channels last, please")
-    raise ValueError(f"observation space: Box {dtype} {shape} is neither image nor grid nor floats")
-
-
-def kinds_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> dict[str, Kind]:
-    """Kind of every entry of a Dict space; `{"": kind}` for a plain Box. Dicts in Dicts are refused."""
-    form = _form(space)
-    if form["type"] != "Dict":
-        return {"": kind_of(form)}
-    kinds: dict[str, Kind] = {}
-    for name, entry in form["spaces"].items():
-        try:
-            kinds[name] = kind_of(entry)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-    return kinds
-
-
-def categories_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> tuple[int, int, int]:
-    """Numbers of categories of the three channels of a grid; raises ValueError for another kind."""
-    form = _form(space)
-    if kind_of(form) != "grid":
-        raise ValueError("categories: only a grid has them")
-    first, second, third = (int(h) + 1 for h in _bounds(form)[1].reshape(-1, 3)[0])
-    return first, second, third
 
 
 def space_to_json(space: gymnasium.Space[Any]) -> dict[str, Any]:
@@ -106,16 +51,17 @@ def space_to_json(space: gymnasium.Space[Any]) -> dict[str, Any]:
             "high": _bound_to_json(parts.high),
         }
     if name == "Discrete":
-        if parts.start != 0:
-            raise ValueError(f"Discrete: only spaces that start at 0 can travel, got start {parts.start}")
-        return {"type": "Discrete", "n": int(parts.n)}
+        start = int(parts.start)
+        return {"type": "Discrete", "n": int(parts.n)} | ({"start": start} if start else {})
     if name == "MultiDiscrete":
-        if np.any(parts.start):
-            raise ValueError(f"MultiDiscrete: only spaces that start at 0 can travel, got {parts.start}")
-        return {"type": "MultiDiscrete", "nvec": parts.nvec.tolist()}
+        moved = {"start": parts.start.tolist()} if np.any(parts.start) else {}
+        return {"type": "MultiDiscrete", "nvec": parts.nvec.tolist(), **moved}
+    if name == "MultiBinary":
+        shape = [int(n) for n in parts.shape]
+        return {"type": "Box", "shape": shape, "dtype": "int8", "low": 0, "high": 1}
     if name == "Dict":
         return {"type": "Dict", "spaces": {key: space_to_json(entry) for key, entry in parts.spaces.items()}}
-    raise ValueError(f"{name}: expected a Box, Discrete, MultiDiscrete or Dict space")
+    raise ValueError(f"{name}: expected a Box, Discrete, MultiDiscrete, MultiBinary or Dict space")
 
 
 def space_from_json(form: Mapping[str, Any]) -> gymnasium.Space[Any]:
@@ -133,17 +79,23 @@ def _build(form: Any, spaces: Any, *, at: str) -> Any:
     match kind:
         case "Box":
             _only(form, ("type", "shape", "dtype", "low", "high"), at)
-            low, high = _bounds(form, at=at)
+            low, high = bounds_of(form, at=at)
             return spaces.Box(low, high, low.shape, np.dtype(form["dtype"]))
         case "Discrete":
-            _only(form, ("type", "n"), at)
-            return spaces.Discrete(_positive(form["n"], f"{at}.n"))
+            _only(form, ("type", "n"), at, optional=("start",))
+            start = form.get("start", 0)
+            if type(start) is not int or abs(start) >= 2**62:
+                raise ValueError(f"{at}.start: expected a whole number, got {start!r}")
+            return spaces.Discrete(_positive(form["n"], f"{at}.n"), start=start)
         case "MultiDiscrete":
-            _only(form, ("type", "nvec"), at)
-            nvec = np.asarray(form["nvec"])
-            if nvec.dtype.kind not in "iu" or nvec.size == 0 or (nvec < 1).any():
+            _only(form, ("type", "nvec"), at, optional=("start",))
+            nvec = _whole(form["nvec"], f"{at}.nvec")
+            if nvec.size == 0 or (nvec < 1).any():
                 raise ValueError(f"{at}.nvec: expected whole numbers above 0, got {form['nvec']!r}")
-            return spaces.MultiDiscrete(nvec)
+            start = _whole(form.get("start", np.zeros_like(nvec).tolist()), f"{at}.start")
+            if start.shape != nvec.shape:
+                raise ValueError(f"{at}.start: expected the shape of nvec, {nvec.shape}, got {start.shape}")
+            return spaces.MultiDiscrete(nvec, start=start)
         case "Dict":
             _only(form, ("type", "spaces"), at)
             if not isinstance(form["spaces"], Mapping):
@@ -156,14 +108,17 @@ def _build(form: Any, spaces: Any, *, at: str) -> Any:
     raise ValueError(f"{at}.type: expected one of {', '.join(known)}, got {kind!r}{hint}")
 
 
-def _form(space: Any) -> Mapping[str, Any]:
+def form_of(space: Any) -> Mapping[str, Any]:
+    """The JSON form of a space, which may be given as such. Raises ValueError as `space_to_json`."""
     # gymnasium's Dict is a Mapping as well
     return space if isinstance(space, Mapping) and not hasattr(space, "sample") else space_to_json(space)
 
 
-def _only(form: Mapping[str, Any], names: tuple[str, ...], at: str) -> None:
+def _only(
+    form: Mapping[str, Any], names: tuple[str, ...], at: str, *, optional: tuple[str, ...] = ()
+) -> None:
     missing = [name for name in names if name not in form]
-    extra = [name for name in form if name not in names]
+    extra = [name for name in form if name not in names + optional]
     if missing or extra:
         raise ValueError(f"{at}: expected {', '.join(names)}; missing {missing}, unknown {extra}")
 
@@ -172,6 +127,16 @@ def _positive(value: Any, at: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{at}: expected a whole number above 0, got {value!r}")
     return value
+
+
+def _whole(value: Any, at: str) -> Array:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{at}: expected nested lists of one shape") from error
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{at}: expected whole numbers, got {value!r}")
+    return array.astype(np.int64)
 
 
 def _bound_to_json(bound: Array) -> Any:
@@ -184,7 +149,7 @@ def _bound_to_json(bound: Array) -> Any:
     return np.array(values, dtype=object).reshape(bound.shape).tolist()
 
 
-def _bounds(form: Mapping[str, Any], *, at: str = "space") -> tuple[Array, Array]:
+def bounds_of(form: Mapping[str, Any], *, at: str = "space") -> tuple[Array, Array]:
     """low and high of a Box's JSON form as arrays of its dtype and shape."""
     shape = form["shape"]
     if not isinstance(shape, list | tuple) or any(type(n) is not int or n < 0 for n in shape):

@@ -1,9 +1,10 @@
-"""Observations to embeddings and back, one pair for each kind: image, vector, symbolic grid, dict of these."""
+"""Observations to embeddings and back, one pair for each kind of array (:mod:`thick.envs.kinds`)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -11,27 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thick.envs.spaces import kind_of
-from thick.models.distributions import normal_log_prob
+from thick.envs.kinds import categories_of, kind_of, kinds_of, scale_of
+from thick.models.distributions import bernoulli_log_prob, normal_log_prob
+from thick.models.images import SIDE, ImageForm
 from thick.models.layers import MLP, Dense
 
 SINGLE = "observation"
 """The key of an observation that is a single array rather than a dict."""
 
 
-def entries(space: gymnasium.Space) -> dict[str, gymnasium.spaces.Box]:
-    """The arrays of an observation space by name; a lone Box is called ``"observation"``.
+def entries(space: gymnasium.Space) -> dict[str, gymnasium.Space]:
+    """The arrays of an observation space by name; a lone one is called ``"observation"``.
 
     Raises:
-        TypeError: the space holds something that no encoder reads.
+        ValueError: the space holds something that no encoder reads.
     """
-    spaces = dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {SINGLE: space}
-    boxes = {}
-    for key, box in spaces.items():
-        if not isinstance(box, gymnasium.spaces.Box):
-            raise TypeError(f"{key}: expected a Box, got {box}; flatten or wrap the environment")
-        boxes[key] = box
-    return boxes
+    kinds_of(space)
+    return dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {SINGLE: space}
 
 
 def as_entries(observation: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,19 +37,20 @@ def as_entries(observation: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class ImageEncoder(nn.Module):
-    """Four convolutions, kernel 4, stride 2, valid, ELU: 64×64×3 uint8 -> ``[..., 32·depth]`` (DreamerV1)."""
+    """Four convolutions, kernel 4, stride 2, valid, ELU: 64×64×C -> ``[..., 32·depth]`` (DreamerV1)."""
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, form: ImageForm | None = None) -> None:
         super().__init__()
-        channels = [3, *(depth * 2**power for power in range(4))]
+        self.form = form or ImageForm()
+        channels = [self.form.channels, *(depth * 2**power for power in range(4))]
         for index in range(4):
             self.add_module(f"conv{index}", nn.Conv2d(channels[index], channels[index + 1], 4, stride=2))
         self.size = 4 * channels[-1]
         self.apply(_glorot)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``[..., 64, 64, 3]`` with values 0..255."""
-        x = preprocess_image(image).flatten(0, -4).permute(0, 3, 1, 2)
+        """``[..., H, W, C]`` in the space's own range."""
+        x = self.form.prepare(image).flatten(0, -4).permute(0, 3, 1, 2)
         for index in range(4):
             x = F.elu(self.get_submodule(f"conv{index}")(x))
         # Channels last before flattening: the embedding's order is height, width, channel.
@@ -62,10 +60,11 @@ class ImageEncoder(nn.Module):
 class ImageDecoder(nn.Module):
     """Dense to 32·depth, then deconvolutions with kernels 5, 5, 6, 6 and stride 2; N(mean, 1)."""
 
-    def __init__(self, inputs: int, depth: int) -> None:
+    def __init__(self, inputs: int, depth: int, form: ImageForm | None = None) -> None:
         super().__init__()
+        self.form = form or ImageForm()
         self.add_module("in", Dense(inputs, 32 * depth))
-        channels = [32 * depth, depth * 4, depth * 2, depth, 3]
+        channels = [32 * depth, depth * 4, depth * 2, depth, self.form.channels]
         for index, kernel in enumerate((5, 5, 6, 6)):
             self.add_module(
                 f"deconv{index}", nn.ConvTranspose2d(channels[index], channels[index + 1], kernel, stride=2)
@@ -73,51 +72,167 @@ class ImageDecoder(nn.Module):
         self.apply(_glorot)
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Mean of the image, ``[..., 64, 64, 3]`` in the preprocessed range [-0.5, 0.5]."""
+        """Mean of the image, ``[..., 64, 64, C]`` in the preprocessed range [-0.5, 0.5]."""
         x = self.get_submodule("in")(feature).reshape(-1, self.get_submodule("in").out_features, 1, 1)
         for index in range(4):
             x = self.get_submodule(f"deconv{index}")(x)
             x = F.elu(x) if index < 3 else x
-        return x.permute(0, 2, 3, 1).reshape(*feature.shape[:-1], 64, 64, 3)
+        return x.permute(0, 2, 3, 1).reshape(*feature.shape[:-1], SIDE, SIDE, x.shape[1])
 
     def log_prob(self, output: Tensor, image: Tensor) -> Tensor:
         """``[...]``, summed over pixels."""
-        return normal_log_prob(preprocess_image(image), output).sum((-3, -2, -1))
+        return normal_log_prob(self.form.prepare(image), output).sum((-3, -2, -1))
 
     def observation(self, output: Tensor) -> Tensor:
-        """The most likely observation: uint8 ``[..., 64, 64, 3]``."""
-        return ((output + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
+        """The most likely observation, ``[..., H, W, C]`` in the space's own range."""
+        return self.form.restore(output)
+
+
+class Scale:
+    """Numbers of a Box with wide bounds to about [-1, 1] and back (:func:`thick.envs.kinds.scale_of`).
+
+    Not part of the weights: it follows from the space.
+    """
+
+    def __init__(self, space: gymnasium.Space) -> None:
+        found = scale_of(space)
+        self._numpy = None if found is None else tuple(part.reshape(-1) for part in found)
+        self._tensors: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def inside(self, x: Tensor) -> Tensor:
+        """``[..., size]`` as the model sees it."""
+        if self._numpy is None:
+            return x
+        centre, half = self._on(x.device)
+        return (x - centre) / half
+
+    def outside(self, x: Tensor) -> Tensor:
+        """The reverse."""
+        if self._numpy is None:
+            return x
+        centre, half = self._on(x.device)
+        return x * half + centre
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        assert self._numpy is not None
+        if device not in self._tensors:
+            centre, half = (torch.as_tensor(part, device=device) for part in self._numpy)
+            self._tensors[device] = (centre, half)
+        return self._tensors[device]
 
 
 class VectorEncoder(nn.Module):
-    """MLP over a flattened float array."""
+    """MLP over the flattened numbers of a Box."""
 
-    def __init__(self, shape: tuple[int, ...], units: int, layers: int) -> None:
+    def __init__(self, space: gymnasium.spaces.Box, units: int, layers: int) -> None:
         super().__init__()
-        self.dimensions = len(shape)
-        self.mlp = MLP(math.prod(shape), units, layers)
+        self.dimensions = len(space.shape)
+        self.scale = Scale(space)
+        self.mlp = MLP(math.prod(space.shape), units, layers)
         self.size = units
 
     def forward(self, vector: Tensor) -> Tensor:
-        return self.mlp(_flatten(vector, self.dimensions))
+        return self.mlp(self.scale.inside(_flatten(vector, self.dimensions)))
 
 
 class VectorDecoder(nn.Module):
-    """MLP to the mean of N(mean, 1) over a flattened float array."""
+    """MLP to the mean of N(mean, 1) over the flattened numbers of a Box."""
 
-    def __init__(self, inputs: int, shape: tuple[int, ...], units: int, layers: int) -> None:
+    def __init__(self, inputs: int, space: gymnasium.spaces.Box, units: int, layers: int) -> None:
         super().__init__()
-        self.shape = shape
-        self.mlp = MLP(inputs, units, layers, math.prod(shape))
+        self.shape = space.shape
+        self.scale = Scale(space)
+        self._dtype: torch.dtype = getattr(torch, np.dtype(space.dtype).name)
+        whole = np.dtype(space.dtype).kind != "f"
+        # Not beyond what a float can say of an int64: rounding up would leave it.
+        ends = (np.clip(bound.astype(np.float64), -(2.0**62), 2.0**62) for bound in (space.low, space.high))
+        self._ends = tuple(ends) if whole else None
+        self.mlp = MLP(inputs, units, layers, math.prod(space.shape))
 
     def forward(self, feature: Tensor) -> Tensor:
         return self.mlp(feature)
 
     def log_prob(self, output: Tensor, vector: Tensor) -> Tensor:
-        return normal_log_prob(_flatten(vector, len(self.shape)), output).sum(-1)
+        target = self.scale.inside(_flatten(vector, len(self.shape)))
+        return normal_log_prob(target, output).sum(-1)
 
     def observation(self, output: Tensor) -> Tensor:
-        return output.reshape(*output.shape[:-1], *self.shape).float()
+        """The mean in the space's dtype, ``[..., *shape]``; whole numbers within their bounds."""
+        vector = self.scale.outside(output.float()).reshape((*output.shape[:-1], *self.shape))
+        if self._ends is not None:
+            low, high = (torch.as_tensor(end, device=output.device) for end in self._ends)
+            vector = vector.double().round().clamp(low, high)
+        return vector.to(self._dtype)
+
+
+class BitsEncoder(VectorEncoder):
+    """MLP over flattened bits."""
+
+
+class BitsDecoder(nn.Module):
+    """MLP to one Bernoulli for each bit."""
+
+    def __init__(self, inputs: int, space: gymnasium.spaces.Box, units: int, layers: int) -> None:
+        super().__init__()
+        self.shape = space.shape
+        self._dtype: torch.dtype = getattr(torch, np.dtype(space.dtype).name)
+        self.mlp = MLP(inputs, units, layers, math.prod(space.shape))
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.mlp(feature)
+
+    def log_prob(self, output: Tensor, bits: Tensor) -> Tensor:
+        return bernoulli_log_prob(output.float(), _flatten(bits, len(self.shape))).sum(-1)
+
+    def observation(self, output: Tensor) -> Tensor:
+        """The most likely bits in the space's dtype, ``[..., *shape]``."""
+        return (output > 0).reshape((*output.shape[:-1], *self.shape)).to(self._dtype)
+
+
+class CategoriesEncoder(nn.Module):
+    """One-hots of a Discrete or MultiDiscrete through an MLP."""
+
+    def __init__(self, space: gymnasium.Space, units: int, layers: int) -> None:
+        super().__init__()
+        self.categories, self.starts, self.shape = _categories(space)
+        self.mlp = MLP(sum(self.categories), units, layers)
+        self.size = units
+
+    def forward(self, value: Tensor) -> Tensor:
+        """``[..., *shape]`` of whole numbers."""
+        columns = _columns(value, len(self.shape))
+        hot = [
+            F.one_hot(columns[..., i].long() - start, count)
+            for i, (count, start) in enumerate(zip(self.categories, self.starts, strict=True))
+        ]
+        return self.mlp(torch.cat(hot, -1).float())  # type: ignore[no-any-return]
+
+
+class CategoriesDecoder(nn.Module):
+    """MLP to one categorical for each number."""
+
+    def __init__(self, inputs: int, space: gymnasium.Space, units: int, layers: int) -> None:
+        super().__init__()
+        self.categories, self.starts, self.shape = _categories(space)
+        self.mlp = MLP(inputs, units, layers, sum(self.categories))
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Logits ``[..., sum(categories)]``."""
+        return self.mlp(feature)
+
+    def log_prob(self, output: Tensor, value: Tensor) -> Tensor:
+        columns = _columns(value, len(self.shape))
+        total = 0.0
+        for i, logits in enumerate(output.float().split(self.categories, -1)):
+            index = columns[..., i : i + 1].long() - self.starts[i]
+            total = total + logits.log_softmax(-1).gather(-1, index).squeeze(-1)
+        return total  # type: ignore[return-value]
+
+    def observation(self, output: Tensor) -> Tensor:
+        """The most likely numbers: int64 ``[..., *shape]``."""
+        parts = output.split(self.categories, -1)
+        columns = [logits.argmax(-1) + start for logits, start in zip(parts, self.starts, strict=True)]
+        return torch.stack(columns, -1).reshape((*output.shape[:-1], *self.shape))
 
 
 class GridEncoder(nn.Module):
@@ -172,19 +287,20 @@ class Encoder(nn.Module):
     def __init__(self, space: gymnasium.Space, *, cnn_depth: int, units: int, layers: int) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict()
-        for key, box in sorted(entries(space).items()):
-            kind = kind_of(box)
-            if kind == "image":
-                self.encoders[key] = ImageEncoder(cnn_depth)
-            elif kind == "grid":
-                self.encoders[key] = GridEncoder(box.shape, grid_categories(box), units, layers)
-            else:
-                self.encoders[key] = VectorEncoder(box.shape, units, layers)
+        self.keys: dict[str, str] = {}
+        """name of the module -> key of the entry"""
+        for key, entry in sorted(entries(space).items()):
+            name = _module_name(key)
+            self.keys[name], self.encoders[name] = key, _encoder(entry, cnn_depth, units, layers)
         self.size: int = sum(encoder.size for encoder in self.encoders.values())  # type: ignore[misc]
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The encoder of every entry, by its key."""
+        return {self.keys[name]: encoder for name, encoder in self.encoders.items()}
 
     def forward(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
         arrays = as_entries(observation)
-        return torch.cat([encoder(arrays[key]) for key, encoder in self.encoders.items()], -1)
+        return torch.cat([encoder(arrays[self.keys[name]]) for name, encoder in self.encoders.items()], -1)
 
 
 class Decoder(nn.Module):
@@ -196,24 +312,24 @@ class Decoder(nn.Module):
         super().__init__()
         self.single = not isinstance(space, gymnasium.spaces.Dict)
         self.decoders = nn.ModuleDict()
-        for key, box in sorted(entries(space).items()):
-            kind = kind_of(box)
-            if kind == "image":
-                self.decoders[key] = ImageDecoder(inputs, cnn_depth)
-            elif kind == "grid":
-                self.decoders[key] = GridDecoder(inputs, box.shape, grid_categories(box), units, layers)
-            else:
-                self.decoders[key] = VectorDecoder(inputs, box.shape, units, layers)
+        self._keys: dict[str, str] = {}
+        for key, entry in sorted(entries(space).items()):
+            name = _module_name(key)
+            self._keys[name], self.decoders[name] = key, _decoder(inputs, entry, cnn_depth, units, layers)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The decoder of every entry, by its key."""
+        return {self._keys[name]: decoder for name, decoder in self.decoders.items()}
 
     def forward(self, feature: Tensor) -> dict[str, Tensor]:
-        return {key: decoder(feature) for key, decoder in self.decoders.items()}
+        return {key: decoder(feature) for key, decoder in self.parts().items()}
 
     def log_prob(self, outputs: dict[str, Tensor], observation: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Log probability of an observation, ``[...]``, summed over its entries."""
         arrays = as_entries(observation)
         return sum(  # type: ignore[return-value]
             decoder.log_prob(outputs[key], arrays[key])  # type: ignore[operator]
-            for key, decoder in self.decoders.items()
+            for key, decoder in self.parts().items()
         )
 
     def observation(self, feature: Tensor) -> Tensor | dict[str, Tensor]:
@@ -221,24 +337,50 @@ class Decoder(nn.Module):
         outputs = self(feature)
         decoded = {
             key: decoder.observation(outputs[key])  # type: ignore[operator]
-            for key, decoder in self.decoders.items()
+            for key, decoder in self.parts().items()
         }
         return decoded[SINGLE] if self.single else decoded
 
 
-def preprocess_image(image: Tensor) -> Tensor:
-    """``x / 255 - 0.5``."""
-    return image.float() / 255.0 - 0.5
+def _encoder(space: Any, cnn_depth: int, units: int, layers: int) -> nn.Module:
+    kind = kind_of(space)
+    if kind == "image":
+        return ImageEncoder(cnn_depth, ImageForm.of(space))
+    if kind == "grid":
+        return GridEncoder(space.shape, categories_of(space), units, layers)
+    kinds = {"bits": BitsEncoder, "categories": CategoriesEncoder, "vector": VectorEncoder}
+    return kinds[kind](space, units, layers)
 
 
-def grid_categories(box: gymnasium.spaces.Box) -> tuple[int, ...]:
-    """Number of values of each channel of a symbolic grid: the bound of the space plus one."""
-    return tuple(int(np.max(box.high[..., channel])) + 1 for channel in range(box.shape[-1]))
+def _decoder(inputs: int, space: Any, cnn_depth: int, units: int, layers: int) -> nn.Module:
+    kind = kind_of(space)
+    if kind == "image":
+        return ImageDecoder(inputs, cnn_depth, ImageForm.of(space))
+    if kind == "grid":
+        return GridDecoder(inputs, space.shape, categories_of(space), units, layers)
+    kinds = {"bits": BitsDecoder, "categories": CategoriesDecoder, "vector": VectorDecoder}
+    return kinds[kind](inputs, space, units, layers)
+
+
+def _module_name(key: str) -> str:
+    """A name that torch allows for a module: no dot, not empty, none of ModuleDict's own attributes."""
+    name = key.replace("%", "%25").replace(".", "%2E")
+    return f"%{name}" if not name or hasattr(nn.ModuleDict(), name) else name
+
+
+def _categories(space: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Numbers of categories, first values and shape of a Discrete or MultiDiscrete."""
+    starts = tuple(int(start) for start in np.ravel(space.start))
+    return categories_of(space), starts, tuple(space.shape or ())
+
+
+def _columns(value: Tensor, dimensions: int) -> Tensor:
+    """``[..., *shape]`` -> ``[..., size]``"""
+    return value.unsqueeze(-1) if dimensions == 0 else value.flatten(-dimensions)
 
 
 def _flatten(array: Tensor, dimensions: int) -> Tensor:
-    array = array.float()
-    return array.unsqueeze(-1) if dimensions == 0 else array.flatten(-dimensions)
+    return _columns(array.float(), dimensions)
 
 
 def _glorot(module: nn.Module) -> None:

@@ -83,16 +83,22 @@ class BoxSpace(_message.Message):
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., dtype: _Optional[str] = ..., low: _Optional[_Iterable[float]] = ..., high: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class DiscreteSpace(_message.Message):
-    __slots__ = ("n",)
+    __slots__ = ("n", "start")
     N_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
     n: int
-    def __init__(self, n: _Optional[int] = ...) -> None: ...
+    start: int
+    def __init__(self, n: _Optional[int] = ..., start: _Optional[int] = ...) -> None: ...
 
 class MultiDiscreteSpace(_message.Message):
-    __slots__ = ("nvec",)
+    __slots__ = ("nvec", "start", "shape")
     NVEC_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
     nvec: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, nvec: _Optional[_Iterable[int]] = ...) -> None: ...
+    start: _containers.RepeatedScalarFieldContainer[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, nvec: _Optional[_Iterable[int]] = ..., start: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DictSpace(_message.Message):
     __slots__ = ("spaces",)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thick.models.encoders import Encoder, GridEncoder, ImageEncoder, as_entries, preprocess_image
+from thick.models.encoders import Encoder, GridEncoder, ImageEncoder, as_entries
 from thick.runtimes.torch.frozen import Chain, affine, by_session, dense, elu
 from thick.runtimes.torch.traced import Traced
 
@@ -27,7 +27,7 @@ class FrozenEncoder:
     def __init__(self, encoder: Encoder, device: torch.device) -> None:
         self._whole = encoder if device.type != "cpu" else None
         self._parts: dict[str, FrozenImages | FrozenGrid | OneByOne] = {}
-        for key, part in encoder.encoders.items():
+        for key, part in encoder.parts().items():
             if isinstance(part, ImageEncoder):
                 self._parts[key] = FrozenImages(part)
             elif isinstance(part, GridEncoder) and part.mlp.layers:
@@ -53,6 +53,7 @@ class FrozenImages:
     """
 
     def __init__(self, encoder: ImageEncoder) -> None:
+        self._prepare, self._dtype = encoder.form.prepare, getattr(torch, encoder.form.dtype)
         self._layers: list[tuple[Tensor, Tensor]] = []
         for layer in encoder.children():
             assert isinstance(layer, nn.Conv2d) and layer.bias is not None
@@ -63,7 +64,7 @@ class FrozenImages:
         self._pieces: tuple[int, ...] | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """``[B, 64, 64, 3]`` -> ``[B, E]``"""
+        """``[B, H, W, C]`` -> ``[B, E]``"""
         if self._pieces is None:  # here, since the number of threads is that of who calls
             self._pieces = self._alike(images.shape[1:])
         done: list[Tensor] = []
@@ -75,7 +76,7 @@ class FrozenImages:
         return done[0] if len(done) == 1 else torch.cat(done)
 
     def _embed(self, images: Tensor) -> tuple[Tensor]:
-        x = preprocess_image(images).permute(0, 3, 1, 2)
+        x = self._prepare(images).permute(0, 3, 1, 2)
         for weight, bias in self._layers:
             x = elu(F.conv2d(x, weight, bias, stride=2))
         return (x.permute(0, 2, 3, 1).flatten(1),)  # height, width, channel
@@ -83,7 +84,9 @@ class FrozenImages:
     def _alike(self, shape: torch.Size) -> tuple[int, ...]:
         """The sizes of pieces that give the same bits as single images, largest first."""
         generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (max(PIECES), *shape), dtype=torch.uint8, generator=generator)
+        images = torch.randint(0, 256, (max(PIECES), *shape), dtype=torch.uint8, generator=generator).to(
+            self._dtype
+        )
 
         def embedded(piece: int) -> Tensor:
             return torch.cat([x for part in images.split(piece) for x in self._embedded(part)])
