@@ -10,6 +10,7 @@ import argparse
 import difflib
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,11 @@ GROUPS = {
     "watch": "Logs and traces",
 }
 """headings of ``--help``, in order"""
+
+PATH_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,10}")
+"""a path under which a proxy may show the service: segments of plain characters, no slash at the end"""
+OWN_PATHS = ("/v1", "/v2", "/health", "/metrics", "/docs", "/openapi.json", "/openpi")
+"""first segments of the service's own paths, which a prefix cannot begin with: nobody could tell them apart"""
 
 
 class SettingsError(Exception):
@@ -59,6 +65,11 @@ class Settings(BaseSettings):
     host: str = _field("where", "127.0.0.1", "address to listen on; beyond loopback needs keys")
     port: int = _field("where", 8000, "HTTP port; 0 takes a free one", ge=0, le=65535)
     grpc_port: int = _field("where", 8001, "gRPC port; 0 takes a free one", ge=0, le=65535)
+    root_path: str = _field(
+        "where",
+        "",
+        "path prefix under which a proxy shows the service, such as /thick; the proxy may strip it or leave it",
+    )
     load_versions: Literal["all", "latest"] = _field(
         "where", "all", "which versions of a model to load at the start; live sessions keep theirs either way"
     )
@@ -180,6 +191,18 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _plain_prefix(cls, value: str) -> str:
+        prefix = value.rstrip("/")
+        if prefix and not PATH_PREFIX.fullmatch(prefix):
+            raise ValueError("expected a path such as /thick or /robots/thick, in plain characters")
+        if prefix and "/" + prefix.split("/")[1] in OWN_PATHS:
+            raise ValueError(
+                f"/{prefix.split('/')[1]} is a path of the service itself; choose another prefix"
+            )
+        return prefix
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.core import PlanningService
 from service.faces.http.bodies import problem_response
 from service.faces.http.contract import DESCRIPTION, describe
+from service.faces.http.prefix import add_prefix, local_path
 from service.faces.http.routes import act as acting
-from service.faces.http.routes import health, models, operations, sessions
+from service.faces.http.routes import docs, health, models, operations, sessions
 from service.faces.http.routes import imagine as imagining
 from service.faces.openpi import socket as openpi
 from service.operations.keys import Keys
@@ -30,7 +31,7 @@ log = structlog.get_logger("thick.http")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _OPEN = ("/health/", "/v2/health/", "/docs", "/openapi.json")
-"""paths that need no key"""
+"""beginnings of the paths that need no key"""
 
 
 class Application(FastAPI):
@@ -39,8 +40,12 @@ class Application(FastAPI):
 
     direct: ASGIApp
     """where acts go"""
+    prefix: str = ""
+    """the path prefix under which a proxy shows the service"""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            add_prefix(scope, self.prefix)
         if scope["type"] == "http" and acting.is_act(scope):
             scope["app"] = self
             await self.direct(scope, receive, send)
@@ -55,11 +60,12 @@ def create_app(service: PlanningService, *, tracing: Tracing | None = None) -> F
         description=DESCRIPTION,
         version="1",
         redirect_slashes=False,
-        redoc_url=None,
+        openapi_url=None,  # and /docs: routes of our own
     )
+    app.prefix = service.settings.root_path
     app.state.service = service
     app.state.tracing = tracing or Tracing(service.settings)
-    for module in (models, sessions, acting, imagining, health, operations):
+    for module in (models, sessions, acting, imagining, health, operations, docs):
         app.include_router(module.router)
     openpi.add_to(app, service, app.state.tracing)
     app.add_exception_handler(ProblemError, _problem)
@@ -149,7 +155,7 @@ class Gate:
             self._record(scope, status, time.monotonic() - arrived)
 
     def _role(self, scope: Scope, headers: Headers) -> Any:
-        path = scope["path"]
+        path = local_path(scope)
         if path.startswith(_OPEN) or (path == "/metrics" and self._service.settings.public_metrics):
             return self._keys.anonymous
         return self._keys.role(headers.get("authorization"))
@@ -205,7 +211,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
             allow = allow.replace("GET", "GET, HEAD")
         problem = ProblemError("method_not_allowed", f"{method} {path}: allowed are {allow}", allow=allow)
     elif error.status_code == 404:
-        problem = ProblemError("not_found", f"{method} {path}: there is no such path; see /docs")
+        problem = ProblemError(
+            "not_found",
+            f"{method} {path}: there is no such path; see {request.scope.get('root_path', '')}/docs",
+        )
     else:
         problem = ProblemError("invalid_request", str(error.detail))
     return problem_response(problem, path)

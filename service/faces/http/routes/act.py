@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from service.core import Clock
 from service.faces.http.bodies import body_type, respond
 from service.faces.http.contract import documented
+from service.faces.http.prefix import local_path
 from service.faces.http.routes.common import body_of, name_session, service_of, while_connected
 from service.protocol.requests import Act, ActOnce
 from service.protocol.responses import ActResponse
@@ -53,7 +54,7 @@ _ROUTE = next(route for route in router.routes if getattr(route, "endpoint", Non
 
 def is_act(scope: Scope) -> bool:
     """Whether a request is an act of a session."""
-    path: str = scope["path"]
+    path = local_path(scope)
     return (
         path.endswith(_SUFFIX)
         and path.startswith(_PREFIX)
@@ -66,7 +67,7 @@ def is_act(scope: Scope) -> bool:
 async def direct(scope: Scope, receive: Receive, send: Send) -> None:
     """The endpoint of such a request, without the router. Problems are the caller's to answer."""
     scope["route"] = _ROUTE
-    response = await act(Request(scope, receive, send), scope["path"][len(_PREFIX) : -len(_SUFFIX)])
+    response = await act(Request(scope, receive, send), local_path(scope)[len(_PREFIX) : -len(_SUFFIX)])
     await response(scope, receive, send)
 
 

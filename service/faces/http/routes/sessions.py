@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -39,7 +41,7 @@ async def create_session(request: Request) -> Response:
             view = await service.lifecycle.restore(raw)
         else:
             view = await service.lifecycle.create((await body_of(request)).tree)
-    return respond(view, kind, status=201, headers={"location": f"/v1/sessions/{view['session_id']}"})
+    return respond(view, kind, status=201, headers=_location(request, view))
 
 
 @router.get("", **documented(summary="Live sessions", answer=SessionList, problems=[406]))
@@ -99,7 +101,7 @@ async def fork_session(request: Request, session_id: str) -> Response:
         kind = body_type(request)
         body = await body_of(request, optional=True)
         view = await service.lifecycle.fork(session_id, body.tree)
-    return respond(view, kind, status=201, headers={"location": f"/v1/sessions/{view['session_id']}"})
+    return respond(view, kind, status=201, headers=_location(request, view))
 
 
 @router.get(
@@ -115,3 +117,8 @@ async def export_belief(request: Request, session_id: str) -> Response:
     service = service_of(request)
     with service.working():
         return Response(await service.lifecycle.export(session_id), media_type=media.OCTET_STREAM)
+
+
+def _location(request: Request, view: dict[str, Any]) -> dict[str, str]:
+    """Where a new session is, as the client reaches it."""
+    return {"location": f"{request.scope.get('root_path', '')}/v1/sessions/{view['session_id']}"}
