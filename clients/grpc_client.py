@@ -66,7 +66,9 @@ class GrpcPlanningClient(SyncClient):
         )  # fmt: skip
         super().__init__(connection)
         self._stream_acts = stream_acts
-        self._metadata = [("authorization", f"Bearer {connection.api_key}")] if connection.api_key else []
+        self._metadata = [(protobuf.TAKES_BYTES, str(MAX_MESSAGE))]
+        if connection.api_key:
+            self._metadata.append(("authorization", f"Bearer {connection.api_key}"))
         options = [
             ("grpc.max_send_message_length", MAX_MESSAGE),
             ("grpc.max_receive_message_length", MAX_MESSAGE),

@@ -162,6 +162,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = _field("limits", DEFAULT_LIMITS.body_bytes, "request body, bytes", ge=1024)
     max_belief_bytes: int = _field("limits", DEFAULT_LIMITS.belief_bytes, "belief to restore, bytes", ge=1024)
     max_array_bytes: int = _field("limits", DEFAULT_LIMITS.array_bytes, "one array, bytes", ge=1024)
+    grpc_answer_bytes: int = _field(
+        "limits",
+        4 * MEBIBYTE,
+        "answer over gRPC to a client that does not say how much it takes, bytes; gRPC's own clients take 4 MiB "
+        "unless told otherwise; 0 sends answers of any size",
+        ge=0,
+    )
     max_nesting: int = _field("limits", DEFAULT_LIMITS.nesting, "nesting of lists and objects", ge=4, le=200)
     max_horizon: int = _field("limits", DEFAULT_LIMITS.horizon, "steps planned or imagined ahead", ge=1)
     max_rollouts: int = _field("limits", DEFAULT_LIMITS.rollouts, "futures imagined at once", ge=1)

@@ -55,6 +55,7 @@ PROBLEMS: dict[str, Kind] = {
     "conflict": Kind(409, "ABORTED", "The resource is not in a state that allows this"),
     "session_expired": Kind(410, "FAILED_PRECONDITION", "The session has expired"),
     "body_too_large": Kind(413, "RESOURCE_EXHAUSTED", "The body is too large"),
+    "answer_too_large": Kind(413, "RESOURCE_EXHAUSTED", "The answer is larger than the client takes"),
     "unsupported_media_type": Kind(415, "INVALID_ARGUMENT", "The media type of the body is not supported"),
     "queue_full": Kind(429, "RESOURCE_EXHAUSTED", "The queue is full", retry=True),
     "too_many_sessions": Kind(429, "RESOURCE_EXHAUSTED", "There are too many sessions", retry=True),

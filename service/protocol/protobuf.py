@@ -27,6 +27,8 @@ from service.protocol.generated import planner_pb2 as pb
 from service.protocol.spaces import Box, Dict, Discrete, MultiDiscrete, as_space, make_box, space_to_json
 
 SERVICE_NAME = "thick.v1.Planner"
+TAKES_BYTES = "thick-max-message-bytes"
+"""metadata in which a client says how large a message it takes (its ``grpc.max_receive_message_length``)"""
 MAX_REPEATED = 20_000
 """the most entries of one kind in a request: actions to imagine, parts of an answer, entries of an observation"""
 MAX_DIMENSIONS = 64

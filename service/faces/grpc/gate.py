@@ -18,8 +18,8 @@ import structlog
 from service.core import PlanningService
 from service.operations.keys import Keys, Role
 from service.operations.tracing import Tracing
-from service.protocol.errors import ProblemError
-from service.protocol.protobuf import SERVICE_NAME, problem_metadata
+from service.protocol.errors import ProblemError, invalid, show
+from service.protocol.protobuf import SERVICE_NAME, TAKES_BYTES, problem_metadata
 
 log = structlog.get_logger("thick.grpc")
 
@@ -41,6 +41,8 @@ class Asked:
     role: Role
     arrived: float
     """s on the monotonic clock"""
+    takes: int | None = None
+    """bytes of the largest message that the client says it takes; 0 for any"""
     large: bool = False
     """whether what is made of its message should be made beside the event loop"""
 
@@ -117,7 +119,7 @@ class Gate:
         try:
             arrived = time.monotonic()
             role = self._keys.role(metadata.get("authorization"))
-            yield Asked(path, metadata, role, arrived)
+            yield Asked(path, metadata, role, arrived, _takes(metadata))
             return
         except ProblemError as problem:
             failure = problem
@@ -131,6 +133,15 @@ class Gate:
                 request_id=request_id,
             )
         await end(context, failure, path, identity)
+
+
+def _takes(metadata: Mapping[str, str]) -> int | None:
+    said = metadata.get(TAKES_BYTES)
+    if said is None:
+        return None
+    if not re.fullmatch(r"-1|\d{1,12}", said):
+        raise invalid(TAKES_BYTES, f"expected a number of bytes, or -1 for any, got {show(said)}")
+    return max(0, int(said))
 
 
 async def end(context: Context, problem: ProblemError, path: str, *more: tuple[str, str]) -> None:

@@ -23,6 +23,7 @@ from service.protocol.errors import ProblemError, invalid
 from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
 from service.protocol.limits import Limits
+from service.protocol.protobuf import TAKES_BYTES
 from service.protocol.protobuf_parts import count_parts
 
 Answer = Callable[[Any, Asked], Awaitable[Any]]
@@ -139,7 +140,7 @@ class Methods:
         async def answer(asked: Asked) -> bytes:
             clock = Clock(asked.arrived)
             response = await self._acted(await self._read("Act", raw, clock), clock)
-            return _pack(response)
+            return self._pack(response, asked)
 
         return await self._gate.unary("Act", context, answer)
 
@@ -156,7 +157,8 @@ class Methods:
                         raise invalid("session_id", f"this stream is of session {session_id!r} alone")
                     response = await self._acted(tree, clock)
                     session_id = response.session_id
-                await context.write(_pack(response))
+                    packed = self._pack(response, asked)
+                await context.write(packed)
 
         await self._gate.stream("ActStream", context, answer)
 
@@ -206,7 +208,7 @@ class Methods:
                 tree = await self._read("ImagineStream", raw, Clock())
                 with self._service.working():
                     begun = await self._begin_imagining(tree, len(raw) > LARGE)
-                    await self._write_steps(begun, context)
+                    await self._write_steps(begun, asked, context)
 
         await self._gate.stream("ImagineStream", context, answer)
 
@@ -215,12 +217,13 @@ class Methods:
             return await self._service.imagine(_session_id(tree), _without(tree, "session_id"))
         return await self._service.imagine_once(tree, large)
 
-    async def _write_steps(self, imagination: Imagination, context: Context) -> None:
+    async def _write_steps(self, imagination: Imagination, asked: Asked, context: Context) -> None:
         events = imagination.events()
         try:
             async for step in events:
-                await context.write(_pack(protobuf.event_to_message(Event(STEP, step))))
-            await context.write(_pack(protobuf.event_to_message(Event(END, imagination.end()))))
+                await context.write(self._pack(protobuf.event_to_message(Event(STEP, step)), asked))
+            end = protobuf.event_to_message(Event(END, imagination.end()))
+            await context.write(self._pack(end, asked))
         finally:
             await events.aclose()  # type: ignore[attr-defined]
             imagination.close()
@@ -235,11 +238,32 @@ class Methods:
             async def call(asked: Asked) -> bytes:
                 made = await self._read(name, raw, Clock())
                 tree = await answer(made, replace(asked, large=len(raw) > LARGE))
-                return _pack(protobuf.from_dict(kind, _shown(tree) if kind is pb.Session else tree))
+                message = protobuf.from_dict(kind, _shown(tree) if kind is pb.Session else tree)
+                return self._pack(message, asked)
 
             return await self._gate.unary(name, context, call)
 
         return handle
+
+    def _pack(self, message: Any, asked: Asked) -> bytes:
+        """The bytes of an answer. Where they are more than the client takes, gRPC would fail in the client without
+        a word on what to do.
+
+        Raises:
+            ProblemError: ``answer_too_large``.
+        """
+        packed: bytes = message.SerializeToString()
+        most = self._service.settings.grpc_answer_bytes if asked.takes is None else asked.takes
+        if most and len(packed) > most:
+            method = asked.path.rpartition("/")[2]
+            raise ProblemError(
+                "answer_too_large",
+                f"the answer has {len(packed)} bytes, the client takes {most}: set its "
+                f"grpc.max_receive_message_length and say so in the metadata {TAKES_BYTES}"
+                f"{_ADVICE.get(method, '')}",
+                answer_bytes=len(packed),
+            )
+        return packed
 
     async def _read(self, name: str, raw: bytes, clock: Clock) -> Any:
         """The tree of a request.
@@ -287,12 +311,15 @@ def _shown(session: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in session.items() if value != {} or not key.endswith("_space")}
 
 
-def _pack(message: Any) -> bytes:
-    packed: bytes = message.SerializeToString()
-    return packed
-
-
 _ENVELOPE = 1024
 """bytes of a message beside what its limit is about"""
+
+_ADVICE = {
+    "Act": "; the act is done: the same step again is answered from the store",
+    "ActStream": "; the act is done: the same step again is answered from the store",
+    "Imagine": "; or ask ImagineStream, which sends a step at a time, for pictures as png or webp, or for less",
+    "ImagineStream": "; or ask for pictures as png or webp",
+}
+"""what else a client can do about an answer that is too large"""
 
 _METHODS = pb.DESCRIPTOR.services_by_name["Planner"].methods_by_name
