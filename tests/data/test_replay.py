@@ -74,7 +74,7 @@ def test_a_ring_on_disk_comes_back_and_goes_on(tmp_path: Path) -> None:
     ring = ReplayRing(FIELDS, streams=2, capacity=8, directory=tmp_path, metadata={"env": "x"})
     fill(ring, 5)
     ring.flush()
-    again = ReplayRing.open(tmp_path)
+    again = ReplayRing.open(tmp_path, write=True)
     assert again.metadata == {"env": "x"}
     fill(again, 6)
     assert again.steps("step")[0].tolist() == list(range(3, 11))
@@ -82,7 +82,7 @@ def test_a_ring_on_disk_comes_back_and_goes_on(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_data_set_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="thick collect"):
-        ReplayRing.open(tmp_path)
+        ReplayRing.open(tmp_path, write=True)
 
 
 def test_arrays_that_do_not_fit_their_description_are_refused(tmp_path: Path) -> None:
@@ -90,4 +90,4 @@ def test_arrays_that_do_not_fit_their_description_are_refused(tmp_path: Path) ->
     ring.flush()
     np.save(tmp_path / "step.npy", np.zeros((1, 8), np.int64))
     with pytest.raises(ValueError, match=r"step.npy: expected <i8 \(2, 8\), found int64 \(1, 8\)"):
-        ReplayRing.open(tmp_path)
+        ReplayRing.open(tmp_path, write=True)

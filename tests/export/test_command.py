@@ -39,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     trainer = Trainer(CONFIG, folder)
     trainer.run()
-    trainer.log.close()
+    trainer.close()
     return folder
 
 
@@ -139,7 +139,7 @@ def test_the_command_says_what_it_wrote_and_what_is_next(
         (lambda run: shutil.rmtree(run / "checkpoints"), "no checkpoint in"),
         (lambda run: (run / "results.json").write_text("{"), "no result of `thick evaluate`"),
         (lambda run: (run / "metrics.jsonl").write_text("{\n"), "line 1: not valid JSON"),
-        (lambda run: _spoil(run), "numbers that are NaN or infinite"),
+        (lambda run: _spoil(run / "checkpoints" / "000000002"), "not finite"),
     ],
 )
 def test_a_folder_that_is_no_sound_run_is_refused_and_nothing_is_written(
@@ -153,12 +153,26 @@ def test_a_folder_that_is_no_sound_run_is_refused_and_nothing_is_written(
     assert not (tmp_path / "models").exists()
 
 
-def _spoil(run: Path) -> None:
-    """Put a NaN into the checkpoint, as a training that diverged leaves it."""
+def test_a_model_that_is_not_finite_is_refused_with_the_name_of_the_last_that_is(
+    run: Path, tmp_path: Path
+) -> None:
+    good = run / "checkpoints" / "000000002"
+    bad = Path(shutil.copytree(good, run / "checkpoints" / "000000003"))
+    (run / "checkpoints" / "latest").write_text(bad.name)
+    _spoil(bad)
+    with pytest.raises(EntryError, match=f"not finite; the last checkpoint that can be used is {good}"):
+        export_run(run, out=tmp_path / "models")
+
+
+def _spoil(checkpoint: Path) -> None:
+    """Put a NaN into a checkpoint, as a training that diverged left it before checkpoints were checked."""
     from safetensors.torch import load, save
 
-    (path,) = (run / "checkpoints").glob("*/state.safetensors")
+    path = checkpoint / "state.safetensors"
     tensors = load(path.read_bytes())
     name = next(key for key in tensors if key.startswith("model."))
     tensors[name] = torch.full_like(tensors[name], float("nan"))
     path.write_bytes(save(tensors))
+    state = json.loads((checkpoint / "state.json").read_text())
+    del state["tensors"]
+    (checkpoint / "state.json").write_text(json.dumps(state))

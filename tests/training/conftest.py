@@ -48,5 +48,5 @@ def tiny() -> TrainConfig:
 def trained(tiny: TrainConfig, tmp_path: Path) -> Path:
     trainer = Trainer(tiny, tmp_path / "run")
     trainer.run()
-    trainer.log.close()
+    trainer.close()
     return tmp_path / "run"

@@ -17,7 +17,7 @@ from thick.training.trainer import Trainer, resume
 def _train(config: TrainConfig, directory: Path, until: int | None = None) -> dict[str, torch.Tensor]:
     trainer = Trainer(config, directory)
     trainer.run(until=until)
-    trainer.log.close()
+    trainer.close()
     return load_checkpoint(directory / "checkpoints")[0]
 
 
@@ -46,7 +46,7 @@ def test_six_updates_are_the_same_as_three_and_three_after_resuming(
     _train(config, tmp_path / "parts", until=3)
     second = resume(tmp_path / "parts")
     second.run()
-    second.log.close()
+    second.close()
     parts = load_checkpoint(tmp_path / "parts" / "checkpoints")[0]
     assert whole.keys() == parts.keys()
     different = [name for name, value in whole.items() if not torch.equal(value, parts[name])]
@@ -98,6 +98,6 @@ def test_a_run_can_start_from_the_weights_of_another(
     trainer = Trainer(config, tmp_path / "second")
     for name, value in trainer.learner.model.state_dict().items():
         assert torch.equal(value, before[f"model.{name}"]), name
-    trainer.log.close()
+    trainer.close()
     with pytest.raises(ValueError, match="other sizes"):
         Trainer(merge(config, {"model": {"stoch": 5}}), tmp_path / "third")

@@ -129,8 +129,8 @@ def provenance(run: Path, config: TrainConfig, state: dict[str, Any]) -> dict[st
         "command": training_command(config),
         "updates": state["update"],
         "hours": round(state["seconds"] / 3600, 3),
-        # Every stream of the ring has seen as many; a data set counts its own.
-        "env_steps": None if config.data.dataset else state["written"] * config.data.streams,
+        # None where all steps came from a data set, which counts its own.
+        "env_steps": state.get("env_steps") or None,
         "data": events.get("collected", events.get("data")),
         "gates": events.get("gates"),
         # Where the weights began, if not at random: a run's configuration, or an entry's provenance.

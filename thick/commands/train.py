@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thick.cli import Command
 
+if TYPE_CHECKING:
+    from thick.training.trainer import Trainer
+
 EXAMPLES = """
 examples:
-  thick train --preset doorkey6-memory                     the first of the four runs behind the MiniGrid model
+  thick train --preset doorkey6-memory                     the first of the five runs behind the MiniGrid model
   thick train --preset cartpole --run runs/c1 --seed 1     any field of the configuration can be overridden
   thick train --run runs/c1 --resume                       go on exactly where the run was interrupted
+  thick train --run runs/c1 --resume --updates 40000       go on longer than it was to
   thick train --preset cartpole --fields                   every field, with its meaning and value
 
 Field names are those of the preset files: --model.stoch 16 --sparsity.final 2 --data.prefill 50000
@@ -35,45 +40,79 @@ def run(argv: list[str]) -> int:
     )
     options, rest = parser.parse_known_args(argv)
 
-    from thick.training.config import TrainConfig, load_config, override, presets
+    from thick.files import FolderInUseError
+    from thick.training.config import TrainConfig, describe, load_config, override, presets
 
+    if options.fields:
+        print(describe(load_config(options.preset) if options.preset else TrainConfig()))
+        return 0
+    if options.resume:
+        if options.run is None:
+            parser.error("--resume needs --run DIR: the folder of the interrupted run")
+        if options.preset:
+            parser.error("a resumed run keeps its configuration: leave out --preset")
+    elif options.preset is None:
+        parser.error(f"name a preset: {', '.join(presets())}")
     try:
         if options.resume:
-            if options.run is None:
-                parser.error("--resume needs --run DIR: the folder of the interrupted run")
-            if rest or options.preset:
-                parser.error("a resumed run keeps its configuration: leave out --preset and other fields")
-            from thick.training.trainer import resume
-
-            trainer = resume(options.run)
+            trainer = resumed(options.run, rest)
         else:
-            if options.preset is None and not options.fields:
-                parser.error(f"name a preset: {', '.join(presets())}")
-            config = load_config(options.preset) if options.preset else TrainConfig()
-            if options.fields:
-                from thick.training.config import describe
-
-                print(describe(config))
-                return 0
-            config = override(config, rest)
             from thick.training.trainer import Trainer
 
+            config = override(load_config(options.preset), rest)
             trainer = Trainer(config, options.run or Path("runs") / config.name)
-    except (ValueError, FileExistsError, FileNotFoundError) as error:
+    except (ValueError, OSError, FolderInUseError) as error:
         print(f"thick train: {error}", file=sys.stderr)
         return 2
-    try:
-        trainer.run()
-    except KeyboardInterrupt:
-        trainer.save()
-        trainer.log.say(f"interrupted and saved; go on with: thick train --run {trainer.directory} --resume")
-        return 130
-    finally:
-        trainer.log.close()
+    return train(trainer)
+
+
+def resumed(directory: Path, words: list[str]) -> Trainer:
+    """The trainer of a run that goes on, maybe to another end: ``--updates N``, ``--stop N``."""
+    from thick.training.config import TrainConfig, override, to_dict
+    from thick.training.trainer import resume
+
+    changed = override(TrainConfig(), words)  # checks names and types
+    names = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+    values = to_dict(changed)
+    return resume(directory, {name: values.get(name.partition(".")[0]) for name in names})
+
+
+def train(trainer: Trainer) -> int:
+    """Train to the end, or to the point where somebody or something stops it; says where everything is."""
+    from thick.training.trainer import RunStoppedError
+
     where = trainer.directory
+    go_on = f"thick train --run {where} --resume"
+    try:
+        ended = trainer.run()
+    except RunStoppedError as error:
+        print(f"thick train: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"thick train: stopped at once; {trainer.last_checkpoint()}", file=sys.stderr)
+        return 130
+    except Exception:
+        print(
+            f"thick train: an error in the run or its environment; {trainer.last_checkpoint()}",
+            file=sys.stderr,
+        )
+        raise
+    finally:
+        trainer.close()
+    if not ended:
+        print(
+            f"stopped at update {trainer.learner.updates}; {trainer.last_checkpoint()}\n  go on:    {go_on}",
+            file=sys.stderr,
+        )
+        return 130
     print(
-        f"done: {where}\n  log {where}/metrics.jsonl, tensorboard --logdir {where}/tensorboard\n"
-        f"  measure:  thick evaluate {where}\n  export:   thick export {where}"
+        f"done: {where}, {trainer.learner.updates} updates\n"
+        f"  log:      {where}/metrics.jsonl; tensorboard --logdir {where}/tensorboard\n"
+        f"  weights:  {trainer.last_checkpoint().rpartition(' ')[2]}\n"
+        f"  measure:  thick evaluate {where}\n"
+        f"  export:   thick export {where}\n"
+        f"  extend:   {go_on} --updates {2 * trainer.config.updates}"
     )
     return 0
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
+from thick.data.episodes import Episode, actions_from_json
 from thick.data.replay import Field, ReplayRing
 from thick.envs import make
 
@@ -66,7 +67,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {"random": RandomPolicy, "scripted"
 
 
 class Collector:
-    """Steps ``streams`` environments of one kind and appends what happens to a ring.
+    """Steps ``streams`` environments of one kind; what happens goes into a ring.
 
     Args:
         env_id: the task.
@@ -78,10 +79,12 @@ class Collector:
     def __init__(
         self, env_id: str, *, streams: int, seed: int, options: dict[str, Any] | None = None
     ) -> None:
+        self.env_id = env_id
         self.envs = [make(env_id, **(options or {})) for _ in range(streams)]
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
         self._seed = seed
         self.episodes = np.zeros(streams, np.int64)
+        """resets of each stream"""
         self.finished: list[dict[str, Any]] = []
         """return, length, success and events of every episode that ended since this was last emptied"""
         self.restart()
@@ -91,7 +94,7 @@ class Collector:
         self._observations: list[Any] = [None] * len(self.envs)
         self._over = np.ones(len(self.envs), bool)
         self._fresh = np.zeros(len(self.envs), bool)
-        self._running = [_new_episode() for _ in self.envs]
+        self._running = [Episode() for _ in self.envs]
 
     def ring_fields(self) -> dict[str, Field]:
         """Fields of the ring that fits these environments."""
@@ -102,6 +105,9 @@ class Collector:
 
         An environment whose episode is over is reset instead: its step holds the first observation, a zero action
         and no reward.
+
+        Raises:
+            NotFiniteError: an environment answered with NaN or infinity.
         """
         actions: list[Any] = [None] * len(self.envs)
         if not self._over.all():
@@ -111,38 +117,121 @@ class Collector:
         reward = np.zeros(len(self.envs), np.float32)
         terminal = np.zeros(len(self.envs), bool)
         first = self._over.copy()
+        answers: list[tuple[float, dict[str, Any]]] = []
         for index, env in enumerate(self.envs):
+            value: Any = 0.0
             if first[index]:
-                offset = (self._seed * 1009 + index) * 100_003 + int(self.episodes[index])
-                self._observations[index], info = env.reset(
-                    seed=TRAINING_SEEDS + offset % (2**31 - TRAINING_SEEDS)
-                )
+                episode = self._running[index] = Episode(seed=self._episode_seed(index))
+                self._observations[index], info = env.reset(seed=episode.seed)
                 self.episodes[index] += 1
-                self._running[index] = _new_episode()
                 self._over[index] = False
             else:
                 observation, value, terminated, truncated, info = env.step(actions[index])
                 self._observations[index], reward[index], terminal[index] = observation, value, terminated
                 self._over[index] = terminated or truncated
-                self._count(index, float(value), info)
+                self._running[index].actions.append(actions[index])
+            answers.append((float(value), info))
+        observed = stack_observations(self._observations, self.observation_space)
+        for index, (value, info) in enumerate(answers):
+            self._answered(
+                index, {name: array[index : index + 1] for name, array in observed.items()}, value, info
+            )
         self._fresh = first
         return {
-            **stack_observations(self._observations, self.observation_space),
+            **observed,
             "action": encode_actions(actions, self.action_space),
             "reward": reward,
             "is_first": first,
             "is_terminal": terminal,
         }
 
-    def _count(self, index: int, reward: float, info: dict[str, Any]) -> None:
-        episode = self._running[index]
-        episode["return"] += reward
-        episode["length"] += 1
-        episode["events"].update(info.get("events", ()))
-        if "success" in info:
-            episode["success"] = bool(info["success"])
-        if self._over[index]:
-            self.finished.append(episode)
+    def state(self) -> dict[str, Any]:
+        """Where every stream is, as JSON: what :meth:`restore` goes on from."""
+        return {
+            "episodes": self.episodes.tolist(),
+            "fresh": self._fresh.tolist(),
+            "finished": list(self.finished),
+            "steps": sum(episode.length for episode in self._running),
+            "running": [
+                None if over else episode.to_json(self.action_space)
+                for over, episode in zip(self._over, self._running, strict=True)
+            ],
+        }
+
+    def restore(
+        self, state: dict[str, Any], progress: Callable[[int], None] = lambda done: None
+    ) -> list[str]:
+        """Go on where another collector was: running episodes are played again from their seeds.
+
+        An episode that does not come out as it was (the environment is not deterministic, or another version of it
+        is installed) is left, and its stream begins a new one.
+
+        Args:
+            state: of :meth:`state`.
+            progress: told the number of steps played.
+
+        Returns:
+            A sentence for each episode that was left.
+        """
+        self.restart()
+        self.episodes = np.asarray(state["episodes"], np.int64)
+        self.finished = list(state["finished"])
+        left: list[str] = []
+        played = 0
+        for index, saved in enumerate(state["running"]):
+            if saved is None:
+                continue
+            actions = actions_from_json(saved["actions"], self.action_space)
+            self._replay(index, saved["seed"], actions, lambda step, before=played: progress(before + step))  # type: ignore[misc]
+            played += len(actions)
+            if self._over[index] or self._running[index].digest.hex() != saved["digest"]:
+                self._over[index] = True
+                left.append(
+                    f"stream {index}: playing the {len(actions)} steps of its running episode again (seed "
+                    f"{saved['seed']}) led elsewhere: the environment does not repeat itself, and a new episode begins"
+                )
+        self._fresh = np.asarray(state["fresh"], bool)
+        return left
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self.envs:
+            env.close()
+
+    def _episode_seed(self, index: int) -> int:
+        offset = (self._seed * 1009 + index) * 100_003 + int(self.episodes[index])
+        return TRAINING_SEEDS + offset % (2**31 - TRAINING_SEEDS)
+
+    def _replay(self, index: int, seed: int, actions: Sequence[Any], progress: Callable[[int], None]) -> None:
+        """Reset stream ``index`` and play actions, until the episode ends where it had not."""
+        env, episode = self.envs[index], Episode(seed=seed)
+        self._running[index], self._over[index] = episode, False
+        finished = list(self.finished)
+        self._observations[index], info = env.reset(seed=seed)
+        self._answered(index, self._arrays(index), 0.0, info)
+        for step, action in enumerate(actions, 1):
+            if self._over[index]:
+                break
+            self._observations[index], reward, terminated, truncated, info = env.step(action)
+            self._over[index] = terminated or truncated
+            episode.actions.append(action)
+            self._answered(index, self._arrays(index), float(reward), info)
+            progress(step)
+        self.finished = finished  # an episode that ended too early is none of the run's
+
+    def _arrays(self, index: int) -> dict[str, np.ndarray]:
+        return stack_observations([self._observations[index]], self.observation_space)
+
+    def _answered(
+        self, index: int, observation: dict[str, np.ndarray], reward: float, info: dict[str, Any]
+    ) -> None:
+        episode, over = self._running[index], bool(self._over[index])
+        where = (
+            f"{self.env_id}, stream {index}, step {episode.length} of the episode with seed {episode.seed}"
+        )
+        episode.answered(observation, reward=reward, over=over, info=info, where=where)
+        if over:
+            self.finished.append(episode.summary())
 
 
 def collect(
@@ -250,7 +339,3 @@ def sample_action(space: gymnasium.Space, rng: np.random.Generator) -> Any:
 
 def _boxes(space: gymnasium.Space) -> dict[str, Any]:
     return dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {"observation": space}
-
-
-def _new_episode() -> dict[str, Any]:
-    return {"return": 0.0, "length": 0, "success": None, "events": Counter()}

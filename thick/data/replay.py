@@ -2,12 +2,15 @@
 
 One stream is one environment's life: episode after episode without gaps, so that a window may cross episodes
 and even the shortest episode is learned from. A folder with ``replay.json`` and one ``.npy`` a field is at
-the same time a ring, a saved ring and an offline data set.
+the same time a ring, a saved ring and an offline data set. What was opened to be read is never written to.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ import numpy as np
 from thick.files import write_atomically
 
 _DESCRIPTION = "replay.json"
+_RESERVED_BYTES = 1 << 22
+"""disk that is reserved at a time for each field of each stream"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class ReplayRing:
         fields: what a step holds, by name; ``is_first`` must be among them.
         streams: number of environments.
         capacity: steps kept of each.
+        slack: older steps of each that are not sampled any more, but not overwritten either, so that
+            :meth:`rewind` by as many finds the ring as it was.
         directory: where to memory-map the arrays; None keeps them in memory.
         metadata: anything JSON that describes the data (environment, policy, seed).
     """
@@ -44,57 +51,76 @@ class ReplayRing:
         *,
         streams: int,
         capacity: int,
+        slack: int = 0,
         directory: Path | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        if streams < 1 or capacity < 1:
+        if streams < 1 or capacity < 1 or slack < 0:
             raise ValueError(f"streams and capacity must be positive, got {streams} and {capacity}")
-        self.fields, self.streams, self.capacity = fields, streams, capacity
+        self.fields, self.streams, self.capacity, self.slack = fields, streams, capacity, slack
         self.metadata = metadata or {}
         self.written = 0
         """steps ever written to each stream"""
-        self.directory = directory
+        self.directory, self.writable = directory, True
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
-        self._arrays = {name: self._allocate(name, field, mode="w+") for name, field in fields.items()}
+            (directory / _DESCRIPTION).unlink(missing_ok=True)
+        self._reserved = 0
+        self._arrays = {name: self._allocate(name, field) for name, field in fields.items()}
 
     @classmethod
-    def open(cls, directory: Path) -> ReplayRing:
-        """Open a folder that :meth:`flush` completed, to read it and to go on writing.
+    def open(cls, directory: Path, *, write: bool = False) -> ReplayRing:
+        """Open a folder that :meth:`flush` completed.
+
+        Args:
+            directory: the folder.
+            write: go on writing there; otherwise the files are opened to be read and cannot change.
 
         Raises:
             FileNotFoundError: there is no data set there.
-            ValueError: the folder's description and its arrays do not fit.
+            ValueError: it is damaged: description and arrays do not fit, or a file is cut short.
         """
         path = directory / _DESCRIPTION
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{directory} holds no data set ({_DESCRIPTION} is missing); make one with 'thick collect'"
+            inside = directory / "data" / _DESCRIPTION
+            hint = (
+                f"; did you mean {inside.parent}?" if inside.is_file() else "; make one with 'thick collect'"
             )
-        description = json.loads(path.read_text())
+            raise FileNotFoundError(f"{directory} holds no data set ({_DESCRIPTION} is missing){hint}")
         ring = cls.__new__(cls)
-        ring.fields = {
-            name: Field(tuple(field["shape"]), field["dtype"])
-            for name, field in description["fields"].items()
-        }
-        ring.streams, ring.capacity = description["streams"], description["capacity"]
-        ring.metadata, ring.written, ring.directory = (
-            description["metadata"],
-            description["written"],
-            directory,
-        )
-        ring._arrays = {name: ring._allocate(name, field, mode="r+") for name, field in ring.fields.items()}
+        try:
+            description = json.loads(path.read_text())
+            ring.fields = {
+                name: Field(tuple(field["shape"]), field["dtype"])
+                for name, field in description["fields"].items()
+            }
+            ring.streams, ring.capacity = int(description["streams"]), int(description["capacity"])
+            ring.slack, ring.written = int(description.get("slack", 0)), int(description["written"])
+            ring.metadata = dict(description["metadata"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error!r}); collect the data again") from error
+        ring.directory, ring.writable, ring._reserved = directory, write, 0
+        ring._arrays = {name: ring._map(name, field) for name, field in ring.fields.items()}
         return ring
 
     def __len__(self) -> int:
         """Steps that can be sampled, over all streams."""
-        return self.streams * min(self.written, self.capacity)
+        return self.streams * self.available
+
+    @property
+    def available(self) -> int:
+        """Steps of each stream that can be sampled."""
+        return min(self.written, self.capacity)
 
     def add(self, step: dict[str, np.ndarray]) -> None:
         """Append one step of every stream; arrays ``[streams, ...]``."""
+        if not self.writable:
+            raise ValueError(f"{self.directory} was opened to be read: a given data set is never written to")
         if step.keys() != self.fields.keys():
             raise ValueError(f"a step holds {sorted(self.fields)}, got {sorted(step)}")
-        position = self.written % self.capacity
+        position = self.written % self._rows
+        if position >= self._reserved:
+            self._reserve(position)
         for name, value in step.items():
             self._arrays[name][:, position] = value
         self.written += 1
@@ -115,7 +141,7 @@ class ReplayRing:
         Raises:
             ValueError: fewer than ``time`` steps have been written.
         """
-        available = min(self.written, self.capacity)
+        available = self.available
         if available < time:
             raise ValueError(f"windows of {time} steps need as many in a stream; there are {available}")
         stream = rng.integers(self.streams, size=batch)
@@ -123,26 +149,46 @@ class ReplayRing:
         start = oldest + rng.integers(available - time + 1, size=batch)
         for row in np.flatnonzero(rng.random(batch) < from_start):
             start[row] = self._episode_start(stream[row], start[row], oldest)
-        index = (start[:, None] + np.arange(time)) % self.capacity
+        index = (start[:, None] + np.arange(time)) % self._rows
         window = {name: array[stream[:, None], index] for name, array in self._arrays.items()}
         window["is_first"][:, 0] = True
         return window
 
     def _episode_start(self, stream: int, step: int, oldest: int) -> int:
         firsts = self._arrays["is_first"][stream]
-        while step > oldest and not firsts[step % self.capacity]:
+        while step > oldest and not firsts[step % self._rows]:
             step -= 1
         return step
 
+    def rewind(self, written: int) -> None:
+        """Forget the steps after the first ``written`` of each stream: they will be written again.
+
+        Raises:
+            ValueError: so many were never written, or what is to be found again was overwritten since.
+        """
+        if not 0 <= written <= self.written or self.written - written > self.slack:
+            raise ValueError(
+                f"{self.directory}: cannot go back to {written} steps a stream: {self.written} were written, of "
+                f"which the last {self.slack} can be taken back"
+            )
+        self.written = written
+
     def steps(self, name: str) -> np.ndarray:
         """One field of all steps in order of time, ``[streams, length, ...]``."""
-        available = min(self.written, self.capacity)
-        index = np.arange(self.written - available, self.written) % self.capacity
+        available = self.available
+        index = np.arange(self.written - available, self.written) % self._rows
         return self._arrays[name][:, index]
+
+    def checksum(self) -> int:
+        """A number that tells the steps that can be sampled from others."""
+        value = 0
+        for name in self.fields:
+            value = zlib.crc32(self.steps(name).tobytes(), value)
+        return value
 
     def flush(self) -> None:
         """Bring a ring on disk to a state that :meth:`open` finds again."""
-        if self.directory is None:
+        if self.directory is None or not self.writable:
             return
         for array in self._arrays.values():
             if isinstance(array, np.memmap):
@@ -153,21 +199,56 @@ class ReplayRing:
             },
             "streams": self.streams,
             "capacity": self.capacity,
+            "slack": self.slack,
             "written": self.written,
             "metadata": self.metadata,
         }
         write_atomically(self.directory / _DESCRIPTION, json.dumps(description, indent=1).encode())
 
-    def _allocate(self, name: str, field: Field, *, mode: str) -> np.ndarray:
-        shape = (self.streams, self.capacity, *field.shape)
+    @property
+    def _rows(self) -> int:
+        return self.capacity + self.slack
+
+    def _path(self, name: str) -> Path:
+        assert self.directory is not None
+        return self.directory / (name.replace("/", ".") + ".npy")
+
+    def _shape(self, field: Field) -> tuple[int, ...]:
+        return (self.streams, self._rows, *field.shape)
+
+    def _allocate(self, name: str, field: Field) -> np.ndarray:
         if self.directory is None:
-            return np.zeros(shape, field.dtype)
-        path = self.directory / (name.replace("/", ".") + ".npy")
-        if mode == "w+":
-            return np.lib.format.open_memmap(path, mode="w+", dtype=field.dtype, shape=shape)
-        array = np.lib.format.open_memmap(path, mode="r+")
+            self._reserved = self._rows
+            return np.zeros(self._shape(field), field.dtype)
+        return np.lib.format.open_memmap(
+            self._path(name), mode="w+", dtype=field.dtype, shape=self._shape(field)
+        )
+
+    def _map(self, name: str, field: Field) -> np.ndarray:
+        path, shape = self._path(name), self._shape(field)
+        try:
+            array = np.lib.format.open_memmap(
+                path, mode="r"
+            )  # to look first: mapped to be written, it would grow
+        except FileNotFoundError:
+            raise ValueError(f"{path} is missing; collect the data again") from None
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged or cut short ({error}); collect the data again") from error
         if array.shape != shape or array.dtype != np.dtype(field.dtype):
             raise ValueError(
                 f"{path}: expected {field.dtype} {shape}, found {array.dtype} {array.shape}; collect the data again"
             )
-        return array
+        return np.lib.format.open_memmap(path, mode="r+") if self.writable else array
+
+    def _reserve(self, position: int) -> None:
+        """Take disk for the steps from ``position`` on: written through a map to a full disk, a process is killed."""
+        most = max(array.itemsize * math.prod(array.shape[2:]) for array in self._arrays.values())
+        end = min(self._rows, position + max(1, _RESERVED_BYTES // max(most, 1)))
+        for name, array in self._arrays.items():
+            if isinstance(array, np.memmap):
+                step = array.itemsize * math.prod(array.shape[2:])
+                with open(self._path(name), "r+b") as file:
+                    for stream in range(self.streams):
+                        begin = array.offset + (stream * self._rows + position) * step
+                        os.posix_fallocate(file.fileno(), begin, max(1, (end - position) * step))
+        self._reserved = end

@@ -8,29 +8,37 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from torch import Tensor
 
-from thick.agent import Agent
+from thick import pytrees
 from thick.data.collect import encode_actions, sample_action, stack_observations
-from thick.planning.settings import session_key
+from thick.planning.settings import PlannerSettings, session_key
+from thick.runtimes.torch.refresh import take_weights, tensors_of
+from thick.training.checkpoint import restore_rng, rng_state
 from thick.training.config import TrainConfig
 from thick.training.learner import Learner
 
 
 class AgentPolicy:
-    """Plans with the model as it is now; the planner's copy of the weights follows every ``refresh`` steps.
+    """Acts with the model as it is now; its copy of the weights follows every ``refresh`` steps.
 
-    Exploration: Gaussian noise on continuous actions, a random action now and then on discrete ones.
+    Exploration: Gaussian noise on planned continuous actions, a random action now and then in place of planned discrete
+    ones. An actor (``method: policy``) is sampled, and nothing is added: it was taught how much to explore.
 
     Args:
         learner: whose model is used.
         config: planner settings and exploration are in ``config.data``.
         refresh: steps between two copies of the weights.
+
+    Raises:
+        ValueError: ``data.planner`` does not fit the model or the task.
     """
 
     def __init__(self, learner: Learner, config: TrainConfig, *, refresh: int = 25) -> None:
         self._learner, self._config, self._refresh = learner, config, refresh
         self._rng = np.random.default_rng([config.seed, 77])
-        self._agent: Agent | None = None
+        self._agent = learner.agent(config.planner)
+        self.settings = self._settings()
         self._state: Any = None
         self._steps = 0
 
@@ -38,9 +46,8 @@ class AgentPolicy:
         self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray
     ) -> list[Any]:
         space = envs[0].action_space
-        if self._steps % self._refresh == 0 or self._agent is None:
-            self._agent = self._learner.agent(self._config.planner)
-            self._settings = self._agent.settings(self._config.data.planner)
+        if self._steps % self._refresh == 0:
+            self._agent.model.take(self._learner.agent(self._config.planner).model)
         if self._state is None:
             self._state = self._agent.initial(len(envs))
         keys = torch.tensor(
@@ -54,25 +61,56 @@ class AgentPolicy:
         }
         with torch.no_grad():
             state = self._agent.observe(
-                self._state,
-                observation,
-                is_first=torch.as_tensor(is_first),
-                executed_action=None,
-                executed=None,
-                keys=keys,
+                self._state, observation, is_first=torch.as_tensor(is_first), keys=keys
             )
-            planning = self._agent.plan(state, self._settings, keys=keys)
-            while not planning.done:
-                planning.step()
-            output = planning.result()
+            output = self._agent.act(state, self.settings, keys=keys)
         actions = [self._explore(action, space) for action in self._agent.decode_action(output.action)]
         encoded = torch.from_numpy(encode_actions(actions, space))
-        self._state = output.state._replace(previous_action=encoded)
+        self._state = output.state._replace(previous_action=encoded.to(self._agent.device))
         self._steps += 1
         return actions
 
+    # -- what a checkpoint holds of it ---------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The acting copy's weights, and what the agent carries from step to step in every stream."""
+        weights = {f"weights.{name}": value for name, value in tensors_of(self._agent.model).items()}
+        carried = pytrees.walk(self._state) if self._state is not None else ()
+        return weights | {f"state.{name}": value for name, value in carried}
+
+    def state(self) -> dict[str, Any]:
+        """The rest, as JSON."""
+        return {"steps": self._steps, "rng": rng_state(self._rng)}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], streams: int) -> None:
+        """The reverse of :meth:`tensors` and :meth:`state`."""
+        weights = {
+            name.removeprefix("weights."): x for name, x in tensors.items() if name.startswith("weights.")
+        }
+        take_weights(self._agent.model, weights)
+        self._steps = int(state["steps"])
+        restore_rng(self._rng, state["rng"])
+        self._state = None
+        if any(name.startswith("state.") for name in tensors):
+            initial = self._agent.initial(streams)
+            names = iter([name for name, _ in pytrees.walk(initial)])
+            self._state = pytrees.map_arrays(
+                lambda x: tensors[f"state.{next(names)}"].to(x.device, x.dtype), initial
+            )
+
+    # -- choosing ------------------------------------------------------------------------------------------------
+
+    def _settings(self) -> PlannerSettings:
+        given = self._config.data.planner
+        settings = self._agent.settings(given)
+        if settings.method == "policy" and "temperature" not in given:
+            settings = settings.updated({"temperature": 1.0})
+        return settings
+
     def _explore(self, action: Any, space: gymnasium.Space) -> Any:
         amount = self._config.data.exploration
+        if self.settings.method == "policy":
+            return action
         if isinstance(space, gymnasium.spaces.Discrete):
             return sample_action(space, self._rng) if self._rng.random() < amount else action
         assert isinstance(space, gymnasium.spaces.Box)

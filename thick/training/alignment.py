@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +34,19 @@ def play_with_events(
     seed: int,
     options: dict[str, Any] | None = None,
     policy_options: dict[str, Any] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+    check: Callable[[], None] = lambda: None,
 ) -> EventPlay:
-    """Play whole episodes on seeds below those of training until there are ``steps`` steps."""
+    """Play whole episodes on seeds below those of training until there are ``steps`` steps.
+
+    Args:
+        env_id, options: the task.
+        policy, policy_options: who plays.
+        steps: steps in all; an episode that is longer than that by itself is cut.
+        seed: of episodes and policy.
+        progress: told the number of steps so far.
+        check: called before every step; may raise to leave.
+    """
     env = make(env_id, **(options or {}))
     act = POLICIES[policy](seed, **(policy_options or {}))
     episodes: list[dict[str, np.ndarray]] = []
@@ -45,7 +57,8 @@ def play_with_events(
         rows = [_row(env, observation, None, 0.0, first=True, terminal=False)]
         names: list[list[str]] = [list(info.get("events", ()))]
         over, first = False, True
-        while not over:
+        while not over and len(rows) < max(steps, 2):
+            check()
             action = act([env], [observation], np.array([first]))[0]
             observation, reward, terminated, truncated, info = env.step(action)
             rows.append(_row(env, observation, action, float(reward), first=False, terminal=terminated))
@@ -54,6 +67,8 @@ def play_with_events(
         episodes.append({key: np.concatenate([row[key] for row in rows]) for key in rows[0]})
         events.append(names)
         total += len(rows)
+        progress(total)
+    env.close()
     return EventPlay(episodes, events)
 
 

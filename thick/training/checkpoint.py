@@ -1,38 +1,75 @@
-"""The complete state of a run in two files: tensors as safetensors, everything else as JSON. Nothing unpickles."""
+"""The complete state of a run in two files: tensors as safetensors, everything else as JSON. Nothing unpickles.
+
+A checkpoint is a folder ``UPDATE/`` whose ``state.json`` is written last and knows size and checksum of the tensors, so
+that one that was cut short is told from a whole one. The two newest are kept: there is one to go back to.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from thick.files import write_atomically
 
-_TENSORS, _STATE = "state.safetensors", "state.json"
+_TENSORS, _STATE, _LATEST = "state.safetensors", "state.json", "latest"
+KEPT = 2
+"""checkpoints of a run that are kept"""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used: cut short, damaged, or not finite."""
+
+
+class Checkpoint(NamedTuple):
+    """One checkpoint that was read."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    path: Path
+    passed_over: list[str]
+    """a sentence for each newer one that cannot be used"""
 
 
 def save_checkpoint(directory: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
-    """Write ``directory/STEP/``, then point ``directory/latest`` at it, then drop older ones.
+    """Write ``directory/UPDATE/``, then point ``directory/latest`` at it, then drop all but the one before.
 
     A kill at any moment leaves the previous checkpoint whole.
+
+    Raises:
+        CheckpointError: a tensor is not finite; nothing was written.
+        OSError: it cannot be written (the disk is full, say); the previous checkpoint is as it was.
     """
+    bad = not_finite_tensors(tensors)
+    if bad:
+        raise CheckpointError(f"not saved, since {_some(bad)} not finite")
     name = f"{state['update']:09d}"
     folder = directory / name
     packed = save_tensors({key: value.detach().contiguous().cpu().clone() for key, value in tensors.items()})
-    write_atomically(folder / _TENSORS, packed)
-    write_atomically(folder / _STATE, json.dumps(state).encode())
-    write_atomically(directory / "latest", name.encode())
-    for other in directory.iterdir():
-        if other.is_dir() and other.name != name:
-            for file in other.iterdir():
-                file.unlink()
-            other.rmdir()
+    written = {"bytes": len(packed), "crc32": zlib.crc32(packed)}
+    try:
+        (folder / _STATE).unlink(missing_ok=True)  # the same update may be saved twice
+        write_atomically(folder / _TENSORS, packed)
+        write_atomically(folder / _STATE, json.dumps({**state, "tensors": written}).encode())
+        write_atomically(directory / _LATEST, name.encode())
+    except OSError:
+        if not (directory / _LATEST).is_file() or (directory / _LATEST).read_text() != name:
+            _remove(folder)  # half of one only takes room
+        raise
+    whole = [path for path in _folders(directory) if (path / _STATE).is_file() and path.name <= name]
+    for path in _folders(directory):
+        if path not in whole[:KEPT]:
+            _remove(path)
     return folder
 
 
@@ -41,15 +78,82 @@ def load_checkpoint(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]
 
     Raises:
         FileNotFoundError: there is none.
+        CheckpointError: it is damaged or not finite; the message names the last one that can be used.
     """
-    pointer = directory / "latest"
-    if not pointer.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint in {directory}: was the run ever started? ('thick train' without --resume)"
-        )
-    folder = directory / pointer.read_text().strip()
-    state = json.loads((folder / _STATE).read_text())
-    return load_tensors((folder / _TENSORS).read_bytes()), state
+    found = last_usable_checkpoint(directory)
+    if found.passed_over:
+        raise CheckpointError(f"{found.passed_over[0]}; the last checkpoint that can be used is {found.path}")
+    return found.tensors, found.state
+
+
+def last_usable_checkpoint(directory: Path) -> Checkpoint:
+    """The newest checkpoint that is whole and finite, and what is wrong with newer ones.
+
+    Raises:
+        FileNotFoundError: no checkpoint was ever finished there.
+        CheckpointError: there are some, none of which can be used.
+    """
+    if not has_checkpoint(directory):
+        raise FileNotFoundError(f"no checkpoint in {directory}: the run stopped before its first one")
+    latest = (directory / _LATEST).read_text().strip()
+    passed_over: list[str] = []
+    for folder in [directory / latest, *(path for path in _folders(directory) if path.name < latest)]:
+        try:
+            tensors, state = _read(folder)
+        except CheckpointError as error:
+            passed_over.append(str(error))
+            continue
+        return Checkpoint(tensors, state, folder, passed_over)
+    raise CheckpointError("; ".join(passed_over))
+
+
+def has_checkpoint(directory: Path) -> bool:
+    """Whether a checkpoint was ever finished there."""
+    return (directory / _LATEST).is_file()
+
+
+def not_finite_tensors(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity."""
+    floating = {name: value for name, value in tensors.items() if value.is_floating_point()}
+    if not floating:
+        return []
+    finite = torch.stack([value.detach().isfinite().all() for value in floating.values()]).tolist()
+    return [name for name, fine in zip(floating, finite, strict=True) if not fine]
+
+
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        state = json.loads((folder / _STATE).read_text())
+        packed = (folder / _TENSORS).read_bytes()
+        expected = state.pop("tensors", None)
+        if expected is not None and expected != {"bytes": len(packed), "crc32": zlib.crc32(packed)}:
+            raise CheckpointError(f"{folder} was cut short or damaged ({_TENSORS} is not what was written)")
+        tensors = load_tensors(packed)
+    except (FileNotFoundError, ValueError, AttributeError, SafetensorError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{folder} was cut short or damaged ({error})") from error
+    bad = not_finite_tensors(tensors)
+    if bad:
+        raise CheckpointError(f"{folder} is no use: {_some(bad)} not finite")
+    return tensors, state
+
+
+def _folders(directory: Path) -> list[Path]:
+    """Folders of checkpoints, newest first."""
+    return sorted((path for path in directory.iterdir() if path.is_dir()), reverse=True)
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 1} other tensors are" if len(names) > 1 else " is"
+    return f"{names[0]}{more}"
 
 
 def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -150,8 +150,8 @@ class TrainConfig:
     """threads of torch on the CPU"""
     device: str = "cpu"
     """cpu or cuda"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """of matrix products in training; weights and losses stay in fp32"""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """of matrix products in training, where auto takes what a trial finds faster; weights and losses stay in fp32"""
     log_every: int = 100
     """updates between lines of the log"""
     checkpoint_every: int = 1000

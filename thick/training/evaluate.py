@@ -12,10 +12,14 @@ import torch
 from thick import pytrees
 from thick.agent import Agent
 from thick.data.collect import sample_action, stack_observations
+from thick.data.finite import check_answer
 from thick.envs import make
 from thick.planning.settings import PlannerSettings, session_key
 from thick.training.config import TrainConfig
 from thick.training.learner import Learner
+
+ENDLESS = 100_000
+"""steps after which an episode that nothing cuts is taken for endless"""
 
 
 def evaluate_agent(
@@ -29,6 +33,7 @@ def evaluate_agent(
     max_steps: int = 0,
     options: dict[str, Any] | None = None,
     progress: Callable[[int, dict[str, Any]], None] = lambda done, summary: None,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Run whole episodes; episode i is reset with ``seed + i`` and plans with random numbers of that seed.
 
@@ -41,6 +46,11 @@ def evaluate_agent(
         max_steps: cut episodes here; 0 leaves the environment's own limit.
         options: of the environment.
         progress: told the number of finished episodes and the summary so far.
+        check: called before every step; may raise to leave.
+
+    Raises:
+        NotFiniteError: an environment answered with NaN or infinity.
+        ValueError: an episode does not end.
 
     Returns:
         ``episodes`` (seed, return, length, success), ``success_rate``, ``mean_return``, ``mean_length``, and for
@@ -55,6 +65,7 @@ def evaluate_agent(
     for env in envs:
         lanes.append(_Lane(env, waiting.pop(0), seed) if waiting else None)
     while any(lane is not None for lane in lanes):
+        check()
         live = {index: lane for index, lane in enumerate(lanes) if lane is not None}
         if agent is None:
             actions = {i: sample_action(lane.env.action_space, lane.rng) for i, lane in live.items()}
@@ -74,13 +85,21 @@ def evaluate_agent(
                 results[lane.episode] = lane.result()
                 progress(len(results), _summary(list(results.values())))
                 lanes[index] = _Lane(lane.env, waiting.pop(0), seed) if waiting else None
+    for env in envs:
+        env.close()
     ordered = [results[index] for index in sorted(results)]
     summary = {"episodes": ordered, **_summary(ordered)}
     return summary | (gates.summary() if agent is not None else {})
 
 
-def evaluate_learner(learner: Learner, config: TrainConfig) -> dict[str, Any]:
-    """A short evaluation during training, without the list of episodes."""
+def evaluate_learner(
+    learner: Learner,
+    config: TrainConfig,
+    *,
+    progress: Callable[[int, dict[str, Any]], None] = lambda done, summary: None,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """A short evaluation during training, without the list of episodes; see :func:`evaluate_agent`."""
     agent = learner.agent(config.planner)
     result = evaluate_agent(
         agent,
@@ -90,6 +109,8 @@ def evaluate_learner(learner: Learner, config: TrainConfig) -> dict[str, Any]:
         seed=100_000,
         max_steps=config.evaluation.max_steps,
         options=config.env_options,
+        progress=progress,
+        check=check,
     )
     result.pop("episodes")
     return result
@@ -101,9 +122,10 @@ class _Lane:
     def __init__(self, env: Any, episode: int, seed: int) -> None:
         self.env, self.episode, self.seed = env, episode, seed + episode
         self.rng = np.random.default_rng(self.seed)
-        self.observation, info = env.reset(seed=self.seed)
-        self.events: list[str] = list(info.get("events", ()))
         self.steps, self.total = 0, 0.0
+        self.observation, info = env.reset(seed=self.seed)
+        self._check(0.0)
+        self.events: list[str] = list(info.get("events", ()))
         self.success: bool | None = None
 
     def step(self, action: Any, max_steps: int) -> bool:
@@ -112,9 +134,20 @@ class _Lane:
         self.events = list(info.get("events", ()))
         self.steps += 1
         self.total += float(reward)
+        self._check(float(reward))
+        if self.steps > ENDLESS and not max_steps:
+            raise ValueError(
+                f"the episode with seed {self.seed} has not ended in {ENDLESS} steps: cut episodes with --max-steps, "
+                "or evaluation.max_steps of a run"
+            )
         if "success" in info:
             self.success = bool(info["success"]) or bool(self.success)
         return bool(terminated or truncated or (max_steps and self.steps >= max_steps))
+
+    def _check(self, reward: float) -> None:
+        arrays = stack_observations([self.observation], self.env.observation_space)
+        where = f"step {self.steps} of the episode with seed {self.seed}"
+        check_answer({**arrays, "reward": np.array([reward])}, 0, where=where)
 
     def result(self) -> dict[str, Any]:
         return {"seed": self.seed, "return": self.total, "length": self.steps, "success": self.success}

@@ -30,6 +30,8 @@ class Learner:
     ) -> None:
         self.config = config
         self.device = torch.device(config.device)
+        self.precision = "bf16" if config.precision == "bf16" else "fp32"
+        """of matrix products; a run with ``precision: auto`` sets it before its first update"""
         self.model = WorldModel(config.model, observation_space, action_space).to(self.device)
         options = config.optimizer
         self._groups: dict[str, tuple[torch.optim.Adam, list[nn.Parameter], float]] = {}
@@ -126,7 +128,7 @@ class Learner:
 
     def _autocast(self) -> torch.autocast:
         """bf16 matrix products where asked for; weights, losses and optimisers stay in fp32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-import sys
+import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,17 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+
+from thick.progress import Screen, Task
 
 
 class RunLog:
@@ -32,39 +27,52 @@ class RunLog:
         directory: the run's folder.
         total: number of updates, for the bar.
         done: updates done before (resumed runs go on in the same files).
+        state: of :meth:`state` in the checkpoint that the run goes on from. What was logged after it is cut off: it
+            will be logged again.
     """
 
-    def __init__(self, directory: Path, *, total: int, done: int = 0) -> None:
+    def __init__(
+        self, directory: Path, *, total: int, done: int = 0, state: Mapping[str, Any] | None = None
+    ) -> None:
         self._jsonl = directory / "metrics.jsonl"
-        self._writer = SummaryWriter(directory / "tensorboard", purge_step=done or None)
-        self._sums: dict[str, list[float]] = defaultdict(list)
+        # A group of scalars that came together -> their sums, and how often they came.
+        self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}
+        if state is not None:
+            for group in state["sums"]:
+                sums = torch.tensor(group["sums"], dtype=torch.float64)
+                self._sums[tuple(group["names"])] = (sums, group["count"])
+            if self._jsonl.is_file():
+                os.truncate(self._jsonl, min(state["bytes"], self._jsonl.stat().st_size))
+        self._writer = SummaryWriter(directory / "tensorboard", purge_step=done + 1 if done else None)
         self._since = time.monotonic()
         self._last = done
-        self._bar: Progress | None = None
-        if sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task("training", total=total, completed=done, note="")
-            self._bar.start()
+        self.screen = Screen()
+        self._bar: Task | None = None
         self._total = total
 
-    def add(self, values: Mapping[str, Tensor | float]) -> None:
-        """Remember scalars until the next :meth:`write`."""
-        for name, value in values.items():
-            self._sums[name].append(float(value))
+    def state(self) -> dict[str, Any]:
+        """What was collected since the last line, and how long the log is; as JSON."""
+        return {
+            "sums": [
+                {"names": list(names), "sums": sums.tolist(), "count": count}
+                for names, (sums, count) in self._sums.items()
+            ],
+            "bytes": self._jsonl.stat().st_size if self._jsonl.is_file() else 0,
+        }
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Remember scalars until the next :meth:`write`; they stay on their device until then."""
+        names = tuple(values)
+        stacked = torch.stack([value.detach().double().reshape(()) for value in _together(values)])
+        before = self._sums.get(names)
+        self._sums[names] = (
+            (stacked, 1) if before is None else (before[0].to(stacked.device) + stacked, before[1] + 1)
+        )
 
     def write(self, update: int, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One line with the means since the last one."""
         now = time.monotonic()
-        means: dict[str, Any] = {name: float(np.mean(values)) for name, values in sorted(self._sums.items())}
-        means |= extra or {}
+        means: dict[str, Any] = self._means() | dict(extra or {})
         means["updates_per_second"] = (update - self._last) / max(now - self._since, 1e-9)
         self._sums.clear()
         self._since, self._last = now, update
@@ -88,15 +96,22 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """A line for people."""
-        if self._bar is not None:
-            self._bar.console.print(text, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        self.screen.say(text)
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        self._writer.close()
+        """Close the files; nothing can be logged any more."""
+        self.screen.close()
+        with contextlib.suppress(OSError):  # a full disk was told already
+            self._writer.close()
+
+    def _means(self) -> dict[str, float]:
+        sums: dict[str, float] = defaultdict(float)
+        counts: dict[str, int] = defaultdict(int)
+        for names, (values, count) in self._sums.items():
+            for name, value in zip(names, values.tolist(), strict=True):
+                sums[name] += value
+                counts[name] += count
+        return {name: sums[name] / counts[name] for name in sorted(sums)}
 
     def _append(self, content: dict[str, Any]) -> None:
         with open(self._jsonl, "a") as file:
@@ -116,11 +131,13 @@ class RunLog:
             for name in shown
             if name in means and math.isfinite(means[name])
         )
-        if self._bar is not None:
-            self._bar.update(self._task, completed=update, note=note)
-        else:
+        if self.screen.bars is None:
             speed = means["updates_per_second"]
             self.say(f"{update}/{self._total} ({speed:.1f}/s) {note}")
+            return
+        if self._bar is None:
+            self._bar = self.screen.task("training", self._total, done=update)
+        self._bar(update, note)
 
 
 def _flatten(content: Mapping[str, Any], path: str) -> list[tuple[str, float]]:
@@ -132,3 +149,9 @@ def _flatten(content: Mapping[str, Any], path: str) -> list[tuple[str, float]]:
         elif isinstance(value, int | float):
             flat.append((where, float(value)))
     return flat
+
+
+def _together(values: Mapping[str, Tensor]) -> list[Tensor]:
+    """The scalars on one device: the weights of schedules are made on the CPU whatever the model's device is."""
+    elsewhere = [value.device for value in values.values() if value.device.type != "cpu"]
+    return [value.to(elsewhere[0]) if elsewhere else value for value in values.values()]

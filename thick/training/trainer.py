@@ -1,196 +1,248 @@
-"""The training loop: collect, learn, look, save; and go on exactly where it was interrupted."""
+"""The training loop: collect, learn, measure, save; and go on exactly where it was interrupted."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
-from thick.data.collect import POLICIES, Collector, Policy, summarize
-from thick.data.replay import ReplayRing
-from thick.files import write_atomically
+from thick.data.collect import Collector
+from thick.data.finite import NotFiniteError
 from thick.models.batch import batch_from_arrays
-from thick.models.dynamics.crssm import CRSSM
-from thick.training.alignment import EventPlay, gate_alignment, play_with_events
-from thick.training.checkpoint import load_checkpoint, restore_rng, rng_state, save_checkpoint
+from thick.training.acting import AgentPolicy
+from thick.training.checkpoint import (
+    CheckpointError,
+    has_checkpoint,
+    last_usable_checkpoint,
+    not_finite_tensors,
+    restore_rng,
+    rng_state,
+    save_checkpoint,
+)
 from thick.training.config import TrainConfig, load_config, to_dict
+from thick.training.experience import Experience
+from thick.training.extension import extended
+from thick.training.finite import check_update
+from thick.training.folder import CONFIG, RunFolder
+from thick.training.interrupts import Interrupted, StopRequest, on_signals
 from thick.training.learner import Learner
 from thick.training.logs import RunLog
-from thick.training.pictures import reconstructions
+from thick.training.measurements import Measurements
+from thick.training.precision import try_precisions
 from thick.training.runs import load_weights
+
+FORMAT = 2
+"""of the state in a checkpoint"""
+
+
+class RunStoppedError(RuntimeError):
+    """A run that cannot go on; the message says why, and which checkpoint is its last."""
 
 
 class Trainer:
     """One run in one folder.
 
+    Everything that can be known beforehand is checked before anything is written.
+
     Args:
         config: the run.
-        directory: where it lives: ``config.yaml``, ``metrics.jsonl``, ``tensorboard/``, ``checkpoints/``, ``data/``.
+        directory: where it lives; see :class:`~thick.training.folder.RunFolder`.
         resume: go on from the latest checkpoint.
+        stop: who may ask the run to stop; signals do as well while it runs.
 
     Raises:
-        FileExistsError: the folder holds a run already and ``resume`` is not asked for.
+        FileExistsError: the folder holds a run with a checkpoint already and ``resume`` is not asked for.
+        FileNotFoundError: there is no checkpoint to resume from, or no data set where ``data.dataset`` says.
+        thick.files.FolderInUseError: another process writes into the folder.
+        ValueError: configuration, task and data do not fit each other, or a checkpoint cannot be used.
     """
 
-    def __init__(self, config: TrainConfig, directory: Path, *, resume: bool = False) -> None:
-        if (directory / "config.yaml").exists() and not resume:
-            raise FileExistsError(f"{directory} holds a run already: use --resume, or another folder")
-        directory.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, config: TrainConfig, directory: Path, *, resume: bool = False, stop: StopRequest | None = None
+    ) -> None:
         self.config, self.directory = config, directory
+        self.stop = stop or StopRequest()
+        self.folder = RunFolder(directory)
+        for name in ("log_every", "checkpoint_every"):
+            if getattr(config, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+        if resume:
+            self.folder.lock()
+        else:
+            self.folder.check_free()
         if config.device == "cpu":
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        write_atomically(directory / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False).encode())
         self.collector = Collector(
             config.env, streams=config.data.streams, seed=config.seed, options=config.env_options
         )
+        self.experience = Experience(config, self.folder.data, self.collector)
         self.learner = Learner(config, self.collector.observation_space, self.collector.action_space)
+        self.learner.agent(
+            config.planner
+        )  # a planner that does not fit is told now, not by who serves the model
         self._rng = np.random.default_rng(config.seed)
         self._seconds = 0.0
-        self._collected = 0.0
-        self._events: EventPlay | None = None
-        if resume:
-            self._restore()
-            self.log = RunLog(directory, total=config.updates, done=self.learner.updates)
-        else:
-            self.log = RunLog(directory, total=config.updates)
-            self.ring = self._first_data()
-            if config.init is not None:
-                self._start_from(Path(config.init))
-        self._policy = self._agent_policy() if config.data.policy == "agent" else None
+        self._reported = 0
+        self._saved: int | None = None
+        self._between_updates = True
+        self._checkpoint: dict[str, Any] | None = None
+        origin = None if resume or config.init is None else self._start_from(Path(config.init))
+        self._policy = AgentPolicy(self.learner, config) if config.data.policy == "agent" else None
+        notes = self._restore() if resume else self._claim()
+        self.folder.write_config(to_dict(config))
+        self.log = RunLog(
+            directory,
+            total=config.updates,
+            done=self.learner.updates,
+            state=None if self._checkpoint is None else self._checkpoint["log"],
+        )
+        for note in notes:
+            self.log.say(note)
+        if origin is not None:
+            self.log.event(0, "init", origin)
+        self._measurements = Measurements(config, self.learner, self.experience, self.stop, self.log.screen)
+        self._ready = False
 
-    def run(self, *, until: int | None = None) -> None:
-        """Train up to ``until`` (default: the configured) updates; a checkpoint is written at the end."""
+    def run(self, *, until: int | None = None) -> bool:
+        """Train up to ``until`` (default: the configured) updates; a checkpoint is written at the end.
+
+        The first SIGINT or SIGTERM finishes the update, saves and returns; a second one ends the run where it is.
+
+        Returns:
+            Whether it came to the end; False if somebody asked to stop.
+
+        Raises:
+            RunStoppedError: a number is not finite, or a file cannot be written.
+            KeyboardInterrupt: the second signal.
+        """
+        self.folder.lock()
+        try:
+            with on_signals(self.stop, "stopping after this update; once more stops at once"):
+                self._prepare()
+                return self._loop(until)
+        except Interrupted:
+            return False
+        except (NotFiniteError, CheckpointError) as error:
+            text = f"{error}. Stopped at update {self.learner.updates}; {self.last_checkpoint()}"
+            self.log.event(self.learner.updates, "stopped", {"reason": str(error)})
+            raise RunStoppedError(text) from error
+        except OSError as error:
+            raise RunStoppedError(
+                f"{error}. Stopped at update {self.learner.updates}; {self.last_checkpoint()}; when the disk can be "
+                "written again, the run goes on from there with --resume"
+            ) from error
+        finally:
+            self.folder.release()
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            RuntimeError: an update was left half done; the last checkpoint is the one to go on from.
+            CheckpointError: a number is not finite; nothing was written.
+        """
+        if not self._between_updates:
+            raise RuntimeError(f"an update was left half done, so it is not saved; {self.last_checkpoint()}")
+        state = {
+            "format": FORMAT,
+            "update": self.learner.updates,
+            "reported": self._reported,
+            "precision": self.learner.precision,
+            "rng": rng_state(self._rng),
+            "torch_rng": torch.get_rng_state().tolist(),
+            "cuda_rng": torch.cuda.get_rng_state(self.learner.device).tolist() if self._on_gpu else None,
+            "experience": self.experience.state(),
+            "acting": None if self._policy is None else self._policy.state(),
+            "log": self.log.state(),
+            "seconds": self._seconds,
+            "env_steps": self.experience.env_steps,
+        }
+        tensors = self.learner.tensors()
+        if self._policy is not None:
+            tensors |= {f"acting.{name}": value for name, value in self._policy.tensors().items()}
+        save_checkpoint(self.folder.checkpoints, tensors, state)
+        self._saved = self.learner.updates
+
+    def close(self) -> None:
+        """Close environments and files, and give the folder back."""
+        self.collector.close()
+        self.log.close()
+        self.folder.release()
+
+    def last_checkpoint(self) -> str:
+        """Where the last checkpoint is, in words."""
+        if not has_checkpoint(self.folder.checkpoints):
+            return "no checkpoint was written yet, and the folder can be started anew"
+        name = (self.folder.checkpoints / "latest").read_text().strip()
+        return f"the last finite checkpoint is {self.folder.checkpoints / name}"
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def _loop(self, until: int | None) -> bool:
         config, learner = self.config, self.learner
         began = time.monotonic() - self._seconds
         last = min(config.updates, until or config.stop or config.updates)
-        saved = learner.updates
-        while learner.updates < last:
-            if self._policy is not None:
-                self._collect()
-            arrays = self.ring.sample(config.batch, config.length, self._rng, from_start=config.from_start)
-            self.log.add(learner.update(batch_from_arrays(arrays, learner.device)))
+        while True:
             update = learner.updates
             self._seconds = time.monotonic() - began
-            if update % config.log_every == 0 or update == last:
-                self.log.write(update, {"hours": self._seconds / 3600, "env_steps": len(self.ring)})
-            if self._due(config.evaluation.alignment_every, update, last):
-                self._look(update, arrays)
-            if config.evaluation.every and update % config.evaluation.every == 0:
-                self.log.event(update, "evaluation", self._evaluate())
-            if update % config.checkpoint_every == 0:
+            self._report(last)
+            ended = update >= last or self.stop.requested
+            if self._saved != update and (ended or update % config.checkpoint_every == 0) and update > 0:
                 self.save()
-                saved = update
-        if saved != learner.updates:
-            self.save()
+            if ended:
+                return update >= last
+            self._advance()
 
-    def save(self) -> None:
-        """Write a checkpoint; running episodes are left, so that a resumed run sees the same environments."""
-        self.collector.restart()
-        self.ring.flush()
-        state = {
-            "update": self.learner.updates,
-            "rng": rng_state(self._rng),
-            "episodes": self.collector.episodes.tolist(),
-            "written": self.ring.written,
-            "seconds": self._seconds,
-            "collected": self._collected,
-            "torch_rng": torch.get_rng_state().tolist(),
-        }
-        save_checkpoint(self.directory / "checkpoints", self.learner.tensors(), state)
+    def _advance(self) -> None:
+        """One update and the steps of the agent that belong to it. Left half done, it cannot be saved."""
+        self._between_updates = False
+        if self._policy is not None:
+            collected = self.experience.collect(self._policy)
+            if collected is not None:
+                self.log.event(self.learner.updates, "collected", collected)
+        arrays = self.experience.sample(self._rng)
+        values = self.learner.update(batch_from_arrays(arrays, self.learner.device))
+        check_update(self.learner.updates, values, arrays)
+        self.log.add(values)
+        self._between_updates = True
 
-    # -- data ------------------------------------------------------------------------------------------------
+    def _report(self, last: int) -> None:
+        """Log what is due after an update, once; nothing if somebody asks to stop meanwhile."""
+        update, log = self.learner.updates, self.log
+        if self._reported >= update:
+            return
+        try:
+            pictures, events = self._measurements.due(update, last)
+        except Interrupted:
+            return  # measured again when the run goes on
+        if update % self.config.log_every == 0 or update == last:
+            log.write(update, {"hours": self._seconds / 3600, "env_steps": self.experience.env_steps})
+        for name, picture in pictures.items():
+            log.image(update, name, picture)
+        for kind, content in events.items():
+            log.event(update, kind, content)
+        self._reported = update
 
-    def _first_data(self) -> ReplayRing:
-        data, collector = self.config.data, self.collector
-        if data.dataset is not None:
-            ring = ReplayRing.open(Path(data.dataset))
-            if ring.fields != collector.ring_fields():
-                raise ValueError(
-                    f"{data.dataset} was collected in {ring.metadata.get('env')!r}, whose steps do not fit those of "
-                    f"{self.config.env!r}: collect again with --env {self.config.env}"
-                )
-            return ring
-        online = data.policy == "agent"
-        capacity = (data.capacity if online else data.prefill) // data.streams
-        ring = ReplayRing(
-            collector.ring_fields(),
-            streams=data.streams,
-            capacity=max(capacity, self.config.length),
-            directory=self.directory / "data" if data.on_disk or online else None,
-            metadata={"env": self.config.env, "policy": data.prefill_policy, "seed": self.config.seed},
-        )
-        options = data.policy_options if data.prefill_policy == "scripted" else {}
-        policy = POLICIES[data.prefill_policy](self.config.seed, **options)
-        for _ in range(max(data.prefill // data.streams, self.config.length)):
-            ring.add(collector.step(policy))
-        self._summarize_data(ring, "data")
-        collector.restart()
-        return ring
+    # -- beginning -----------------------------------------------------------------------------------------------
 
-    def _collect(self) -> None:
-        """The agent's share of steps for one update."""
-        data = self.config.data
-        self._collected += data.env_steps_per_update / data.streams
-        while self._collected >= 1:
-            assert self._policy is not None
-            self.ring.add(self.collector.step(self._policy))
-            self._collected -= 1
-        if len(self.collector.finished) >= 2 * data.streams:
-            self._summarize_data(self.ring, "collected")
+    def _claim(self) -> list[str]:
+        if self.folder.claim():
+            return [
+                f"{self.directory} held a run that stopped before its first checkpoint: it is started anew"
+            ]
+        return []
 
-    def _summarize_data(self, ring: ReplayRing, kind: str) -> None:
-        summary = summarize(self.collector.finished, steps=len(ring))
-        self.collector.finished.clear()
-        self.log.event(self.learner.updates, kind, summary)
-
-    def _agent_policy(self) -> Policy:
-        from thick.training.acting import AgentPolicy
-
-        return AgentPolicy(self.learner, self.config)
-
-    # -- looking ---------------------------------------------------------------------------------------------
-
-    def _due(self, every: int, update: int, last: int) -> bool:
-        return every > 0 and (update % every == 0 or update == last)
-
-    def _look(self, update: int, arrays: dict[str, np.ndarray]) -> None:
-        """Reconstructions of both levels, and gates against the environment's events."""
-        model = self.learner.model
-        for name, picture in reconstructions(model, arrays, self.learner.device).items():
-            self.log.image(update, name, picture)
-        if isinstance(model.dynamics, CRSSM) and self.config.evaluation.alignment_steps:
-            self.log.event(update, "gates", self.alignment())
-
-    def alignment(self) -> dict[str, Any]:
-        """Context changes against the environment's events, on play that is not in the data."""
-        if self._events is None:
-            data = self.config.data
-            scripted = "scripted" in (data.prefill_policy, data.policy)
-            self._events = play_with_events(
-                self.config.env,
-                policy="scripted" if scripted else "random",
-                steps=self.config.evaluation.alignment_steps,
-                seed=self.config.seed + 1,
-                options=self.config.env_options,
-                policy_options=data.policy_options if scripted else {},
-            )
-        return gate_alignment(self.learner.model, self._events)
-
-    def _evaluate(self) -> dict[str, Any]:
-        from thick.training.evaluate import evaluate_learner
-
-        return evaluate_learner(self.learner, self.config)
-
-    # -- starting and resuming -----------------------------------------------------------------------------
-
-    def _start_from(self, source: Path) -> None:
+    def _start_from(self, source: Path) -> dict[str, Any]:
         """Begin with another model's weights; optimisers and schedules start anew."""
         weights, origin = load_weights(source)
+        bad = not_finite_tensors(weights)
+        if bad:
+            raise ValueError(f"init: {source}: {bad[0]} is not finite")
         if not self.config.init_high:
             own = self.learner.model.state_dict()
             weights = {name: (own if name.startswith("high.") else weights)[name] for name in own}
@@ -200,28 +252,97 @@ class Trainer:
             raise ValueError(f"{source} holds a model of other sizes than this run's: {error}") from error
         if self.learner.behaviour is not None:
             self.learner.behaviour.update_target()
-        self.log.event(0, "init", origin)
+        return origin
 
-    def _restore(self) -> None:
-        tensors, state = load_checkpoint(self.directory / "checkpoints")
-        if (self.directory / "data" / "replay.json").is_file():
-            self.ring = ReplayRing.open(self.directory / "data")
-            self.ring.written = state["written"]
+    def _restore(self) -> list[str]:
+        """Everything but the data, which :meth:`_prepare` finds."""
+        found = last_usable_checkpoint(self.folder.checkpoints)
+        state = self._checkpoint = found.state
+        if state.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{found.path} was written by another release and cannot be gone on from; a new run can start from its "
+                f"weights: --init {self.directory}"
+            )
+        self.learner.load(found.tensors, state)
+        self.learner.precision = state["precision"]
+        if self._policy is not None:
+            acting = {
+                name.removeprefix("acting."): value
+                for name, value in found.tensors.items()
+                if name.startswith("acting.")
+            }
+            self._policy.restore(acting, state["acting"], self.config.data.streams)
+        self._seconds, self._reported = state["seconds"], state["reported"]
+        self._saved = self.learner.updates
+        return [f"{text}: going on from {found.path}" for text in found.passed_over]
+
+    def _prepare(self) -> None:
+        """Data, precision and random states, so that the next update can come."""
+        if self._ready:
+            return
+        state = self._checkpoint
+        if state is None:
+            collected = self.experience.begin(self.stop, self.log.screen)
+            if collected is not None:
+                self.log.event(0, "data", collected)
+            self._choose_precision()
         else:
-            self.log = RunLog(self.directory, total=self.config.updates, done=state["update"])
-            self.ring = self._first_data()
-            self.log.close()
-        self.learner.load(tensors, state)
-        restore_rng(self._rng, state["rng"])
-        self.collector.episodes = np.asarray(state["episodes"], np.int64)
-        self.collector.restart()
-        self._seconds, self._collected = state["seconds"], state["collected"]
-        torch.set_rng_state(torch.tensor(state["torch_rng"], dtype=torch.uint8))
+            for note in self.experience.resume(state["experience"], self.stop, self.log.screen):
+                self.log.event(self.learner.updates, "resumed", {"note": note})
+            restore_rng(self._rng, state["rng"])
+            torch.set_rng_state(torch.tensor(state["torch_rng"], dtype=torch.uint8))
+            if self._on_gpu and state["cuda_rng"] is not None:
+                torch.cuda.set_rng_state(
+                    torch.tensor(state["cuda_rng"], dtype=torch.uint8), self.learner.device
+                )
+        self._ready = True
+
+    def _choose_precision(self) -> None:
+        asked = self.config.precision
+        if asked == "fp32":
+            return
+        self.log.say("trying updates in fp32 and bf16")
+        arrays = self.experience.sample(np.random.default_rng([self.config.seed, 5]))
+        batch = batch_from_arrays(arrays, self.learner.device)
+        trial = try_precisions(self.learner, batch, rates_wanted=asked == "bf16")
+        if asked == "auto":
+            self.learner.precision = trial.precision
+        elif trial.slower():
+            rates = ", ".join(f"{rate:.3g} updates/s in {name}" for name, rate in trial.rates.items())
+            self.log.say(f"warning: precision bf16 is slower than fp32 on this machine: {rates}")
+        self.log.event(
+            0, "precision", {"asked": asked, "taken": self.learner.precision, "rates": trial.rates}
+        )
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.learner.device.type == "cuda"
 
 
-def resume(directory: Path) -> Trainer:
-    """The trainer of a run that was interrupted."""
-    path = directory / "config.yaml"
+def resume(
+    directory: Path, changes: Mapping[str, Any] | None = None, *, stop: StopRequest | None = None
+) -> Trainer:
+    """The trainer of a run that was interrupted; one that stopped before its first checkpoint begins anew.
+
+    Args:
+        directory: the run's folder.
+        changes: ``updates`` or ``stop``, to extend the run.
+        stop: as :class:`Trainer` has it.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: the changes do not fit, or no checkpoint can be used.
+    """
+    path = directory / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"{directory} holds no run (config.yaml is missing)")
-    return Trainer(load_config(path), directory, resume=True)
+        raise FileNotFoundError(f"{directory} holds no run ({CONFIG} is missing): start one without --resume")
+    config = load_config(path)
+    notes: list[str] = []
+    started = has_checkpoint(directory / "checkpoints")
+    if changes:
+        done = last_usable_checkpoint(directory / "checkpoints").state["update"] if started else 0
+        config, notes = extended(config, changes, done)
+    trainer = Trainer(config, directory, resume=started, stop=stop)
+    for note in notes:
+        trainer.log.say(note)
+    return trainer

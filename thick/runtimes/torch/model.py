@@ -34,6 +34,7 @@ from thick.runtimes.torch.frozen import (
     stacked,
 )
 from thick.runtimes.torch.high import FrozenHighLevel
+from thick.runtimes.torch.refresh import take_weights, tensors_of
 from thick.runtimes.torch.traced import Traced
 
 
@@ -191,6 +192,10 @@ class FrozenModel:
         self._obs_logit = affine(dynamics.obs_logit, torch.float32)
         self._from_observation = dynamics.posterior_from_observation
         self._observed = Traced(self._observe)
+
+    def take(self, other: FrozenModel) -> None:
+        """Take the weights of another frozen model of the same configuration, in place: traces stay good."""
+        take_weights(self, tensors_of(other))
 
     # -- the dynamics' protocol, in fp32 -------------------------------------------------------------------------
 

@@ -1,0 +1,51 @@
+"""Several rings sampled as one: a data set that was given, and what the agent collects beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from thick.data.replay import ReplayRing
+
+
+class Mixture:
+    """Rings with the same fields; their numbers of streams and steps are their own.
+
+    Args:
+        rings: at least one.
+
+    Raises:
+        ValueError: their fields differ.
+    """
+
+    def __init__(self, rings: Sequence[ReplayRing]) -> None:
+        for ring in rings[1:]:
+            if ring.fields != rings[0].fields:
+                raise ValueError(f"rings with other fields: {rings[0].fields} and {ring.fields}")
+        self.rings = tuple(rings)
+
+    def __len__(self) -> int:
+        """Steps that can be sampled."""
+        return sum(len(ring) for ring in self.rings)
+
+    def sample(
+        self, batch: int, time: int, rng: np.random.Generator, *, from_start: float = 0.0
+    ) -> dict[str, np.ndarray]:
+        """Windows ``[batch, time, ...]``, uniformly among those of all rings; see :meth:`ReplayRing.sample`.
+
+        Raises:
+            ValueError: no ring has ``time`` steps in a stream.
+        """
+        windows = np.array([ring.streams * max(ring.available - time + 1, 0) for ring in self.rings])
+        usable = np.flatnonzero(windows)
+        if len(usable) <= 1:
+            ring = self.rings[usable[0]] if len(usable) else max(self.rings, key=lambda ring: ring.available)
+            return ring.sample(batch, time, rng, from_start=from_start)
+        counts = rng.multinomial(batch, windows / windows.sum())
+        parts = [
+            ring.sample(int(count), time, rng, from_start=from_start)
+            for ring, count in zip(self.rings, counts, strict=True)
+            if count
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
