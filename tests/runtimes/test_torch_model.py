@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -235,22 +236,82 @@ def test_sessions_are_cut_into_pieces_of_one_shape(batch: int) -> None:
     assert torch.equal(by_session(double, deep, deep)[0], 2 * deep) and set(shapes) == {(1, 6, 3)}
 
 
-@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("form", [None, "apart", "rows"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_group_of_rows_is_multiplied_as_if_it_were_alone(
-    dtype: torch.dtype, alike: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_row_is_multiplied_as_if_it_were_alone(
+    dtype: torch.dtype, form: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not alike:  # a library whose products depend on how many there are
-        monkeypatch.setattr(frozen_layers, "groups_alike", lambda *_: False)
+    if (
+        form is not None
+    ):  # a library whose products depend on the place of a row, or on how many groups there are
+        monkeypatch.setattr(frozen_layers, "product_form", lambda *_: form)
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(70, 130, generator=generator), torch.randn(70, generator=generator)
     layer = Affine(weight, bias, dtype)
-    x = torch.randn(9, 4, 130, generator=generator)
+    x = torch.randn(8, 4, 130, generator=generator)
     together = layer(x)
-    assert torch.equal(together, torch.cat([layer(group) for group in x.split(1)]))
+    for row in range(32):
+        lonely = torch.zeros(1, 4, 130)
+        lonely[0, 0] = x.flatten(0, 1)[row]
+        assert torch.equal(together.flatten(0, 1)[row], layer(lonely)[0, 0]), row
     assert torch.allclose(
         together.float(), x @ weight.t() + bias, atol=0.5 if dtype == torch.bfloat16 else 1e-4
     )
+
+
+def _groups_of(x: Tensor) -> Tensor:
+    """How many groups a product has, in the shape of the product."""
+    return torch.full((*x.shape[:2], 1), float(x.shape[0]))
+
+
+def _places_of(x: Tensor) -> Tensor:
+    """Where in its group each row is, in the shape of the product."""
+    return torch.arange(float(x.shape[1])).view(1, -1, 1).expand(x.shape[0], -1, 1)
+
+
+@pytest.mark.parametrize(
+    ("disturb", "form"),
+    [(lambda x: torch.zeros(()), "together"), (_groups_of, "apart"), (_places_of, "rows")],
+)
+def test_the_form_of_a_product_is_one_whose_rows_do_not_depend_on_others(
+    disturb: Callable[[Tensor], Tensor], form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = frozen_layers._product
+    monkeypatch.setattr(
+        frozen_layers, "_product", lambda x, *rest: plain(x, *rest) + 1e-6 * disturb(x).to(x.dtype)
+    )
+    frozen_layers.product_form.cache_clear()
+    try:
+        assert frozen_layers.product_form(5, 7, torch.float32, 1) == form
+    finally:
+        frozen_layers.product_form.cache_clear()
+
+
+def test_many_sessions_go_in_calls_of_a_tried_size() -> None:
+    shapes = []
+
+    def double(x: Tensor) -> tuple[Tensor, ...]:
+        shapes.append(tuple(x.shape))
+        return (2 * x,)
+
+    flat = torch.arange(3.0 * 70).reshape(70, 3)
+    assert torch.equal(by_session(double, flat)[0], 2 * flat)
+    assert shapes == [(8, 4, 3)] * 3
+
+
+def test_every_part_begins_at_an_aligned_address() -> None:
+    places = []
+
+    def double(x: Tensor) -> tuple[Tensor, ...]:
+        places.append(x.data_ptr() % 64)
+        return (2 * x,)
+
+    whole = torch.arange(1.0 + 5 * 6 * 3)
+    shifted = whole[1:].view(5, 6, 3)  # begins four bytes after an aligned address
+    assert torch.equal(by_session(double, shifted)[0], 2 * shifted)
+    flat = whole[1:].view(30, 3)
+    assert torch.equal(by_session(double, flat)[0], 2 * flat)
+    assert set(places) == {0}
 
 
 def test_bf16_stays_close_to_fp32() -> None:

@@ -7,7 +7,8 @@ reads it is a gather-sum.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,10 @@ from thick.models.layers import MLP, Dense
 
 PIECE = 4
 """sessions that share a matrix product where each has few rows: takes little longer than one, on the CPUs tried"""
+GROUPS = 8
+"""groups in one call at most: numbers of groups up to it are tried (:func:`product_form`)"""
+ALIGNMENT = 64
+"""bytes; where torch's own tensors begin"""
 NARROWEST = 8
 """columns of a matrix product at least"""
 
@@ -32,41 +37,56 @@ def best_precision(device: torch.device) -> torch.dtype:
 
 
 def by_session(
-    function: Callable[..., tuple[Tensor, ...]], first: Tensor, *others: Tensor, piece: int | None = None
+    function: Callable[..., tuple[Tensor, ...]], first: Tensor, *others: Tensor, by_row: bool = False
 ) -> tuple[Tensor, ...]:
     """Call a function of a batch so that a session's numbers do not depend on the other sessions, to the last bit.
 
     The last bits of a matrix product depend on its shape (and those of some functions on the place in a vector),
     a last bit can flip a sampled class, and a class a plan. So the CPU sees shapes that do not depend on the number
     of sessions. Where a session has one row, the batch is filled up with zeros and laid out in groups of ``PIECE``
-    rows, of which :class:`Affine` multiplies each by itself; else a fixed number of sessions goes at a time. On a GPU
-    the batch stays whole, and equality is up to rounding.
+    rows, at most ``GROUPS`` at a time, which :class:`Affine` multiplies as this machine allows
+    (:func:`product_form`); else one session goes at a time. Every part begins at an aligned address, since kernels
+    may read up to one in another order. On a GPU the batch stays whole, and equality is up to rounding.
 
     Args:
         function: of tensors with the same leading dimensions; gives a tuple of such.
         first, others: ``[B, X]`` or ``[B, N, ..., X]``.
-        piece: sessions at a time; None takes one where each has many rows, else ``PIECE``.
+        by_row: let sessions share calls also where each has several rows; pays where these are few and the layers
+            small.
     """
     inputs = (first, *others)
     batch, between = first.shape[0], first.shape[1:-1]
     if first.device.type != "cpu":
         return function(*inputs)
-    if piece is None:
-        piece = PIECE if between.numel() == 1 else 1
-    if between.numel() == 1 and piece == PIECE:
+    if by_row or between.numel() == 1:
+        rows = [x.flatten(0, -2) for x in inputs]
+        many = rows[0].shape[0]
         # Up to a power of two: few shapes, so that each is met before long.
-        fill = (PIECE << (-(-batch // PIECE) - 1).bit_length()) - batch
-        groups = [_filled(x.reshape(batch, x.shape[-1]), fill).unflatten(0, (-1, PIECE)) for x in inputs]
-        return tuple(y.flatten(0, 1)[:batch].unflatten(0, (batch, *between)) for y in function(*groups))
-    if batch == piece:
-        return function(*inputs)
-    fill = -batch % piece
-    parts = [function(*rows) for rows in zip(*(_filled(x, fill).split(piece) for x in inputs), strict=True)]
-    return tuple(torch.cat(columns)[:batch] for columns in zip(*parts, strict=True))
+        count = min(1 << (-(-many // PIECE) - 1).bit_length(), GROUPS)
+        done = [
+            function(*(part.unflatten(0, (-1, PIECE)) for part in parts))
+            for parts in _parts(rows, count * PIECE)
+        ]
+        whole = (_joined([y.flatten(0, 1) for y in column]) for column in zip(*done, strict=True))
+        return tuple(y[:many].unflatten(0, (batch, *between)) for y in whole)
+    done = [function(*parts) for parts in _parts(inputs, 1)]
+    return tuple(_joined(column) for column in zip(*done, strict=True))
 
 
-def _filled(x: Tensor, more: int) -> Tensor:
-    return torch.cat([x, x.new_zeros(more, *x.shape[1:])]) if more else x
+def _parts(inputs: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
+    """Parts of ``size`` rows, the last filled up with zeros, each at an aligned address."""
+    fill = -inputs[0].shape[0] % size
+    filled = [torch.cat([x, x.new_zeros(fill, *x.shape[1:])]) if fill else x for x in inputs]
+    for parts in zip(*(x.split(size) for x in filled), strict=True):
+        yield tuple(_aligned(part) for part in parts)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _aligned(x: Tensor) -> Tensor:
+    return x.clone(memory_format=torch.contiguous_format) if x.data_ptr() % ALIGNMENT else x
 
 
 def elu(x: Tensor) -> Tensor:
@@ -105,7 +125,7 @@ class Affine:
         )  # [1, I, O], as groups are multiplied fastest
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``[*B, I]`` -> ``[*B, O]``; ``[G, PIECE, I]`` on a CPU gives every group the same bits as by itself."""
+        """``[*B, I]`` -> ``[*B, O]``; ``[G, PIECE, I]`` on a CPU gives every row the same bits as by itself."""
         x = x.to(self.weight.dtype)
         if x.dim() == 3 and x.shape[1] == PIECE and x.device.type == "cpu":
             y = self._groups(x)
@@ -114,27 +134,58 @@ class Affine:
         return y if y.shape[-1] == self.outputs else y[..., : self.outputs]
 
     def _groups(self, x: Tensor) -> Tensor:
-        if x.shape[0] == 1 or groups_alike(*self.weight.shape, x.dtype, torch.get_num_threads()):
-            return torch.baddbmm(self.bias, x, self._turned.expand(x.shape[0], -1, -1))
-        return torch.cat([torch.baddbmm(self.bias, group, self._turned) for group in x.split(1)])
+        form = product_form(*self.weight.shape, x.dtype, torch.get_num_threads())
+        return product(x, self._turned, self.bias, form)
+
+
+Form = Literal["together", "apart", "rows"]
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Tensor:
+    """``[G, PIECE, I]`` times ``[1, I, O]`` plus ``[O]``, in one of three forms.
+
+    Args:
+        form: ``together`` in one call; ``apart`` in one for each group; ``rows`` in one for each row.
+    """
+    if form == "rows":
+        rows = [_product(row.clone(), weight, bias) for row in x.reshape(-1, 1, x.shape[-1]).split(1)]
+        return torch.cat(rows).view(*x.shape[:2], -1)
+    if form == "apart" and x.shape[0] > 1:
+        return torch.cat([_product(group.clone(), weight, bias) for group in x.split(1)])
+    return _product(x, weight, bias)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.baddbmm(bias, x, weight.expand(x.shape[0], -1, -1))
 
 
 @functools.lru_cache(maxsize=1024)
-def groups_alike(outputs: int, inputs: int, dtype: torch.dtype, threads: int) -> bool:
-    """Whether products of several groups of ``PIECE`` rows at once have the same bits as one after the other.
+def product_form(outputs: int, inputs: int, dtype: torch.dtype, threads: int) -> Form:
+    """The fastest form of :func:`product` in which a row's bits do not depend on the other rows, on this machine.
 
-    They have with the libraries tried, but nothing promises it. The order in which a product is added up depends on
-    shapes, not on values: so it is tried with random ones.
+    No library promises it, and processors differ: on some a row's bits depend on its place within a group, on some
+    on how many groups there are. The order in which a product is added up depends on shapes and addresses, not on
+    values: so it is tried with random ones, at every place of 1 to ``GROUPS`` groups, against the row at the first
+    place of a group of its own. ``rows`` needs no trial: each row is the same call.
+
+    Args:
+        outputs, inputs: O and I of the layer.
+        dtype: of the product.
+        threads: of torch, here and now.
     """
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(1, inputs, outputs, generator=generator).to(dtype)
     bias = torch.randn(outputs, generator=generator).to(dtype)
-    for groups in (2, 3, 8, 32):
-        x = torch.randn(groups, PIECE, inputs, generator=generator).to(dtype)
-        single = torch.cat([torch.baddbmm(bias, group, weight) for group in x.split(1)])
-        if not torch.equal(torch.baddbmm(bias, x, weight.expand(groups, -1, -1)), single):
-            return False
-    return True
+    x = torch.randn(GROUPS, PIECE, inputs, generator=generator).to(dtype)
+    lonely = x.new_zeros(GROUPS * PIECE, PIECE, inputs)
+    lonely[:, 0] = x.flatten(0, 1)
+    alone = product(lonely, weight, bias, "apart")[:, 0].view(GROUPS, PIECE, outputs)
+    if not torch.equal(product(x, weight, bias, "apart"), alone):
+        return "rows"
+    for groups in (1 << power for power in range(GROUPS.bit_length())):
+        if not torch.equal(product(x[:groups], weight, bias, "together"), alone[:groups]):
+            return "apart"
+    return "together"
 
 
 class Gather:

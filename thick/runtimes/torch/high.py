@@ -13,7 +13,6 @@ from thick.models.dynamics.crssm import CRSSM
 from thick.models.hierarchy.level import HighLevel
 from thick.models.world_model import WorldModel
 from thick.runtimes.torch.frozen import (
-    PIECE,
     Chain,
     Gather,
     Head,
@@ -48,7 +47,7 @@ class FrozenHighLevel:
         self.actions, self.continuous = high.actions, high.continuous
         self.gamma, self.max_time = config.discount, config.high.max_time
         # Small networks cost a call, not a row: sessions share one, also where each asks for all its jumps at once.
-        self.piece = PIECE if config.high.hidden <= _SMALL else None
+        self.by_row = config.high.hidden <= _SMALL
         self.prior_hidden = Gather(high.prior_hidden.weight, high.prior_hidden.bias, **sizes)
         self.prior_logit = affine(high.prior_logit, dtype)
         body = [dense(high, f"body{index}") for index in range(high.body_layers)]
@@ -106,7 +105,7 @@ class FrozenHighLevel:
         """
         given = (stoch, context, self._one_hot(high_action))
         uniform = () if uniforms is None else (uniforms,)
-        return Landing(*by_session(self._jump, *given, *uniform, piece=self.piece))
+        return Landing(*by_session(self._jump, *given, *uniform, by_row=self.by_row))
 
     def _jump(
         self, stoch: Tensor, context: Tensor, high_action: Tensor, uniforms: Tensor | None = None
