@@ -40,7 +40,17 @@ HELD_DOWN = {
 @pytest.mark.parametrize("name", HELD_DOWN)
 def test_bits_do_not_depend_on_the_batch_where_libraries_are_held_down(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS, "-k", "not flat and not policy"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *TESTS,
+            "-k",
+            "not flat and not policy",
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT), **HELD_DOWN[name]},
         cwd=ROOT,
         capture_output=True,
