@@ -21,7 +21,8 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.serving.recurrent import Policies, array, plain
+from benchmarks.serving.forms import array, plain
+from benchmarks.serving.recurrent import Policies
 
 MSGPACK = "application/msgpack"
 

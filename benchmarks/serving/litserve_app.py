@@ -16,7 +16,8 @@ from typing import Any
 import litserve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.serving.recurrent import Policies, array, plain
+from benchmarks.serving.forms import array, plain
+from benchmarks.serving.recurrent import Policies
 
 
 class Planner(litserve.LitAPI):

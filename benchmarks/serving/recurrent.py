@@ -3,7 +3,6 @@ service runs, and a table of session states. Used by both baselines; sessions en
 
 from __future__ import annotations
 
-import base64
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,15 +83,3 @@ class Table:
         for each in ids:
             self._steps[each] += 1
         return self.agent.decode_action(output.action)
-
-
-def array(form: Mapping[str, Any]) -> np.ndarray:
-    """The array in ``{"dtype", "shape", "data"}``, with base64 text (JSON) or bytes (msgpack)."""
-    data = form["data"]
-    raw = base64.b64decode(data) if isinstance(data, str) else data
-    return np.frombuffer(raw, form["dtype"]).reshape(form["shape"])
-
-
-def plain(action: Any) -> Any:
-    """An action as JSON and msgpack carry it."""
-    return action.tolist() if isinstance(action, np.ndarray) else action

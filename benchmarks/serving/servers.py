@@ -175,6 +175,13 @@ def fastapi(models: Path, folder: Path) -> Server:
     return Server("fastapi", command, port=port, health="/health", folder=folder)
 
 
+def echo(folder: Path) -> tuple[Server, int]:
+    """The bare endpoints of ``echo_app.py`` and their gRPC port."""
+    port, grpc_port = free_port(), free_port()
+    command = [str(HERE / "echo_app.py"), "--port", str(port), "--grpc-port", str(grpc_port)]
+    return Server("echo", command, port=port, health="/health", folder=folder), grpc_port
+
+
 class Bare:
     """The process of ``bare.py``: acts without a server."""
 

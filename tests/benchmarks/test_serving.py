@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
 pytest.importorskip("psutil")
 
-from benchmarks.serving import load, models, report
-from benchmarks.serving.load import JSON, MSGPACK, Sessions, Target, press, thick_grpc, thick_http
+from benchmarks.serving import load, models, report, servers
+from benchmarks.serving.load import JSON, MSGPACK, AnySession, Sessions, Target, press, thick_grpc, thick_http
 from benchmarks.serving.measure import Row
 from tests.models.sizes import tiny
 from tests.service.live import Live
@@ -80,3 +82,40 @@ async def test_a_connection_that_lay_idle_is_opened_anew_and_no_act_is_lost(
     assert client.step[0] >= 2
     await asyncio.sleep(0)
     targets[1].close()
+
+
+def test_the_bare_endpoints_take_the_bodies_of_the_service(tmp_path: Path) -> None:
+    server, grpc_port = servers.echo(tmp_path)
+    try:
+        server.wait_ready()
+        anybody = AnySession(server.port)
+        bare = [
+            thick_http("JSON", server.port, anybody, JSON),
+            thick_http("msgpack", server.port, anybody, MSGPACK),
+            thick_grpc("unary", grpc_port, anybody, stream=False),
+            thick_grpc("stream", grpc_port, anybody, stream=True),
+        ]
+        given = [asyncio.run(target.trial("image", "policy", 3)) for target in bare]
+        assert all(np.array_equal(given[0], each) for each in given)
+    finally:
+        server.stop()
+
+
+def _tables(msgpack_ms: float) -> dict[str, list[dict[str, object]]]:
+    alone = {"engine called directly": 1.0, "bare": 2.0, "THICK, msgpack": msgpack_ms}
+    return {
+        "overhead": [{"target": name, "p50_ms": value} for name, value in alone.items()],
+        "image policy": [
+            {"target": "LitServe, JSON", "clients": 32, "acts_per_s": 100.0},
+            {"target": "THICK, msgpack", "clients": 32, "acts_per_s": 150.0},
+        ],
+    }
+
+
+@pytest.mark.parametrize(("msgpack_ms", "met"), [(3.9, True), (4.1, False)])
+def test_what_a_transport_adds_is_a_ratio_to_a_bare_endpoint_and_a_bar(msgpack_ms: float, met: bool) -> None:
+    overhead, throughput = report.goals(_tables(msgpack_ms), {"bare": "THICK, msgpack"})
+    assert (overhead.bar, overhead.met) == (True, met)
+    assert overhead.value == pytest.approx((msgpack_ms - 1.0) / 2.0)
+    assert (throughput.bar, throughput.met, throughput.value) == (False, False, 1.5)
+    assert "1.50x" in report.verdict([overhead, throughput])
