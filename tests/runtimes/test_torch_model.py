@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from gymnasium.spaces import Dict
 from torch import Tensor
 
 from tests.models.sizes import ACTIONS, SPACES, actions, model, observations
@@ -102,7 +103,7 @@ def test_embeddings_and_decoded_observations_are_those_of_the_trained_model(spac
     of, seen = frozen(world), observations(SPACES[space], 3)
     one = belief(world, 3)
     with torch.no_grad():
-        given: Any = seen if space == "dict" else seen["observation"]
+        given: Any = seen if isinstance(SPACES[space], Dict) else seen["observation"]
         assert torch.allclose(of.encode(given), world.encoder(seen), **CLOSE)
         expected = world.heads.decoder.observation(world.dynamics.features(state(one)))
         decoded = of.decode(one)
