@@ -8,6 +8,8 @@ PY := $(VENV)/bin/python
 ARGS ?=
 # Debian packages: auto, require or no; see scripts/install.sh --help
 SYSTEM ?= auto
+# Test processes side by side; files of tests that share a server stay together. WORKERS=0 runs them in one process.
+WORKERS ?= $(shell nproc 2>/dev/null | awk '{ print ($$1 > 4) ? 4 : $$1 }')
 # SLOW=1 runs the slow tests too
 MARKS := $(if $(SLOW),not soak,not slow and not soak)
 
@@ -37,7 +39,7 @@ serve: $(VENV)/.installed-run  ## serve the bundled models on port 8000 (HTTP) a
 	$(VENV)/bin/thick serve --models checkpoints $(ARGS)
 
 test: $(VENV)/.installed-all  ## the quick tests; SLOW=1 for all of them
-	$(PY) -m pytest -m "$(MARKS)" $(ARGS)
+	$(PY) -m pytest -m "$(MARKS)" -n $(WORKERS) --dist loadfile $(ARGS)
 
 soak: $(VENV)/.installed-all  ## the long form of the fault and load tests
 	$(PY) -m pytest -m soak --timeout=0 $(ARGS)
