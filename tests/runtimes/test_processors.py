@@ -37,6 +37,7 @@ HELD_DOWN = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", HELD_DOWN)
 def test_bits_do_not_depend_on_the_batch_where_libraries_are_held_down(name: str) -> None:
     done = subprocess.run(
