@@ -7,9 +7,12 @@ FROM ${PYTHON_IMAGE} AS build
 # cpu or cuda, and where to look for torch wheels besides the configured package index.
 ARG DEVICE=cpu
 ARG TORCH_INDEX=""
+# For the native runtime's library; the image that runs needs no compiler.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY scripts/install.sh scripts/install.sh
+COPY native native
 COPY thick thick
 COPY service service
 COPY clients clients

@@ -1,0 +1,117 @@
+/* Vectors of LANES floats: what differs between instruction sets is here and nowhere else. */
+#ifndef LANES_H
+#define LANES_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if LANES >= 8
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float V __attribute__((vector_size(4 * LANES)));
+typedef int32_t I __attribute__((vector_size(4 * LANES)));
+typedef float Unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+INLINE V load(const float *p) { return *(const Unaligned *)p; }
+INLINE void store(float *p, V x) { *(Unaligned *)p = x; }
+
+#if LANES == 16
+INLINE V splat(float x) { return (V)_mm512_set1_ps(x); }
+INLINE V fma_(V a, V b, V c) { return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+INLINE V if_greater(V a, V b, V yes, V no) {
+  return (V)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ), (__m512)no, (__m512)yes);
+}
+INLINE V root(V x) { return (V)_mm512_sqrt_ps((__m512)x); }
+#elif LANES == 8
+INLINE V splat(float x) { return (V)_mm256_set1_ps(x); }
+INLINE V fma_(V a, V b, V c) { return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+INLINE V if_greater(V a, V b, V yes, V no) {
+  return (V)_mm256_blendv_ps((__m256)no, (__m256)yes, _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ));
+}
+INLINE V root(V x) { return (V)_mm256_sqrt_ps((__m256)x); }
+#else
+INLINE V splat(float x) {
+  V v;
+  for (int i = 0; i < LANES; i++) v[i] = x;
+  return v;
+}
+INLINE V fma_(V a, V b, V c) {
+#if defined(__aarch64__) && LANES == 4
+  return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  V v;
+  for (int i = 0; i < LANES; i++) v[i] = fmaf(a[i], b[i], c[i]);
+  return v;
+#endif
+}
+INLINE V if_greater(V a, V b, V yes, V no) {
+  I mask = a > b;
+  return (V)((mask & (I)yes) | (~mask & (I)no));
+}
+INLINE V root(V x) {
+  V v;
+  for (int i = 0; i < LANES; i++) v[i] = sqrtf(x[i]);
+  return v;
+}
+#endif
+
+/* NaN goes through all of these: a comparison with it is false, and then it is kept. */
+INLINE V at_most(V x, float high) { return if_greater(x, splat(high), splat(high), x); }
+INLINE V at_least(V x, float low) { return if_greater(splat(low), x, splat(low), x); }
+
+/* exp(x) for x clamped to [-87, 88]: 2^n · exp(r), |r| <= ln 2 / 2, by a polynomial (Cephes, expf). */
+INLINE V exp_(V x) {
+  const float magic = 12582912.0f; /* 1.5 · 2^23: adding it rounds to a whole number, its last bits are that number */
+  x = at_least(at_most(x, 88.0f), -87.0f);
+  V shifted = fma_(x, splat(1.44269504088896341f), splat(magic)), n = shifted - splat(magic);
+  V r = fma_(n, splat(2.12194440e-4f), fma_(n, splat(-0.693359375f), x));
+  V p = splat(1.9875691500e-4f);
+  p = fma_(p, r, splat(1.3981999507e-3f));
+  p = fma_(p, r, splat(8.3334519073e-3f));
+  p = fma_(p, r, splat(4.1665795894e-2f));
+  p = fma_(p, r, splat(1.6666665459e-1f));
+  p = fma_(p, r, splat(5.0000001201e-1f));
+  p = fma_(p, r * r, r) + splat(1.0f);
+  return (V)((I)p + ((I)shifted << 23));
+}
+
+/* tanh(x): an odd over an even polynomial (Eigen's coefficients); its sign is that of x. */
+INLINE V tanh_(V x) {
+  x = at_least(at_most(x, 7.90531110763549805f), -7.90531110763549805f);
+  V s = x * x;
+  V p = splat(-2.76076847742355e-16f);
+  p = fma_(p, s, splat(2.00018790482477e-13f));
+  p = fma_(p, s, splat(-8.60467152213735e-11f));
+  p = fma_(p, s, splat(5.12229709037114e-08f));
+  p = fma_(p, s, splat(1.48572235717979e-05f));
+  p = fma_(p, s, splat(6.37261928875436e-04f));
+  p = fma_(p, s, splat(4.89352455891786e-03f));
+  V q = splat(1.19825839466702e-06f);
+  q = fma_(q, s, splat(1.18534705686654e-04f));
+  q = fma_(q, s, splat(2.26843463243900e-03f));
+  q = fma_(q, s, splat(4.89352518554385e-03f));
+  return x * p / q;
+}
+
+INLINE V sigmoid(V x) { return fma_(tanh_(x * splat(0.5f)), splat(0.5f), splat(0.5f)); }
+
+INLINE V elu(V x) { return if_greater(x, splat(0.0f), x, exp_(at_most(x, 0.0f)) - splat(1.0f)); }
+
+/* Fewer than LANES numbers, filled up with zeros. */
+INLINE V load_some(const float *p, int64_t count) {
+  float part[LANES] = {0};
+  memcpy(part, p, sizeof(float) * (size_t)(count < LANES ? count : LANES));
+  return load(part);
+}
+INLINE void store_some(float *p, V x, int64_t count) {
+  float part[LANES];
+  store(part, x);
+  memcpy(p, part, sizeof(float) * (size_t)(count < LANES ? count : LANES));
+}
+
+#endif

@@ -1,0 +1,168 @@
+/* What Python and the kernels share: plain records and plain functions (C11, no C++).
+ *
+ * Symbols: S groups of z with K classes each, H size of h, C size of c, A size of an action, E size of an embedding,
+ * G high-level actions. A row is one state. Arrays are dense and row-major; class indices are int64, and -1 in the
+ * first group says that z is the zero vector.
+ *
+ * Same bits everywhere: vector lanes are output columns, the loop over inputs is sequential with explicit FMA, scalar
+ * outputs go through 16 partial sums and a fixed tree, exp and tanh are polynomials of our own. So an output depends
+ * neither on the width of vectors, nor on the number of rows, the tile, the thread or the processor.
+ */
+#ifndef THICK_H
+#define THICK_H
+
+#include <stdint.h>
+
+#define COLUMNS 16 /* columns of a panel of weights; outputs are padded to a multiple of it */
+#define LAYERS 8   /* most layers of a chain */
+#define TILE 192   /* most rows that are computed together */
+#define BUFFERS 8  /* of TILE rows, that an operation works in */
+
+/* y = x W + b. Weights lie in panels of 16 columns, [outputs/16][inputs][16]. */
+typedef struct {
+  const float *weight, *bias;
+  int64_t inputs, outputs;
+} Dense;
+
+/* Dense layers, each followed by ELU (the last one not if `linear`). With groups, the first layer also reads classes: a
+ * one-hot times weights is a row of them. A last layer with one output has weights [inputs padded], no panels. */
+typedef struct {
+  const float *table;     /* [all classes][outputs of the first layer, padded] */
+  const int64_t *offsets; /* [groups] where the classes of a group begin */
+  int64_t groups, layers, linear;
+  Dense layer[LAYERS];
+} Chain;
+
+/* A low level: RSSM (context 0) or C-RSSM. Logits lie class-major, [K][S padded]. */
+typedef struct {
+  int64_t stoch, classes, deter, hidden, context, action;
+  float threshold; /* smallest movement of a context that counts as a change; 0 counts every open gate */
+  float gamma;
+  Chain img_in;                          /* z, a -> x */
+  Dense gatel0rd;                        /* [x, c] -> gate, candidate (each padded) */
+  Dense gru;                             /* [x, c', h] -> reset, candidate, update (each padded) */
+  Dense img_out, img_logit;              /* [c', h'] -> logits of the fine prior */
+  Dense obs_memory, obs_embed;           /* [c', h'] and e; the first has no inputs where the posterior reads e alone */
+  Dense obs_logit;
+  Chain reward, discount;                /* z, [c, h]; no layers where there is none */
+} Low;
+
+/* A high level with the coarse path. */
+typedef struct {
+  const Low *low;
+  int64_t actions, continuous;
+  float max_time, log_gamma;
+  Chain body;                            /* z, [c, A] */
+  Chain state, act, time, segment;       /* body -> logits of z[tau-1] (class-major), a, elapsed, R */
+  Chain summary, coarse;                 /* z, [a, c'] -> m;  z, m -> logits of z[tau] (class-major) */
+  Chain reward, discount;                /* z, c */
+} High;
+
+/* -- operations: each is a record; rows [first, first + count) of it are computed independently of all others -------- */
+
+typedef struct {
+  const Chain *chain;
+  const int64_t *stoch; /* [rows][groups] */
+  const float *x;       /* [rows][inputs of the first layer] */
+  float *y;             /* [rows][outputs of the last layer, padded to 16 unless it is 1] */
+} ChainRows;
+
+/* One imagined step, or one observed step where there are embeddings. */
+typedef struct {
+  const Low *low;
+  const int64_t *stoch;                                  /* [rows][S] */
+  const float *deter, *context, *action;                 /* [rows][H], [C], [A] */
+  const float *uniforms;                                 /* [rows][S]; NULL takes modes */
+  const float *embedding;                                /* [rows][E]; NULL imagines */
+  int64_t *next_stoch;
+  float *logits, *next_deter, *next_context, *gates;     /* [rows][S][K], [H], [C], [C] */
+} StepRows;
+
+/* States and what an objective carries along, one for each node of a rollout. */
+typedef struct {
+  int64_t *stoch;                                        /* [nodes][S] */
+  float *memory;                                         /* [nodes][C + H]: c, h */
+  float *total, *alive, *credit;                         /* [nodes] */
+  uint8_t *near, *arrived;                               /* [nodes] */
+  int32_t *session;                                      /* [nodes] */
+} Nodes;
+
+/* One step of the candidates of a search, with the objective folded in. */
+typedef struct {
+  const Low *low;
+  Nodes nodes;
+  const int64_t *parent, *node;                          /* [rows] */
+  const float *action;                                   /* [rows][A] */
+  const uint64_t *keys;                                  /* [sessions] of uniform numbers; NULL takes modes */
+  const int64_t *draw;                                   /* [rows] which S of the numbers of its session */
+  float weight;                                          /* of the reward of this step */
+  float bonus;
+  int64_t arrival;
+  const float *goal;                                     /* [sessions][K][S padded]; NULL without a subgoal */
+  const float *goal_context;                             /* [sessions][C] */
+  const float *distance, *least;                         /* [sessions]: of the present context; near from there on */
+  const uint8_t *ends;                                   /* [sessions] the episode is expected to end at the goal */
+} SearchRows;
+
+/* Subgoals as SearchRows wants them, and how near beliefs are to them. */
+typedef struct {
+  const Low *low;
+  const float *goal, *logits;                            /* [rows][S][K]; unit length in each group; of the beliefs */
+  float *class_major, *similarity;                       /* [rows][K][S padded], [rows] */
+} GoalRows;
+
+/* Where jumps lead. Row i jumps from state i / each by action i % each, or by its own if there are actions. */
+typedef struct {
+  const High *high;
+  int64_t each;
+  const int64_t *stoch, *actions;                        /* [states][S], [rows] */
+  const float *context, *uniforms;                       /* [states][C], [rows][2 S] */
+  float *logits;                                         /* [rows][S][K] of z[tau-1] */
+  int64_t *before, *next_stoch;                          /* [rows][S] z[tau-1], coarse z[tau] */
+  float *action, *next_context, *gates;                  /* [rows][A], [C], [C] */
+  float *elapsed, *segment, *reward, *continuation;      /* [rows] */
+} JumpRows;
+
+/* What a search makes of the jumps of a state; a row is a state. */
+typedef struct {
+  const High *high;
+  const float *logits, *arrival;                         /* [rows][G] of the prior, [rows] reward on arriving here */
+  const float *elapsed, *segment, *reward, *continuation;  /* [rows][G] of its jumps */
+  float *prior, *edge, *fade;                            /* [rows][G] probabilities, rewards, discounts */
+  float *value;                                          /* [rows] the expected reward of one more jump */
+} EdgeRows;
+
+/* A convolution with stride 2 and no padding, channels last; a row is a pixel of the output. */
+typedef struct {
+  const Dense *dense;                                    /* reads [kernel][kernel][channels] */
+  int64_t kernel, size, channels;                        /* of the input */
+  const float *x;                                        /* [images][size][size][channels] */
+  float *y;                                              /* [images][pixels][outputs, padded] */
+} ConvolveRows;
+
+/* The sum of what each pixel contributes to its neighbourhood: the second half of a transposed convolution. A row is an
+ * image. */
+typedef struct {
+  int64_t kernel, size, channels, lead, elu;             /* of the input; channels of the output; floats of a pixel */
+  const float *x;                                        /* [images][size²][lead]: [kernel][kernel][channels] */
+  const float *bias;                                     /* [channels] */
+  float *y;                                              /* [images][2 size + kernel - 2]²[channels] */
+} UnfoldRows;
+
+enum { EXP, TANH, SIGMOID, ELU };
+typedef struct {
+  int64_t function, width;
+  const float *x;                                        /* [rows][width] */
+  float *y;
+} MapRows;
+
+enum { CHAIN, STEP, SEARCH, GOAL, JUMP, EDGE, CONVOLVE, UNFOLD, MAP, OPERATIONS };
+
+/* `work` has BUFFERS · TILE rows of `lead` floats. */
+typedef void Operation(const void *job, int64_t first, int64_t count, float *work, int64_t lead);
+
+extern Operation *const thick_scalar[OPERATIONS];
+extern Operation *const thick_avx2[OPERATIONS];
+extern Operation *const thick_avx512[OPERATIONS];
+
+#endif

@@ -1,0 +1,193 @@
+"""The native runtime against the torch runtime: every output, every configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models.sizes import ACTIONS, SPACES, actions, model, observations
+from thick.models.beliefs import Belief
+from thick.models.config import HighLevelConfig
+from thick.models.world_model import WorldModel
+from thick.planning.jumps import JumpModel
+from thick.planning.protocols import JumpState
+from thick.runtimes.native.model import NativeModel
+from thick.runtimes.torch.model import FrozenModel
+
+KINDS = ["thick", "crssm", "rssm"]
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
+ODD: dict[str, Any] = {
+    "stoch": 5,
+    "classes": 7,
+    "deter": 21,
+    "hidden": 19,
+    "context": 3,
+    "head_units": 33,
+    "mlp_units": 27,
+    "head_layers": 2,
+    "high": HighLevelConfig(actions=3, hidden=37, head_units=18),
+}
+"""no size is a multiple of a vector's"""
+
+
+def clear(world: WorldModel) -> WorldModel:
+    """Larger weights and non-zero biases, so that modes are clear and no bias can be forgotten."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, weight in world.named_parameters():
+            if name.endswith("bias"):
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+            elif "logit" in name:
+                weight.mul_(3.0)
+    return world
+
+
+def both(world: WorldModel) -> tuple[FrozenModel, NativeModel]:
+    tensors = {key: value.numpy() for key, value in world.state_dict().items()}
+    native = NativeModel(tensors, world.config, world.observation_space, world.action_space)
+    return FrozenModel(world, precision="fp32"), native
+
+
+def belief(world: WorldModel, *leading: int) -> Belief:
+    config, rng = world.config, np.random.default_rng(0)
+    context = world.dynamics.context
+
+    def numbers(*shape: int) -> np.ndarray:
+        return np.tanh(rng.standard_normal((*leading, *shape))).astype(np.float32)
+
+    stoch = rng.integers(config.classes, size=(*leading, config.stoch))
+    zeros = np.zeros((*leading, context), np.float32)
+    return Belief(
+        stoch, 3 * numbers(config.stoch, config.classes), numbers(config.deter), numbers(context), zeros
+    )
+
+
+def torched(tree: Any) -> Any:
+    return type(tree)(*(torch.from_numpy(np.ascontiguousarray(x)) for x in tree))
+
+
+def agree(found: Any, wanted: Any) -> None:
+    assert type(found) is type(wanted)
+    for name, x, y in zip(found._fields, found, wanted, strict=True):
+        np.testing.assert_allclose(x, y.numpy(), err_msg=name, **CLOSE)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(kind, action, odd) for kind in KINDS for action in ACTIONS for odd in (0, 1)],
+    ids=lambda p: f"{p[0]}-{p[1]}{'-odd' * p[2]}",
+)
+def world(request: pytest.FixtureRequest) -> WorldModel:
+    kind, action, odd = request.param
+    changes = ODD if odd else {}
+    return clear(
+        model(
+            SPACES["vector"],
+            ACTIONS[action],
+            kind=kind,
+            actor_critic=True,
+            change_threshold=0.1 * odd,
+            posterior="observation" if odd else "full",
+            **changes,
+        )
+    )
+
+
+def test_every_step_and_head_of_the_low_level_agrees(world: WorldModel) -> None:
+    reference, native = both(world)
+    now = belief(world, 3, 14)
+    act = actions(world.action_space, 3, 14)
+    uniforms = np.random.default_rng(1).random((3, 14, world.config.stoch), np.float32)
+    with torch.no_grad():
+        for drawn in (None, uniforms):
+            wanted = reference.imagine(torched(now), act, None if drawn is None else torch.from_numpy(drawn))
+            found = native.imagine(now, act.numpy(), drawn)
+            agree(found, wanted)
+        reward, goes_on = reference.exact.outcome(wanted)
+        np.testing.assert_allclose(native.exact.outcome(found)[0], reward, **CLOSE)
+        np.testing.assert_allclose(native.exact.outcome(found)[1], goes_on, **CLOSE)
+        np.testing.assert_allclose(native.exact.value(found), reference.exact.value(wanted), **CLOSE)
+        for x, y in zip(native.exact.policy(found), reference.exact.policy(wanted), strict=True):
+            assert (x is None) == (y is None)
+            if x is not None:
+                np.testing.assert_allclose(x, y, **CLOSE)
+        np.testing.assert_allclose(native.features(found), reference.features(wanted), **CLOSE)
+
+
+def test_an_observed_step_agrees_also_where_an_episode_begins(world: WorldModel) -> None:
+    reference, native = both(world)
+    first = np.array([True, False, False, True, False])
+    now, act = belief(world, 5), actions(world.action_space, 5)
+    seen = observations(world.observation_space, 5)["observation"]
+    with torch.no_grad():
+        wanted = reference.observe(torched(now), act, reference.encode(seen), torch.from_numpy(first))
+        start = reference.observe(reference.initial(5), act, reference.encode(seen), torch.from_numpy(~first))
+    np.testing.assert_allclose(native.encode(seen.numpy()), reference.encode(seen).detach(), **CLOSE)
+    agree(native.observe(now, act.numpy(), native.encode(seen.numpy()), first), wanted)
+    agree(native.observe(native.initial(5), act.numpy(), native.encode(seen.numpy()), ~first), start)
+
+
+def test_jumps_and_nodes_of_a_search_agree(world: WorldModel) -> None:
+    if world.high is None:
+        pytest.skip("no high level")
+    reference, native = both(world)
+    assert reference.high is not None and native.high is not None
+    now = belief(world, 2, 6)
+    chosen = np.random.default_rng(2).integers(native.high.actions, size=(2, 6))
+    uniforms = np.random.default_rng(3).random((2, 6, 2 * world.config.stoch), np.float32)
+    stoch, context = torch.from_numpy(now.stoch), torch.from_numpy(now.context)
+    given = (now.stoch, now.context)
+    with torch.no_grad():
+        for drawn in (None, uniforms):
+            wanted = reference.high.jump(
+                stoch, context, torch.from_numpy(chosen), None if drawn is None else torch.from_numpy(drawn)
+            )
+            agree(native.high.jump(*given, chosen, drawn), wanted)
+        np.testing.assert_allclose(native.high.prior(*given), reference.high.prior(stoch, context), **CLOSE)
+        np.testing.assert_allclose(native.high.value(*given), reference.high.value(stoch, context), **CLOSE)
+        segment = reference.high.segment_return(stoch, context, torch.from_numpy(chosen))
+        np.testing.assert_allclose(native.high.segment_return(*given, chosen), segment, **CLOSE)
+        for x, y in zip(native.high.outcome(*given), reference.high.outcome(stoch, context), strict=True):
+            np.testing.assert_allclose(x, y, **CLOSE)
+        arrival = np.random.default_rng(4).standard_normal((2, 6)).astype(np.float32)
+        state = JumpState(now.stoch, now.context, arrival, np.zeros_like(arrival))
+        for critic in (False, True):
+            asked = JumpModel(reference.high, stoch, context, critic=critic)
+            node = asked.evaluate(JumpState(*(torch.from_numpy(x) for x in state)))
+            found = native.high.expand(state, critic=critic)
+            agree(found._replace(children=found.value), node._replace(children=node.value))
+            agree(found.children, node.children)
+
+
+@pytest.mark.parametrize("space", list(SPACES))
+def test_observations_of_every_kind_are_encoded_and_decoded_alike(space: str) -> None:
+    world = clear(model(SPACES[space], ACTIONS["discrete"], **ODD))
+    reference, native = both(world)
+    seen = observations(SPACES[space], 3)
+    now = belief(world, 3)
+    only = list(seen) == ["observation"]
+    with torch.no_grad():
+        wanted = reference.encode(seen if not only else seen["observation"])
+        arrays = {key: value.numpy() for key, value in seen.items()}
+        np.testing.assert_allclose(
+            native.encode(arrays if not only else arrays["observation"]), wanted, **CLOSE
+        )
+        pairs = [
+            (native.decode(now), reference.decode(torched(now))),
+            (
+                native.decode_coarse(now.stoch, now.context),
+                reference.decode_coarse(torch.from_numpy(now.stoch), torch.from_numpy(now.context)),
+            ),
+        ]
+    for found, expected in pairs:
+        for key in seen:
+            x, y = (found, expected) if only else (found[key], expected[key])
+            assert x.dtype == y.numpy().dtype
+            if x.dtype.kind in "iu":  # half a step may round either way
+                assert np.abs(x.astype(int) - y.numpy()).max() <= 1
+                assert (x == y.numpy()).mean() > 0.99
+            else:
+                np.testing.assert_allclose(x, y, **CLOSE)

@@ -1,0 +1,180 @@
+"""The high level in the native runtime: jumps, what is received with them, and whole nodes of a search in one call."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import numpy as np
+
+from thick.models.beliefs import Landing
+from thick.models.config import ModelConfig
+from thick.planning.protocols import JumpState, Node
+from thick.runtimes.native import library as native
+from thick.runtimes.native.calls import batched, chained, numbers, whole
+from thick.runtimes.native.low import NativeDynamics, goes_on
+from thick.runtimes.native.weights import Weights
+
+
+class NativeHighLevel:
+    """The high level, the coarse path and the coarse heads, over numpy arrays.
+
+    Args:
+        weights: of the model.
+        config: its sizes.
+        low: the low level that it jumps with.
+        continuous: whether low-level actions are.
+    """
+
+    def __init__(self, weights: Weights, config: ModelConfig, low: NativeDynamics) -> None:
+        self._weights, self._low = weights, low
+        self.stoch, self.classes, self.context, self.action = low.stoch, low.classes, low.context, low.action
+        self.actions, self.continuous = weights.size("high.prior_logit"), low.continuous
+        self.gamma, self.max_time = config.discount, config.high.max_time
+        record = native.High(low.address, self.actions, int(self.continuous))
+        record.max_time, record.log_gamma = (
+            self.max_time,
+            math.log(self.gamma) if self.gamma > 0 else -math.inf,
+        )
+        body = ["high.body0"]
+        while weights.has(f"high.body{len(body)}"):
+            body.append(f"high.body{len(body)}")
+        self.prior_chain = weights.chain(["high.prior_hidden", "high.prior_logit"], linear=True, z=True)
+        record.body = self._body = weights.chain(body, linear=False, z=True)
+        record.state = weights.chain(["high.stoch_hidden", "high.stoch_logit"], linear=True, logits=True)
+        record.act = self._head(weights, "high.action_head")
+        record.time = self._head(weights, "high.time_head")
+        record.segment = self._segment = self._head(weights, "high.reward_head")
+        record.summary = weights.chain(weights.layers("dynamics.ctxt_head"), linear=True, z=True)
+        coarse = ["dynamics.ctxt_img_out", "dynamics.ctxt_img_logit"]
+        record.coarse = weights.chain(coarse, linear=True, z=True, logits=True)
+        heads = {
+            "reward": "coarse_heads.reward",
+            "discount": "coarse_heads.discount",
+            "critic": "coarse_critic",
+        }
+        self.chains: dict[str, Any] = {
+            key: weights.chain(weights.layers(name), linear=True, z=True)
+            for key, name in heads.items()
+            if weights.layers(name)
+        }
+        record.reward = self.chains["reward"]
+        if "discount" in self.chains:
+            record.discount = self.chains["discount"]
+        self.record = record
+        self.address = ctypes.addressof(record)
+
+    @staticmethod
+    def _head(weights: Weights, name: str) -> Any:
+        return weights.chain([*weights.layers(f"{name}.mlp"), f"{name}.out"], linear=True)
+
+    @property
+    def lead(self) -> int:
+        """Floats of a row of every buffer."""
+        most = max(self._weights.widest, self.context + self.actions, self.action + self.context)
+        return max(native.padded(most + native.COLUMNS), self._low.lead)
+
+    def prior(self, stoch: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """Logits of p(A | s), ``[*B, G]``."""
+        return chained(self.prior_chain, self.lead, stoch, context, self.classes)
+
+    def segment_return(self, stoch: np.ndarray, context: np.ndarray, high_action: np.ndarray) -> np.ndarray:
+        """R of a high-level action ``[*B]``, without the rest of the jump."""
+        chosen = (high_action[..., None] == np.arange(self.actions)).astype(np.float32)
+        body = chained(self._body, self.lead, stoch, np.concatenate([context, chosen], -1), self.classes)
+        return chained(self._segment, self.lead, None, body)[..., 0]
+
+    def jump(
+        self,
+        stoch: np.ndarray,
+        context: np.ndarray,
+        high_action: np.ndarray,
+        uniforms: np.ndarray | None = None,
+    ) -> Landing:
+        """From now to just after the next change (maths: one jump of the high level).
+
+        Args:
+            stoch: ``[*B, S]``.
+            context: ``[*B, C]``.
+            high_action: ``[*B]`` int64.
+            uniforms: ``[*B, 2·S]`` to sample both states; None takes their modes.
+        """
+        lead = stoch.shape[:-1]
+        actions = whole(high_action, lead, self.actions)
+        drawn = None if uniforms is None else numbers(uniforms, (*lead, 2 * self.stoch))
+        return self._jump(stoch, context, lead, 1, actions, drawn)
+
+    def _jump(
+        self,
+        stoch: np.ndarray,
+        context: np.ndarray,
+        lead: tuple[int, ...],
+        each: int,
+        actions: np.ndarray | None,
+        uniforms: np.ndarray | None,
+    ) -> Landing:
+        """Jumps ``[*lead]``, ``each`` of them one after the other from the same state."""
+        z = whole(stoch, (*stoch.shape[:-1], self.stoch), self.classes)
+        c = numbers(context, (*stoch.shape[:-1], self.context))
+
+        def made(*shape: int) -> np.ndarray:
+            return np.empty((*lead, *shape), np.float32)
+
+        landing = Landing(
+            logits_before=made(self.stoch, self.classes),
+            stoch_before=np.empty((*lead, self.stoch), np.int64),
+            action=made(self.action),
+            stoch=np.empty((*lead, self.stoch), np.int64),
+            context=made(self.context),
+            gates=made(self.context),
+            elapsed=made(),
+            segment=made(),
+            reward=made(),
+            continuation=made(),
+        )
+        job = native.JumpRows(
+            self.address,
+            each,
+            native.address(z),
+            0 if actions is None else native.address(actions),
+            native.address(c),
+            0 if uniforms is None else native.address(uniforms),
+            *(native.address(landing[index]) for index in (0, 1, 3, 2, 4, 5, 6, 7, 8, 9)),
+        )
+        native.run(native.JUMP, job, batched(lead), self.lead)
+        return landing
+
+    def outcome(self, stoch: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Reward and probability that the episode goes on, from the coarse heads; ``[*B]`` (1 without such a head)."""
+        reward = chained(self.chains["reward"], self.lead, stoch, context, self.classes)[..., 0]
+        if "discount" not in self.chains:
+            return reward, np.ones_like(reward)
+        logits = chained(self.chains["discount"], self.lead, stoch, context, self.classes)[..., 0]
+        return reward, goes_on(logits, self.gamma)
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether the checkpoint has a coarse critic."""
+        return "critic" in self.chains
+
+    def value(self, stoch: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """The coarse critic's value, ``[*B]``."""
+        assert "critic" in self.chains, "the checkpoint has no coarse critic"
+        return chained(self.chains["critic"], self.lead, stoch, context, self.classes)[..., 0]
+
+    def expand(self, state: JumpState, *, critic: bool) -> Node:
+        """What is known of states ``[*B]`` and of all their jumps (:class:`thick.planning.protocols.Expansion`)."""
+        lead, count = state.stoch.shape[:-1], self.actions
+        logits = np.ascontiguousarray(self.prior(state.stoch, state.context))
+        landing = self._jump(state.stoch, state.context, (*lead, count), count, None, None)
+        arrival = numbers(state.reward, lead)
+        prior, edge, fade = (np.empty((*lead, count), np.float32) for _ in range(3))
+        value = np.empty(lead, np.float32)
+        arrays = (logits, arrival, landing.elapsed, landing.segment, landing.reward, landing.continuation)
+        job = native.EdgeRows(self.address, *(native.address(x) for x in (*arrays, prior, edge, fade, value)))
+        native.run(native.EDGE, job, batched(lead), native.COLUMNS)
+        if critic:
+            value = self.value(state.stoch, state.context)
+        children = JumpState(landing.stoch, landing.context, landing.reward, landing.elapsed)
+        return Node(prior, value, edge, fade, children)

@@ -1,0 +1,200 @@
+"""The library of kernels, loaded with ctypes (which lets go of the interpreter's lock while it computes).
+
+The records are those of ``native/thick.h``, field by field. ``THICK_INSTRUCTIONS`` chooses the instruction set: auto
+(the best there is), avx512, avx2 or scalar. Whichever it is, the bits are the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import c_float, c_int, c_int64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thick.runtimes.native import build
+
+INSTRUCTIONS = ("scalar", "avx2", "avx512")
+COLUMNS = 16
+LAYERS = 8
+TILE = 192
+
+CHAIN, STEP, SEARCH, GOAL, JUMP, EDGE, CONVOLVE, UNFOLD, MAP = range(9)
+EXP, TANH, SIGMOID, ELU = range(4)
+
+
+class NativeUnavailable(RuntimeError):
+    """The native runtime cannot run here; the message says why and what to do."""
+
+
+def _record(name: str, fields: str) -> Any:
+    """A C record: ``"name:kind …"`` with kinds i (int64), f (float), p (pointer), or a record's own name."""
+    kinds = {"i": c_int64, "f": c_float, "p": c_void_p, **_RECORDS}
+    pairs: Any = [(key, kinds[kind]) for key, kind in (item.split(":") for item in fields.split())]
+    made = type(name, (ctypes.Structure,), {"_fields_": pairs})
+    _RECORDS[name] = made
+    return made
+
+
+_RECORDS: dict[str, Any] = {}
+Dense = _record("Dense", "weight:p bias:p inputs:i outputs:i")
+_RECORDS["Layers"] = Dense * LAYERS
+Chain = _record("Chain", "table:p offsets:p groups:i layers:i linear:i layer:Layers")
+Low = _record(
+    "Low",
+    "stoch:i classes:i deter:i hidden:i context:i action:i threshold:f gamma:f img_in:Chain gatel0rd:Dense gru:Dense "
+    "img_out:Dense img_logit:Dense obs_memory:Dense obs_embed:Dense obs_logit:Dense reward:Chain discount:Chain",
+)
+High = _record(
+    "High",
+    "low:p actions:i continuous:i max_time:f log_gamma:f body:Chain state:Chain act:Chain time:Chain segment:Chain "
+    "summary:Chain coarse:Chain reward:Chain discount:Chain",
+)
+ChainRows = _record("ChainRows", "chain:p stoch:p x:p y:p")
+StepRows = _record(
+    "StepRows",
+    "low:p stoch:p deter:p context:p action:p uniforms:p embedding:p next_stoch:p logits:p next_deter:p "
+    "next_context:p gates:p",
+)
+Nodes = _record("Nodes", "stoch:p memory:p total:p alive:p credit:p near:p arrived:p session:p")
+SearchRows = _record(
+    "SearchRows",
+    "low:p nodes:Nodes parent:p node:p action:p keys:p draw:p weight:f bonus:f arrival:i goal:p goal_context:p "
+    "distance:p least:p ends:p",
+)
+GoalRows = _record("GoalRows", "low:p goal:p logits:p class_major:p similarity:p")
+JumpRows = _record(
+    "JumpRows",
+    "high:p each:i stoch:p actions:p context:p uniforms:p logits:p before:p next_stoch:p action:p next_context:p "
+    "gates:p elapsed:p segment:p reward:p continuation:p",
+)
+EdgeRows = _record(
+    "EdgeRows",
+    "high:p logits:p arrival:p elapsed:p segment:p reward:p continuation:p prior:p edge:p fade:p value:p",
+)
+ConvolveRows = _record("ConvolveRows", "dense:p kernel:i size:i channels:i x:p y:p")
+UnfoldRows = _record("UnfoldRows", "kernel:i size:i channels:i lead:i elu:i x:p bias:p y:p")
+MapRows = _record("MapRows", "function:i width:i x:p y:p")
+
+
+@functools.lru_cache(maxsize=1)
+def library() -> Any:
+    """The library, checked.
+
+    Raises:
+        NativeUnavailable: it is not there, was built from other sources, or does not load.
+    """
+    path = Path(os.environ.get("THICK_NATIVE_LIBRARY") or build.HERE / build.LIBRARY)
+    advice = "run python -m thick.runtimes.native.build"
+    if not path.is_file():
+        raise NativeUnavailable(
+            f"{path} is not there: it was not built when the package was installed; {advice}"
+        )
+    try:
+        lib = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeUnavailable(f"{path} does not load ({error}); {advice}") from error
+    lib.thick_sources.restype = ctypes.c_char_p
+    lib.thick_sizes.restype, lib.thick_sizes.argtypes = c_int64, [c_int64]
+    lib.thick_walk.restype = c_int64
+    pointer = c_void_p
+    lib.thick_walk.argtypes = [c_int64, c_int64, *[pointer] * 4, c_int64, *[pointer] * 3]
+    lib.thick_run.argtypes = [c_int, c_int, c_void_p, c_int64, c_int64, c_int64, c_int64]
+    built = lib.thick_sources().decode()
+    if (build.SOURCES / "thick.h").is_file() and built != build.digest():
+        raise NativeUnavailable(
+            f"{path} was built from other sources than those in {build.SOURCES}; {advice}"
+        )
+    sizes = [*map(ctypes.sizeof, (Dense, Chain, Low, High)), TILE, MAP + 1]
+    if [lib.thick_sizes(index) for index in range(len(sizes))] != sizes:
+        raise NativeUnavailable(f"{path} has other records than this release; {advice}")
+    return lib
+
+
+def available() -> list[str]:
+    """Instruction sets that library and processor have, best last.
+
+    Raises:
+        NativeUnavailable: see :func:`library`.
+    """
+    return [name for index, name in enumerate(INSTRUCTIONS) if library().thick_has(index)]
+
+
+@functools.lru_cache(maxsize=1)
+def _chosen() -> int:
+    wanted = os.environ.get("THICK_INSTRUCTIONS", "auto").strip().lower() or "auto"
+    known = available()
+    if wanted == "auto":
+        return INSTRUCTIONS.index(known[-1])
+    if wanted not in INSTRUCTIONS:
+        raise ValueError(f"THICK_INSTRUCTIONS: expected auto, {', '.join(INSTRUCTIONS)}, got {wanted!r}")
+    if wanted not in known:
+        raise NativeUnavailable(
+            f"THICK_INSTRUCTIONS: {wanted} was asked for; this machine has {', '.join(known)}"
+        )
+    return INSTRUCTIONS.index(wanted)
+
+
+_override: list[int] = []
+
+
+def instructions() -> str:
+    """The instruction set in use."""
+    return INSTRUCTIONS[_override[-1] if _override else _chosen()]
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """Another instruction set for a while; for tests and benchmarks."""
+    if name not in available():
+        raise NativeUnavailable(f"expected one of {', '.join(available())}, got {name!r}")
+    _override.append(INSTRUCTIONS.index(name))
+    try:
+        yield
+    finally:
+        _override.pop()
+
+
+def run(operation: int, job: Any, rows: int, lead: int, *, first: int = 0, tile: int = 0) -> None:
+    """Rows ``[first, first + rows)`` of an operation.
+
+    Args:
+        job: its record; who calls keeps the arrays in it alive.
+        lead: floats of a row of every buffer.
+        tile: rows at a time; 0 leaves it to the library. Changes no bit.
+    """
+    which = _override[-1] if _override else _chosen()
+    if library().thick_run(which, operation, ctypes.byref(job), first, rows, lead, tile):
+        raise MemoryError(f"no memory for the buffers of {rows} rows")
+
+
+def map_all(function: int, x: np.ndarray) -> np.ndarray:
+    """A function of every number: EXP, TANH, SIGMOID or ELU, as the kernels compute it."""
+    x = np.ascontiguousarray(x, np.float32)
+    y = np.empty_like(x)
+    if x.size:
+        run(MAP, MapRows(function, x.size, address(x), address(y)), 1, COLUMNS)
+    return y
+
+
+def address(array: np.ndarray) -> int:
+    """Where the numbers of a contiguous array lie."""
+    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+
+
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros, float32, at the beginning of a cache line."""
+    count = int(np.prod(shape))
+    room = np.zeros(count + COLUMNS, np.float32)
+    skip = -(address(room) // 4) % COLUMNS
+    return room[skip : skip + count].reshape(shape)
+
+
+def padded(count: int) -> int:
+    """Columns that so many outputs take."""
+    return -(-count // COLUMNS) * COLUMNS

@@ -1,0 +1,118 @@
+"""A trained model in the native runtime: what planning and serving ask of a model, over numpy arrays, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thick.arrays import NUMPY, Arrays
+from thick.models.beliefs import Belief
+from thick.models.config import ModelConfig
+from thick.runtimes.native import library as native
+from thick.runtimes.native.high import NativeHighLevel
+from thick.runtimes.native.low import NativeDynamics
+from thick.runtimes.native.observations import Decoder, Encoder
+from thick.runtimes.native.weights import Weights
+
+if TYPE_CHECKING:
+    import gymnasium
+
+
+class NativeModel:
+    """Everything an agent needs of a trained model.
+
+    A session's numbers are the same bits in any batch, with any instruction set (:mod:`thick.runtimes.native.library`).
+
+    Args:
+        tensors: the weights of an entry by name.
+        config: the model's configuration.
+        observation_space, action_space: its spaces.
+
+    Raises:
+        NativeUnavailable: the library is not there.
+        ValueError: a size is beyond what the kernels can do.
+    """
+
+    arrays: Arrays = NUMPY
+
+    def __init__(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        config: ModelConfig,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+    ) -> None:
+        native.library()
+        if min(config.head_layers, config.mlp_layers) < 1:
+            raise ValueError("head_layers, mlp_layers: the native runtime needs at least one")
+
+        def weights() -> Weights:
+            return Weights(tensors, stoch=config.stoch, classes=config.classes)
+
+        size = getattr(action_space, "n", None)
+        continuous = size is None
+        action = int(action_space.shape[0] if size is None else size)  # type: ignore[index]
+        self.exact = self.search = NativeDynamics(weights(), config, action=action, continuous=continuous)
+        self.high = NativeHighLevel(weights(), config, self.exact) if config.kind == "thick" else None
+        self._encoder = Encoder(weights(), observation_space)
+        self._decoder = Decoder(weights(), "heads.decoder", observation_space)
+        self._coarse_decoder = (
+            None if config.kind == "rssm" else Decoder(weights(), "coarse_heads.decoder", observation_space)
+        )
+
+    @property
+    def draws(self) -> int:
+        """Uniform numbers of one imagined step."""
+        return self.exact.draws
+
+    def initial(self, batch: int) -> Belief:
+        """The belief before anything was seen."""
+        return self.exact.initial(batch)
+
+    def observe(
+        self,
+        belief: Belief,
+        action: np.ndarray,
+        embedding: np.ndarray,
+        is_first: np.ndarray,
+        uniforms: np.ndarray | None = None,
+    ) -> Belief:
+        """The belief after ``action`` ``[B, A]`` led to an observation with ``embedding`` ``[B, E]``.
+
+        Args:
+            is_first: ``[B]`` bool; belief and action are zeroed there.
+            uniforms: ``[B, S]`` to sample z; None takes the mode of the posterior.
+        """
+        first = is_first[..., None]
+        zero = np.float32(0)
+        return self.exact.step(
+            np.where(first, -1, belief.stoch),
+            np.where(first, zero, belief.deter),
+            np.where(first, zero, belief.context),
+            np.where(first, zero, action),
+            uniforms,
+            embedding,
+        )
+
+    def imagine(self, belief: Belief, action: np.ndarray, uniforms: np.ndarray | None = None) -> Belief:
+        """One imagined step."""
+        return self.exact.imagine(belief, action, uniforms)
+
+    def features(self, belief: Belief) -> np.ndarray:
+        """Fine feature."""
+        return self.exact.features(belief)
+
+    def encode(self, observation: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:
+        """Embeddings ``[B, E]`` of a batch of observations."""
+        return self._encoder(observation)
+
+    def decode(self, belief: Belief) -> np.ndarray | dict[str, np.ndarray]:
+        """The most likely observations of beliefs ``[B, ...]``."""
+        return self._decoder(belief.stoch, np.concatenate([belief.deter, belief.context], -1))
+
+    def decode_coarse(self, stoch: np.ndarray, context: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """The most likely observations of coarse states ``[B, S]`` and ``[B, C]``."""
+        assert self._coarse_decoder is not None, "the model has no coarse path"
+        return self._coarse_decoder(stoch, context)
