@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from service.core import PlanningService
+from service.models import warmup
 from service.operations.tracing import configure_logging
 from tests.service.support import over_http, running, settings_for, write_model
 
@@ -19,6 +20,16 @@ from tests.service.support import over_http, running, settings_for, write_model
 def logging(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Logs as the server writes them."""
     configure_logging(settings_for(tmp_path_factory.mktemp("none"), log_format="json"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_warmup() -> Iterator[None]:
+    """Models are ready after one plan of each kind: what the first client would wait for matters to no test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warmup, "BATCHES", (1,))
+        patch.setattr(warmup, "TIMES", 1)
+        patch.setattr(warmup, "SLICES", 1)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,21 +50,21 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service(repository: Path) -> AsyncIterator[PlanningService]:
-    """One started service for all tests of a module: they make their own sessions."""
+    """One started service for all tests, which make sessions of their own and leave its settings alone."""
     async with running(repository) as made:
         yield made
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def client(service: PlanningService) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of that service's application, in this process."""
     async with over_http(service) as made:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def fresh(small: Path) -> AsyncIterator[PlanningService]:
     """A service of its own for a test that looks at the whole."""
     async with contextlib.AsyncExitStack() as stack:

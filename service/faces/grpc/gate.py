@@ -6,20 +6,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
 
-from service.core import PlanningService
+from service.faces.envelope import Envelope, Exchange, identify
+from service.faces.problems import end_call, internal
 from service.operations.keys import Keys, Role
-from service.operations.tracing import Tracing
 from service.protocol.errors import ProblemError, invalid, show
-from service.protocol.protobuf import SERVICE_NAME, TAKES_BYTES, problem_metadata
+from service.protocol.protobuf import SERVICE_NAME, TAKES_BYTES
 
 log = structlog.get_logger("thick.grpc")
 
@@ -27,7 +27,6 @@ Context: TypeAlias = grpc.aio.ServicerContext
 
 TRACE_CONTEXT = ("traceparent", "tracestate")
 """metadata, and members of an act in a stream, that name the caller's trace (W3C)"""
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Asked:
     takes: int | None = None
     """bytes of the largest message that the client says it takes; 0 for any"""
     large: bool = False
-    """whether what is made of its message should be made beside the event loop"""
+    """whether what is made of its message should be made off the event loop"""
 
     @property
     def key_sent(self) -> bool:
@@ -60,17 +59,17 @@ class Asked:
 class Gate:
     """What every call of ``thick.v1.Planner`` passes through."""
 
-    def __init__(self, service: PlanningService, tracing: Tracing) -> None:
-        self.tracing = tracing
-        self._service = service
-        self._keys = Keys(service.settings)
+    def __init__(self, envelope: Envelope, keys: Keys) -> None:
+        self.envelope = envelope
+        self._keys = keys
 
     async def unary(
         self, method: str, context: Context, answer: Callable[[Asked], Awaitable[bytes]]
     ) -> bytes:
         """One answer to one message; counted and traced as one request."""
-        async with self._ended_by_problem(method, context) as asked, self.request(asked, context):
-            return await answer(asked)
+        async with self._ended_by_problem(method, context) as asked:
+            with self.request(asked, context):
+                return await answer(asked)
         raise AssertionError("a failure ends the call")
 
     async def stream(self, method: str, context: Context, answer: Callable[[Asked], Awaitable[None]]) -> None:
@@ -78,30 +77,14 @@ class Gate:
         async with self._ended_by_problem(method, context) as asked:
             await answer(asked)
 
-    @contextlib.asynccontextmanager
-    async def request(self, asked: Asked, context: Context) -> AsyncIterator[None]:
-        """Around one request: its span, its time, its line in the log."""
-        began = time.monotonic()
-        status = "UNKNOWN"
-        try:
-            with self.tracing.request(asked.path, asked.metadata, {"rpc.system": "grpc"}):
-                yield
-            status = "OK"
-        except ProblemError as problem:
-            status = problem.grpc_status
-            raise
-        except asyncio.CancelledError:
-            left = context.time_remaining()
-            status = "DEADLINE_EXCEEDED" if left is not None and left <= 0 else "CANCELLED"
-            raise
-        except Exception:
-            status = "INTERNAL"
-            raise
-        finally:
-            seconds = time.monotonic() - began
-            self._service.metrics.request(asked.path, status, seconds)
-            if self._service.settings.access_log:
-                log.info("request", method="gRPC", path=asked.path, status=status, ms=round(1e3 * seconds, 2))
+    @contextlib.contextmanager
+    def request(self, asked: Asked, context: Context) -> Iterator[None]:
+        """Around one request of a call."""
+        exchange = Exchange(
+            "gRPC", asked.path, asked.path, asked.path, asked.metadata, {"rpc.system": "grpc"}
+        )
+        with self.envelope.around(exchange, partial(_status_of, context)):
+            yield
 
     @contextlib.asynccontextmanager
     async def _ended_by_problem(self, method: str, context: Context) -> AsyncIterator[Asked]:
@@ -110,12 +93,9 @@ class Gate:
         metadata = {
             key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
         }
-        sent_id = metadata.get("x-request-id", "")
-        request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
+        request_id = identify(metadata.get("x-request-id"))
         identity = ("x-request-id", request_id)
         context.set_trailing_metadata((identity,))
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             arrived = time.monotonic()
             role = self._keys.role(metadata.get("authorization"))
@@ -127,12 +107,8 @@ class Gate:
             raise
         except Exception:
             log.exception("request failed", path=path)
-            failure = ProblemError(
-                "internal",
-                "the service failed; its log has the reason under the request_id",
-                request_id=request_id,
-            )
-        await end(context, failure, path, identity)
+            failure = internal(request_id)
+        await end_call(context, failure, path, identity)
 
 
 def _takes(metadata: Mapping[str, str]) -> int | None:
@@ -144,13 +120,12 @@ def _takes(metadata: Mapping[str, str]) -> int | None:
     return max(0, int(said))
 
 
-async def end(context: Context, problem: ProblemError, path: str, *more: tuple[str, str]) -> None:
-    """End a call with a problem: the status, its text, and the whole problem in the trailing metadata.
-
-    A client's retry policy reads from ``grpc-retry-pushback-ms`` when to try again, as over HTTP from
-    ``Retry-After``.
-    """
-    trailing: list[tuple[str, Any]] = [*problem_metadata(problem, path), *more]
-    if problem.retry_after is not None:
-        trailing.append(("grpc-retry-pushback-ms", str(round(1e3 * problem.retry_after))))
-    await context.abort(getattr(grpc.StatusCode, problem.grpc_status), problem.detail[:1000], tuple(trailing))
+def _status_of(context: Context, failure: BaseException | None) -> str:
+    if failure is None:
+        return "OK"
+    if isinstance(failure, ProblemError):
+        return failure.grpc_status
+    if isinstance(failure, asyncio.CancelledError):
+        left = context.time_remaining()
+        return "DEADLINE_EXCEEDED" if left is not None and left <= 0 else "CANCELLED"
+    return "INTERNAL" if isinstance(failure, Exception) else "UNKNOWN"

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from service.core import Clock, Imagination, PlanningService
+from service.faces.envelope import name_session
 from service.faces.grpc.gate import TRACE_CONTEXT, Asked, Context, Gate
 from service.operations.keys import require_admin
 from service.operations.offloop import LARGE, off_loop
@@ -152,7 +152,7 @@ class Methods:
             while (raw := await self._next(context)) is not grpc.aio.EOF:
                 clock = Clock()
                 tree = await self._read("Act", raw, clock)
-                async with self._gate.request(asked.traced(tree), context):
+                with self._gate.request(asked.traced(tree), context):
                     if session_id is not None and tree.setdefault("session_id", session_id) != session_id:
                         raise invalid("session_id", f"this stream is of session {session_id!r} alone")
                     response = await self._acted(tree, clock)
@@ -185,15 +185,12 @@ class Methods:
 
     async def _acted(self, tree: Any, clock: Clock) -> pb.ActResponse:
         if "session_id" in tree:
-            structlog.contextvars.bind_contextvars(session_id=tree["session_id"][:64])
+            name_session(tree["session_id"])
         with self._service.working():
             answer = await self._service.act_once(_without(tree, *TRACE_CONTEXT), clock)
         began = time.perf_counter()
         response = protobuf.from_dict(pb.ActResponse, answer)
-        encode_s = time.perf_counter() - began
-        self._service.metrics.phase("decode", clock.decode_s)
-        self._service.metrics.phase("encode", encode_s)
-        self._gate.tracing.acted(answer, clock.timing, encode_s)
+        self._gate.envelope.acted(answer, clock, time.perf_counter() - began)
         return response
 
     # -- imagine -----------------------------------------------------------------------------------------
@@ -204,7 +201,7 @@ class Methods:
 
     async def _imagine_stream(self, raw: bytes, context: Context) -> None:
         async def answer(asked: Asked) -> None:
-            async with self._gate.request(asked, context):
+            with self._gate.request(asked, context):
                 tree = await self._read("ImagineStream", raw, Clock())
                 with self._service.working():
                     begun = await self._begin_imagining(tree, len(raw) > LARGE)
@@ -298,7 +295,7 @@ def _decode(raw: bytes, kind: Descriptor, limits: Limits) -> Any:
 
 def _session_id(tree: Any) -> str:
     session_id = str(tree["session_id"])
-    structlog.contextvars.bind_contextvars(session_id=session_id[:64])
+    name_session(session_id)
     return session_id
 
 
@@ -312,7 +309,7 @@ def _shown(session: dict[str, Any]) -> dict[str, Any]:
 
 
 _ENVELOPE = 1024
-"""bytes of a message beside what its limit is about"""
+"""bytes of a message in addition to what its limit is about"""
 
 _ADVICE = {
     "Act": "; the act is done: the same step again is answered from the store",

@@ -16,9 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.core import PlanningService
+from service.faces.envelope import Envelope
 from service.faces.grpc.gate import Gate
 from service.faces.grpc.health import Health
 from service.faces.grpc.methods import Methods
+from service.operations.keys import Keys
 from service.operations.tracing import Tracing
 from service.protocol.protobuf import SERVICE_NAME
 from service.settings import Settings, SettingsError
@@ -64,7 +66,8 @@ class GrpcServer:
 
     async def start(self, service: PlanningService, tracing: Tracing) -> None:
         """Answer, from now on."""
-        self._methods = Methods(service, Gate(service, tracing))
+        gate = Gate(Envelope(service, tracing), Keys(service.settings))
+        self._methods = Methods(service, gate)
         self._server.add_generic_rpc_handlers((self._methods.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(Health(service), self._server)
         reflection.enable_server_reflection(
@@ -96,7 +99,7 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         # Each method has a limit of its own below this one, with a better message.
         ("grpc.max_receive_message_length", max(limits.body_bytes, limits.belief_bytes) + 64 * 1024),
         ("grpc.max_send_message_length", -1),
-        # A connection may hold a stream for every session there can be, and calls beside them.
+        # A connection may hold a stream for every session there can be, and further calls.
         ("grpc.max_concurrent_streams", 2 * settings.max_sessions + 256),
         # Two servers on one port would share its connections at random: rather an error.
         ("grpc.so_reuseport", 0),

@@ -25,7 +25,7 @@ class Body:
     decode_s: float = 0.0
     """seconds that decoding took"""
     large: bool = False
-    """whether what is made of it should be made beside the event loop"""
+    """whether what is made of it should be made off the event loop"""
 
 
 async def read_raw(request: Request, *, most: int, timeout_s: float) -> bytes:
@@ -124,20 +124,3 @@ def accepted(request: Request, offered: tuple[str, ...]) -> str:
 def respond(tree: Any, kind: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """An answer with a body."""
     return Response(encode_body(tree, kind), status, headers, media_type=kind)
-
-
-def problem_response(problem: ProblemError, instance: str, *, request_id: str = "") -> Response:
-    """An error as RFC 9457 has it; always JSON, whatever the client accepts."""
-    headers = {}
-    if problem.code == "request_timeout":
-        # What is still missing of the body must not pass for the next request.
-        headers["connection"] = "close"
-    if problem.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(problem.retry_after)))
-    if problem.status == 401:
-        headers["www-authenticate"] = 'Bearer realm="thick"'
-    if problem.status == 405 and "allow" in problem.extra:
-        headers["allow"] = str(problem.extra["allow"])
-    if request_id and problem.status >= 500:
-        problem.extra.setdefault("request_id", request_id)
-    return Response(problem.to_json(instance), problem.status, headers, media_type=media.PROBLEM_JSON)

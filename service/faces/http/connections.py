@@ -49,12 +49,12 @@ def give_up_the_silent(listener: socket.socket, unread_s: float) -> None:
             listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def connection_type(head_s: float) -> type[Connection]:
+def connection_type(head_s: float) -> type[HttpConnection]:
     """What uvicorn makes for each connection; the head of a request must arrive in ``head_s`` seconds."""
-    return type("Connection", (Connection,), {"head_s": head_s})
+    return type("HttpConnection", (HttpConnection,), {"head_s": head_s})
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """One client's connection; it ends when a request does not begin as it should."""
 
     head_s = 10.0

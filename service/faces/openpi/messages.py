@@ -22,7 +22,7 @@ _SILENT = ("prompt",)
 _SESSION = ("model", "version", "seed", "ttl_s")
 
 
-class Wanted(NamedTuple):
+class Address(NamedTuple):
     """What the address asks for: ``/openpi?model=NAME&seed=3&method=flat&chunk=8``."""
 
     session: dict[str, Any]
@@ -43,7 +43,7 @@ class Message(NamedTuple):
     """names of members that mean nothing to this model"""
 
 
-def wanted(query: str) -> Wanted:
+def read_address(query: str) -> Address:
     """The address's query. Parameters that are none of the session's are planner settings.
 
     Raises:
@@ -63,10 +63,10 @@ def wanted(query: str) -> Wanted:
         session["planner"] = values
     if session_id is not None and session.keys() - {"model"}:
         raise invalid("session_id", f"the session has its own {', '.join(sorted(session))}; leave that out")
-    return Wanted(session, session_id, chunk)
+    return Address(session, session_id, chunk)
 
 
-def read(message: Mapping[str, Any], observations: Space, actions: Space) -> Message:
+def read_message(message: Mapping[str, Any], observations: Space, actions: Space) -> Message:
     """The observation in a message, and what it says about the act.
 
     The observation is the member ``observation``; or, where there is none, the message itself, with or

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,12 +23,12 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.core import Clock, PlanningService
-from service.faces.http.bodies import problem_response
+from service.faces.envelope import Envelope, Exchange, identify, name_session
 from service.faces.openpi.codec import pack, unpack
-from service.faces.openpi.messages import Wanted, chunk_of, read, wanted
+from service.faces.openpi.messages import Address, chunk_of, read_address, read_message
+from service.faces.problems import as_text, http_response, internal
 from service.operations.keys import Keys
 from service.operations.offloop import LARGE, off_loop
-from service.operations.tracing import Tracing
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.spaces import Space, as_space
 
@@ -48,16 +46,16 @@ _ENDED = ("session_not_found", "session_expired", "draining", "internal")
 _INTERNAL, _RESTART = 1011, 1012
 
 
-def add_to(app: FastAPI, service: PlanningService, tracing: Tracing) -> None:
+def add_to(app: FastAPI, service: PlanningService, envelope: Envelope, keys: Keys) -> None:
     """Answer WebSockets on :data:`PATHS`."""
-    door = Door(service, tracing)
+    server = OpenpiServer(service, envelope, keys)
     for path in PATHS:
-        app.router.add_websocket_route(path, door.connected)
+        app.router.add_websocket_route(path, server.connected)
 
 
 @dataclass
-class Connection:
-    """One client and its session."""
+class Conversation:
+    """One client, its connection and its session."""
 
     socket: WebSocket
     session_id: str
@@ -70,29 +68,28 @@ class Connection:
     """what the answer before this one took, its sending included"""
 
 
-class Door:
+class OpenpiServer:
     """Lets clients in, and gives each a session."""
 
-    def __init__(self, service: PlanningService, tracing: Tracing) -> None:
+    def __init__(self, service: PlanningService, envelope: Envelope, keys: Keys) -> None:
         self._service = service
-        self._tracing = tracing
-        self._keys = Keys(service.settings)
+        self._envelope = envelope
+        self._keys = keys
         self._left: dict[str, asyncio.TimerHandle] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def connected(self, socket: WebSocket) -> None:
         """The whole life of one connection."""
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=secrets.token_hex(8))
+        identify()
         try:
             self._check(socket)
-            asked = wanted(socket.url.query)
+            asked = read_address(socket.url.query)
             view = await self._session(asked)
         except ProblemError as problem:
-            await socket.send_denial_response(problem_response(problem, socket.url.path))
+            await socket.send_denial_response(http_response(problem, socket.url.path))
             return
-        structlog.contextvars.bind_contextvars(session_id=view["session_id"])
-        connection = Connection(
+        name_session(view["session_id"])
+        talk = Conversation(
             socket,
             view["session_id"],
             as_space(view["observation_space"]),
@@ -103,9 +100,9 @@ class Door:
         code = 1006
         try:
             await socket.send_bytes(pack(self._metadata(view, asked)))
-            code = await self._converse(connection)
+            code = await self._converse(talk)
         finally:
-            self._leave(connection.session_id, code)
+            self._leave(talk.session_id, code)
 
     def _check(self, socket: WebSocket) -> None:
         """Who may come in.
@@ -122,7 +119,7 @@ class Door:
         if origin and urlsplit(origin).netloc != socket.headers.get("host"):
             raise ProblemError("forbidden", f"pages of {origin[:100]} may not use this server")
 
-    async def _session(self, asked: Wanted) -> dict[str, Any]:
+    async def _session(self, asked: Address) -> dict[str, Any]:
         with self._service.working():
             if asked.session_id is None:
                 model = asked.session.get("model", None) or self._only_model()
@@ -139,7 +136,7 @@ class Door:
             return names[0]
         raise invalid("model", f"say ?model=NAME in the address; models here: {', '.join(names) or 'none'}")
 
-    def _metadata(self, view: dict[str, Any], asked: Wanted) -> dict[str, Any]:
+    def _metadata(self, view: dict[str, Any], asked: Address) -> dict[str, Any]:
         model = self._service.get_model(view["model"], view["version"])
         return {
             "protocol": "openpi",
@@ -177,17 +174,17 @@ class Door:
 
     # -- messages ----------------------------------------------------------------------------------------
 
-    async def _converse(self, connection: Connection) -> int:
+    async def _converse(self, talk: Conversation) -> int:
         """Answer messages until the client goes; returns its close code."""
-        receiving = asyncio.ensure_future(connection.socket.receive())
+        receiving = asyncio.ensure_future(talk.socket.receive())
         try:
             while True:
                 message = await receiving
                 if message["type"] == "websocket.disconnect":
                     return int(message.get("code") or 1005)
-                receiving = asyncio.ensure_future(connection.socket.receive())
+                receiving = asyncio.ensure_future(talk.socket.receive())
                 # Whoever goes away while we plan, does not want the plan.
-                answering = asyncio.ensure_future(self._answer(connection, message.get("bytes")))
+                answering = asyncio.ensure_future(self._answer(talk, message.get("bytes")))
                 try:
                     await asyncio.wait({answering, receiving}, return_when=asyncio.FIRST_COMPLETED)
                     if not answering.done() and receiving.result()["type"] == "websocket.disconnect":
@@ -196,23 +193,24 @@ class Door:
                 finally:
                     answering.cancel()
                 if code is not None:
-                    await connection.socket.close(code)
+                    await talk.socket.close(code)
                     return code
         except WebSocketDisconnect as gone:  # while it was being answered
             return gone.code
         finally:
             receiving.cancel()
 
-    async def _answer(self, connection: Connection, raw: bytes | None) -> int | None:
+    async def _answer(self, talk: Conversation, raw: bytes | None) -> int | None:
         """Answer one message; returns a close code where there is no going on."""
         clock = Clock()
         try:
-            async with self._request(connection):
+            exchange = Exchange("WS", "/openpi", "/openpi", "/openpi", talk.socket.headers)
+            with self._envelope.around(exchange, _status_of), self._service.working():
                 if raw is None:
                     raise ProblemError("malformed_body", "expected msgpack in a binary message, got text")
-                packed = await self._infer(connection, raw, clock)
-            await connection.socket.send_bytes(packed)
-            connection.total_ms = 1e3 * (time.monotonic() - clock.arrived)
+                packed = await self._infer(talk, raw, clock)
+            await talk.socket.send_bytes(packed)
+            talk.total_ms = 1e3 * (time.monotonic() - clock.arrived)
             return None
         except ProblemError as problem:
             failure = problem
@@ -220,34 +218,13 @@ class Door:
             raise
         except Exception:
             log.exception("request failed")
-            failure = ProblemError("internal", "the service failed; its log has the reason")
-        await connection.socket.send_text(failure.to_json("/openpi").decode())
+            failure = internal()
+        await talk.socket.send_text(as_text(failure, "/openpi"))
         if failure.code not in _ENDED:
             return None
         return _RESTART if failure.code == "draining" else _INTERNAL
 
-    @contextlib.asynccontextmanager
-    async def _request(self, connection: Connection) -> AsyncIterator[None]:
-        """Around one message: counted, timed, traced, and waited for when the server stops."""
-        began = time.monotonic()
-        status = 500
-        try:
-            with self._tracing.request("/openpi", connection.socket.headers, {}), self._service.working():
-                yield
-            status = 200
-        except ProblemError as problem:
-            status = problem.status
-            raise
-        except asyncio.CancelledError:
-            status = 499
-            raise
-        finally:
-            seconds = time.monotonic() - began
-            self._service.metrics.request("/openpi", status, seconds)
-            if self._service.settings.access_log:
-                log.info("request", method="WS", path="/openpi", status=status, ms=round(1e3 * seconds, 2))
-
-    async def _infer(self, connection: Connection, raw: bytes, clock: Clock) -> bytes:
+    async def _infer(self, talk: Conversation, raw: bytes, clock: Clock) -> bytes:
         began = time.perf_counter()
         clock.large = len(raw) > LARGE
         unpacked = (
@@ -255,24 +232,23 @@ class Door:
             if clock.large
             else unpack(raw, self._service.limits)
         )
-        message = read(unpacked.tree, connection.observations, connection.actions)
+        message = read_message(unpacked.tree, talk.observations, talk.actions)
         clock.decode_s = time.perf_counter() - began
-        self._service.metrics.phase("decode", clock.decode_s)
         tree = {
             "observation": message.observation,
-            "include": ["plan", "timing"] if connection.chunk > 1 else ["timing"],
+            "include": ["plan", "timing"] if talk.chunk > 1 else ["timing"],
             **message.about,
         }
-        if connection.last is not None and not message.about.get("is_first"):
+        if talk.last is not None and not message.about.get("is_first"):
             # The robot took the whole chunk before it asked again.
-            tree.setdefault("executed_action", connection.last)
-        answer = await self._service.act(connection.session_id, tree, clock)
-        actions = chunk_of(answer, connection.actions, connection.chunk)
+            tree.setdefault("executed_action", talk.last)
+        answer = await self._service.act(talk.session_id, tree, clock)
+        actions = chunk_of(answer, talk.actions, talk.chunk)
         if len(actions) > 1 and not answer["replayed"]:
-            connection.last = int(actions[-1, 0]) if actions.dtype == np.int64 else actions[-1]
+            talk.last = int(actions[-1, 0]) if actions.dtype == np.int64 else actions[-1]
         timing = answer["timing"]
         planning = ("observe_ms", "high_plan_ms", "low_plan_ms")
-        told: dict[str, Any] = {
+        reply: dict[str, Any] = {
             "actions": actions,
             "session_id": answer["session_id"],
             "step": answer["step"],
@@ -280,15 +256,21 @@ class Door:
             "policy_timing": {"infer_ms": sum(timing[name] for name in planning)},
             "server_timing": {"infer_ms": 1e3 * (time.monotonic() - clock.arrived)},
         }
-        if connection.total_ms is not None:
-            told["server_timing"]["prev_total_ms"] = connection.total_ms
+        if talk.total_ms is not None:
+            reply["server_timing"]["prev_total_ms"] = talk.total_ms
         if message.ignored:
-            told["ignored"] = message.ignored
+            reply["ignored"] = message.ignored
         if "degraded" in answer:
-            told["degraded"] = answer["degraded"]
+            reply["degraded"] = answer["degraded"]
         began = time.perf_counter()
-        packed = pack(told, plain_form=unpacked.plain_form)
-        encode_s = time.perf_counter() - began
-        self._service.metrics.phase("encode", encode_s)
-        self._tracing.acted(answer, clock.timing, encode_s)
+        packed = pack(reply, plain_form=unpacked.plain_form)
+        self._envelope.acted(answer, clock, time.perf_counter() - began)
         return packed
+
+
+def _status_of(failure: BaseException | None) -> int:
+    if failure is None:
+        return 200
+    if isinstance(failure, ProblemError):
+        return failure.status
+    return 500 if isinstance(failure, Exception) else 499

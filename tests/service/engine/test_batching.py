@@ -13,7 +13,7 @@ import pytest
 from service.core import Clock, PlanningService
 from tests.service.support import Caller, observe, over_http, running, same, write_model
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def hold(service: PlanningService) -> asyncio.Event:

@@ -14,7 +14,7 @@ from service.protocol import media
 from service.protocol.bodies import encode_body
 from tests.service.support import Caller, observe, over_http, running
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 GOOD = [0.0] * 7
 BOX = {"dtype": "float32", "shape": [7], "data": "A" * 38 + "=="}

@@ -17,7 +17,7 @@ from service.protocol.arrays import decode_array
 from service.protocol.events import read_events
 from tests.service.support import Caller, observe, over_http, same
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 BOTH = pytest.mark.parametrize("kind", media.BODY_TYPES, ids=["json", "msgpack"])
 MODELS = ("arm", "camera", "grid")
 

@@ -19,12 +19,12 @@ from tests.service.sockets import over_sockets
 from tests.service.support import Caller, observe, over_http, running
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning"),  # openpi-client's own
 ]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def prefixed(small: Path) -> AsyncIterator[PlanningService]:
     """A service that a proxy shows under /robots/thick, with keys."""
     async with running(small, root_path="/robots/thick", api_keys="key") as made:

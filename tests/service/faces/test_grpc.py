@@ -21,12 +21,12 @@ from service.protocol.errors import PROBLEMS
 from tests.service.grpc_support import OverGrpc, act_request, failure, over_grpc
 from tests.service.support import Caller, observe, same
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 MODELS = ("arm", "camera", "grid")
 QUICK = {"method": "flat", "iterations": 1, "samples": 8, "elites": 2}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def grpc_client(service: PlanningService) -> AsyncIterator[OverGrpc]:
     """A gRPC client of the module's service."""
     async with over_grpc(service) as made:

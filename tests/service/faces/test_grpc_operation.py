@@ -27,12 +27,12 @@ from service.stores.record import Record
 from tests.service.grpc_support import OverGrpc, act_request, failure, over_grpc
 from tests.service.support import observe, running, settings_for
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 QUICK = {"method": "flat", "iterations": 1, "samples": 8, "elites": 2}
 PEM = Path(__file__).parents[1] / "tls"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def asking(fresh: PlanningService) -> AsyncIterator[OverGrpc]:
     """A gRPC client of a service of the test's own."""
     async with over_grpc(fresh) as made:

@@ -17,19 +17,19 @@ from service.protocol.protobuf import TAKES_BYTES
 from tests.service.grpc_support import OverGrpc, act_request, failure, over_grpc
 from tests.service.support import observe, running
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 IMAGINE = {"model": "camera", "observation": observe("camera"), "level": "low", "policy": "prior"}
 SMALL = 30_000
 """bytes: two raw pictures of the camera model, but not three"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def bounded(repository: Path) -> AsyncIterator[PlanningService]:
     async with running(repository, grpc_answer_bytes=SMALL) as made:
         yield made
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def asking(bounded: PlanningService) -> AsyncIterator[OverGrpc]:
     async with over_grpc(bounded) as made:
         yield made

@@ -28,7 +28,7 @@ from service.protocol.protobuf_parts import count_parts
 from tests.service.grpc_support import failure, over_grpc
 from tests.service.support import Caller, observe, same
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATIENCE_S = 0.5
 """for which the event loop may stand still on a machine that is busy; what is refused here took 2 to 15 s"""

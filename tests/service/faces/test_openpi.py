@@ -25,13 +25,13 @@ from tests.service.sockets import over_sockets
 from tests.service.support import Caller, observe, over_http, running, same
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning"),  # openpi-client's own
 ]
 QUICK = "method=flat&iterations=1&samples=8&elites=2"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def address(service: PlanningService) -> AsyncIterator[str]:
     """Where the module's service answers WebSockets."""
     async with over_sockets(service) as port:

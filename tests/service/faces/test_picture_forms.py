@@ -22,7 +22,7 @@ from tests.service.grpc_support import over_grpc
 from tests.service.sockets import over_sockets
 from tests.service.support import Caller, observe
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PICTURE = observe("camera", 5)
 PNG = encode_image(PICTURE, "png").data

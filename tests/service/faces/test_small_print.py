@@ -25,7 +25,7 @@ from tests.service.grpc_support import failure, over_grpc
 from tests.service.sockets import over_sockets
 from tests.service.support import Caller, observe, over_http, running, write_model
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ARM = [0.0] * 7
 LEAKS = ("object at 0x", "_io.", "sys.", "torch.", "base 10", "indices", "codec", "String should", "Traceback",

@@ -33,7 +33,7 @@ from tests.service.sockets import over_sockets
 from tests.service.support import Caller, observe, running, settings_for
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning"),  # openpi-client's own
 ]
 QUICK = {"method": "flat", "iterations": 1, "samples": 8, "elites": 2}
@@ -58,13 +58,13 @@ def tracing(spans: InMemorySpanExporter, small: Path) -> Tracing:
     return made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def client(service: PlanningService, tracing: Tracing) -> AsyncIterator[httpx.AsyncClient]:
     async with traced(service, tracing) as made:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def grpc_client(service: PlanningService, tracing: Tracing) -> AsyncIterator[OverGrpc]:
     async with over_grpc(service, tracing=tracing) as made:
         yield made

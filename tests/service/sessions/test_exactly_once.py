@@ -13,7 +13,7 @@ from service.protocol.errors import ProblemError
 from service.stores.record import MemoryStore, Record, StoreError
 from tests.service.support import Caller, observe, same
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_step_that_is_asked_again_is_answered_again_and_changes_nothing(

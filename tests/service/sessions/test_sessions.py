@@ -16,7 +16,7 @@ from service.protocol import media
 from service.protocol.errors import ProblemError
 from tests.service.support import Caller, observe, over_http, running, same
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 MODELS = ("arm", "camera", "grid")
 
 

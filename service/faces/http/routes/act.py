@@ -11,10 +11,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.core import Clock
+from service.faces.envelope import name_session
 from service.faces.http.bodies import body_type, respond
 from service.faces.http.contract import documented
 from service.faces.http.prefix import local_path
-from service.faces.http.routes.common import body_of, name_session, service_of, while_connected
+from service.faces.http.routes.common import body_of, service_of, while_connected
 from service.protocol.requests import Act, ActOnce
 from service.protocol.responses import ActResponse
 
@@ -84,8 +85,5 @@ async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[dict[s
         answer = await while_connected(request, run())
         began = time.perf_counter()
         response = respond(answer, kind)
-        encode_s = time.perf_counter() - began
-        service.metrics.phase("decode", body.decode_s)
-        service.metrics.phase("encode", encode_s)
-        request.app.state.tracing.acted(answer, clock.timing, encode_s)
+        request.app.state.envelope.acted(answer, clock, time.perf_counter() - began)
         return response

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import structlog
 from starlette.requests import Request
 
 from service.core import PlanningService
@@ -31,11 +30,6 @@ async def body_of(request: Request, *, optional: bool = False) -> Body:
     return await read_body(
         request, service.limits, timeout_s=service.settings.body_timeout_s, optional=optional
     )
-
-
-def name_session(session_id: str) -> None:
-    """Put the session's id into every log line of this request."""
-    structlog.contextvars.bind_contextvars(session_id=session_id[:64])
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from service.core import Imagination, PlanningService
+from service.faces.envelope import name_session
 from service.faces.http.bodies import accepted, respond
 from service.faces.http.contract import documented
-from service.faces.http.routes.common import body_of, name_session, service_of, while_connected
+from service.faces.http.routes.common import body_of, service_of, while_connected
 from service.protocol import media
 from service.protocol.errors import ProblemError
 from service.protocol.events import END, ERROR, STEP, encode_event

@@ -7,9 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from service.faces.envelope import name_session
 from service.faces.http.bodies import body_type, read_raw, respond
 from service.faces.http.contract import documented
-from service.faces.http.routes.common import body_of, name_session, service_of
+from service.faces.http.routes.common import body_of, service_of
 from service.protocol import media
 from service.protocol.requests import CreateSession, Fork, Reset, parse
 from service.protocol.responses import Session, SessionList
