@@ -59,7 +59,7 @@ def to_dict(message: Message) -> Any:
             items = getattr(message, field_name)
             if request and len(items) > MAX_REPEATED:
                 raise invalid(field_name, f"at most {MAX_REPEATED} entries, got {len(items)}")
-            if items or not request:
+            if items or not (request or name in _SPARSE):
                 if is_message:
                     result[field_name] = [to_dict(item) for item in items]
                 else:
@@ -75,8 +75,10 @@ def to_dict(message: Message) -> Any:
         for key, value in _read_struct(message.other).items():
             result.setdefault(key, value)
     if name == "thick.v1.ImagineRequest" and "actions" in result:
-        # Lists, as in JSON: of actions, or of lists of actions for each roll-out.
+        # Lists, as in JSON: of actions, or of lists of actions for each rollout.
         result["actions"] = [_listed(action, f"actions[{i}]") for i, action in enumerate(result["actions"])]
+    if name == "thick.v1.ImagineResponse" and result["level"].isdigit():
+        result["level"] = int(result["level"])
     return result
 
 
@@ -202,7 +204,9 @@ def _scalar(field: FieldDescriptor, value: Any) -> Any:
         return int(value)
     if field.cpp_type in _FLOATS:
         return float(value) if math.isfinite(value) else None
-    return bool(value) if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else value
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return bool(value)
+    return str(value) if type(value) is int else value  # the number of a level
 
 
 def _number(value: float) -> float | None:
@@ -356,6 +360,8 @@ def _write_names(message: Any, value: Any) -> None:
     message.names.extend(value)
 
 
+_SPARSE = frozenset({pb.Plan.DESCRIPTOR.full_name, pb.LevelPlan.DESCRIPTOR.full_name})
+"""answers whose lists are left out where they are empty, as in JSON: not every level has each of them"""
 _PLANNER = pb.PlannerSettings.DESCRIPTOR.full_name
 _STRUCT = struct_pb2.Struct.DESCRIPTOR.full_name
 _LIST = struct_pb2.ListValue.DESCRIPTOR.full_name

@@ -7,11 +7,13 @@ actions stay as they arrived (their check needs the model's spaces: ``spaces.dec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -47,7 +49,23 @@ Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
 PlanMethod = Literal["hierarchical", "flat", "policy"]
 LowSearch = Literal["cem", "icem", "mppi", "categorical-cem", "mcts"]
 HighSearch = Literal["mcts", "tree"]
-Level = Literal["high", "low"]
+
+
+def _level(value: Any) -> Any:
+    """A level as it is named here: 0 and 1 have names. gRPC carries a level's number as text."""
+    number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,2}", value) else value
+    if type(number) is int and 0 <= number <= MAX_LEVEL:
+        return LEVEL_NAMES[number] if number < len(LEVEL_NAMES) else number
+    if value not in LEVEL_NAMES:
+        raise ValueError(f"expected 'high', 'low' or the number of a level from 0, got {show(value)}")
+    return value
+
+
+MAX_LEVEL = 99
+LEVEL_NAMES = ("low", "high")
+"""names of the lowest levels of a hierarchy; further ones have their number alone"""
+_Level = Literal["high", "low"] | Annotated[int, Field(ge=0, le=MAX_LEVEL)]
+Level = Annotated[str | int, BeforeValidator(_level, json_schema_input_type=_Level)]
 ImagePolicy = Literal["plan", "prior", "actor", "all"]
 ImageForm = Literal["png", "webp", "raw"]
 ActPart = Literal["plan", "timing"]
@@ -146,7 +164,9 @@ class ActOnce(Act):
 class Imagine(Request):
     """``POST /v1/sessions/{id}/imagine``"""
 
-    level: Level = Field("high", description="which level imagines")
+    level: Level = Field(
+        "high", description="which level imagines: low (0), high (1), or the number of a further one"
+    )
     horizon: Count = Field(3, description="steps of that level")
     rollouts: Count = Field(1, description="how many futures; with policy `all` the level decides")
     actions: list[Any] | None = Field(None, description="the first actions, in place of the policy's")

@@ -6,9 +6,12 @@ them into the dataclasses of ``clients.results``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from service.protocol.requests import LEVEL_NAMES
 
 ModelState = Literal["ready", "loading", "failed", "unloaded"]
 
@@ -84,6 +87,20 @@ class LowPlan(Response):
     iterations: int | None = None
 
 
+class LevelPlan(Response):
+    """What the search of one level found: members of the high plan or of the low one, as far as the level has them"""
+
+    level: int = Field(description="0 is the lowest, whose actions the environment takes")
+    actions: list[Any]
+    expected_return: float | None = None
+    samples: int | None = None
+    iterations: int | None = None
+    durations: list[float] | None = None
+    values: list[float] | None = None
+    visits: list[int] | None = None
+    subgoal: Any = None
+
+
 class Budget(Response):
     """How much of what was asked the search did before the deadline"""
 
@@ -101,8 +118,11 @@ class Plan(Response):
     replanned: bool
     context_changed: bool
     gates_open: int
-    high: HighPlan | None = None
-    low: LowPlan | None = None
+    levels: list[LevelPlan] = Field(
+        default_factory=list, description="of every level that planned, the lowest first"
+    )
+    high: HighPlan | None = Field(None, description="level 1")
+    low: LowPlan | None = Field(None, description="level 0")
     budget: Budget | None = None
 
 
@@ -159,7 +179,7 @@ class Rollout(Response):
 class Imagination(Response):
     """The answer to imagine"""
 
-    level: Literal["high", "low"]
+    level: Literal["high", "low"] | int
     rollouts: list[Rollout]
 
 
@@ -175,3 +195,28 @@ class Problem(Response):
     errors: list[dict[str, str]] | None = None
     retry_after: float | None = None
     expected_step: int | None = None
+
+
+def with_levels(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan with ``levels`` in addition to ``low`` and ``high``, which are levels 0 and 1.
+
+    Args:
+        plan: as a runtime gives it: with ``low`` and ``high``, or with ``levels`` where it has more than two.
+    """
+    if "levels" in plan:
+        levels = plan["levels"]
+        named = {name: _without_level(levels, number) for number, name in enumerate(LEVEL_NAMES)}
+        return {**named, **plan}
+    levels = [
+        {"level": number, **plan[name]}
+        for number, name in enumerate(LEVEL_NAMES)
+        if plan.get(name) is not None
+    ]
+    return {**plan, "levels": levels}
+
+
+def _without_level(levels: Any, number: int) -> dict[str, Any] | None:
+    for each in levels:
+        if each["level"] == number:
+            return {name: value for name, value in each.items() if name != "level"}
+    return None

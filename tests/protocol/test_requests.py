@@ -112,7 +112,12 @@ def test_planner_settings_beyond_the_contract_s_are_passed_on() -> None:
         (requests.CreateSession, {"model": "m", "ttl_s": 0}, "ttl_s", "greater than 0"),
         (requests.Fork, [], "body", "expected an object, got []"),
         (requests.Fork, {"int": 1}, "int", "unknown field; expected one of `seed`"),
-        (requests.Imagine, {"level": "middle"}, "level", "'high' or 'low', got 'middle'"),
+        (
+            requests.Imagine,
+            {"level": "middle"},
+            "level",
+            "'high', 'low' or the number of a level from 0, got 'middle'",
+        ),
         (requests.Imagine, {"policy": "best"}, "policy", "'plan', 'prior', 'actor' or 'all'"),
         (requests.Imagine, {"image": "gif"}, "image", "'png', 'webp' or 'raw'"),
         (requests.Imagine, {"actions": 3}, "actions", "expected a list, got 3"),

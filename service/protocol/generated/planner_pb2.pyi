@@ -360,7 +360,7 @@ class ActResponse(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., step: _Optional[int] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., replayed: _Optional[bool] = ..., plan: _Optional[_Union[Plan, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., other: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("method", "replanned", "context_changed", "gates_open", "high", "low", "budget", "other")
+    __slots__ = ("method", "replanned", "context_changed", "gates_open", "high", "low", "budget", "levels", "other")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     REPLANNED_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_CHANGED_FIELD_NUMBER: _ClassVar[int]
@@ -368,6 +368,7 @@ class Plan(_message.Message):
     HIGH_FIELD_NUMBER: _ClassVar[int]
     LOW_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
     OTHER_FIELD_NUMBER: _ClassVar[int]
     method: str
     replanned: bool
@@ -376,8 +377,33 @@ class Plan(_message.Message):
     high: HighPlan
     low: LowPlan
     budget: Budget
+    levels: _containers.RepeatedCompositeFieldContainer[LevelPlan]
     other: _struct_pb2.Struct
-    def __init__(self, method: _Optional[str] = ..., replanned: _Optional[bool] = ..., context_changed: _Optional[bool] = ..., gates_open: _Optional[int] = ..., high: _Optional[_Union[HighPlan, _Mapping]] = ..., low: _Optional[_Union[LowPlan, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., other: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    def __init__(self, method: _Optional[str] = ..., replanned: _Optional[bool] = ..., context_changed: _Optional[bool] = ..., gates_open: _Optional[int] = ..., high: _Optional[_Union[HighPlan, _Mapping]] = ..., low: _Optional[_Union[LowPlan, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., levels: _Optional[_Iterable[_Union[LevelPlan, _Mapping]]] = ..., other: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class LevelPlan(_message.Message):
+    __slots__ = ("level", "actions", "expected_return", "samples", "iterations", "durations", "values", "visits", "subgoal", "other")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_RETURN_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    DURATIONS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    VISITS_FIELD_NUMBER: _ClassVar[int]
+    SUBGOAL_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    level: int
+    actions: _containers.RepeatedCompositeFieldContainer[Action]
+    expected_return: float
+    samples: int
+    iterations: int
+    durations: _containers.RepeatedScalarFieldContainer[float]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    visits: _containers.RepeatedScalarFieldContainer[int]
+    subgoal: Observation
+    other: _struct_pb2.Struct
+    def __init__(self, level: _Optional[int] = ..., actions: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., expected_return: _Optional[float] = ..., samples: _Optional[int] = ..., iterations: _Optional[int] = ..., durations: _Optional[_Iterable[float]] = ..., values: _Optional[_Iterable[float]] = ..., visits: _Optional[_Iterable[int]] = ..., subgoal: _Optional[_Union[Observation, _Mapping]] = ..., other: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class HighPlan(_message.Message):
     __slots__ = ("actions", "durations", "values", "visits", "subgoal", "other")
