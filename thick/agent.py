@@ -6,18 +6,16 @@ trees of tensors that can be stored, gathered, forked and written to disk.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from thick import pytrees
+from thick.envs.actions import ActionCodec
 from thick.export import load_model
 from thick.imagination import ImaginedStep, imagine
 from thick.manifest import Manifest
@@ -64,8 +62,9 @@ class Agent:
         self.action_space: gymnasium.Space = model.action_space
         self.model = FrozenModel(model, precision=precision, device=device)
         self.device = self.model.device
-        self.discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)
-        self.actions = _actions(self.action_space, self.device)
+        self._codec = ActionCodec(self.action_space)
+        self.discrete = self._codec.discrete
+        self.actions = _actions(self._codec, self.device)
         self.planner = self._defaults(planner or {})
 
     @classmethod
@@ -238,32 +237,16 @@ class Agent:
     # -- actions and observations outside and inside -------------------------------------------------------------
 
     def encode_action(self, actions: Sequence[Any]) -> Tensor:
-        """Actions as the API gives them -> ``[B, A]``.
+        """Actions as the API gives them -> ``[B, A]``: one-hot, or scaled to [-1, 1].
 
         Raises:
             ValueError: an action does not belong to the action space.
         """
-        if isinstance(self.action_space, gymnasium.spaces.Discrete):
-            count = self.actions.size
-            for action in actions:
-                whole = isinstance(action, numbers.Integral) and not isinstance(action, bool)
-                if not whole or not 0 <= int(action) < count:
-                    raise ValueError(f"action: expected a whole number from 0 to {count - 1}, got {action!r}")
-            index = torch.tensor([int(action) for action in actions], device=self.device)
-            return F.one_hot(index, count).float()
-        try:
-            array = np.asarray(actions, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"action: expected {self.actions.size} numbers, got {actions!r}") from error
-        if array.ndim != 2 or array.shape[1] != self.actions.size or not np.isfinite(array).all():
-            raise ValueError(f"action: expected {self.actions.size} finite numbers, got {actions!r}")
-        return torch.from_numpy(array).to(self.device)
+        return torch.from_numpy(self._codec.encode(actions)).to(self.device)
 
     def decode_action(self, action: Tensor) -> list[Any]:
-        """``[B, A]`` -> actions as the API gives them: integers, or float32 arrays."""
-        if self.discrete:
-            return action.argmax(-1).tolist()
-        return list(action.detach().to("cpu", torch.float32).numpy())
+        """``[B, A]`` -> actions as the API gives them: integers, or arrays of the action space's shape and dtype."""
+        return self._codec.decode(action.detach().to("cpu", torch.float32).numpy())
 
 
 class PlanOutput(NamedTuple):
@@ -373,10 +356,8 @@ def to_numpy(observation: Tensor | dict[str, Tensor]) -> Any:
     return observation.cpu().numpy()
 
 
-def _actions(space: gymnasium.Space, device: torch.device) -> Actions:
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return Actions(int(space.n), None)
-    assert isinstance(space, gymnasium.spaces.Box)
-    low = torch.as_tensor(space.low, dtype=torch.float32, device=device)
-    high = torch.as_tensor(space.high, dtype=torch.float32, device=device)
-    return Actions(int(low.shape[0]), ActionRange(low, high))
+def _actions(codec: ActionCodec, device: torch.device) -> Actions:
+    if codec.discrete:
+        return Actions(codec.size, None)
+    ones = torch.ones(codec.size, device=device)  # the codec scales by the space's bounds
+    return Actions(codec.size, ActionRange(-ones, ones))

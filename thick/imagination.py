@@ -395,7 +395,7 @@ def _actor(agent: Agent, belief: Any, rollouts: int, noise: Randomness) -> tuple
 def _given_low(agent: Agent, actions: Sequence[Any]) -> Tensor:
     """``[R, horizon, A]`` (R = 1: one list for all)."""
     array = _rectangle(actions)
-    depth = 1 if agent.discrete else 2
+    depth = 1 + len(agent.action_space.shape or ())
     if array.ndim == depth:
         array = array[None]
     if array.ndim != depth + 1 or array.size == 0:

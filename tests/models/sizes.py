@@ -20,12 +20,7 @@ GRID = Box(np.uint8(0), np.broadcast_to(np.array([10, 5, 3], np.uint8), (5, 6, 3
 VECTOR = Box(-np.inf, np.inf, (7,), np.float32)
 MATRIX = Box(-1.0, 1.0, (2, 3), np.float32)
 MIXED = Dict({"camera": IMAGE, "board": GRID, "joints": VECTOR})
-SPACES: dict[str, gymnasium.Space] = {
-    "image": IMAGE,
-    "grid": GRID,
-    "vector": VECTOR,
-    "matrix": MATRIX,
-    "dict": MIXED,
+OTHERS: dict[str, gymnasium.Space] = {
     "grey": Box(0, 255, (84, 96, 1), np.uint8),
     "stacked": Box(0, 255, (16, 20, 12), np.uint8),
     "floats": Box(-1.0, 1.0, (64, 64, 3), np.float32),
@@ -37,6 +32,16 @@ SPACES: dict[str, gymnasium.Space] = {
     "symbol": Discrete(5, start=-2),
     "symbols": MultiDiscrete([[2, 3], [4, 1]], start=[[0, 1], [-1, 5]]),
     "names": Dict({"observation.state": VECTOR, "keys": VECTOR, "a/b": Discrete(3), "training": VECTOR}),
+}
+"""one of every other kind and type"""
+_SMALL = {name: space for name, space in OTHERS.items() if name not in ("grey", "floats", "names")}
+SPACES: dict[str, gymnasium.Space] = {
+    "image": IMAGE,
+    "grid": GRID,
+    "vector": VECTOR,
+    "matrix": MATRIX,
+    "dict": MIXED,
+    "kinds": Dict({f"of.{name}": space for name, space in _SMALL.items()}),
 }
 
 DISCRETE = Discrete(4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.sizes import GRID, IMAGE, MIXED, SPACES, VECTOR, observations
+from tests.models.sizes import GRID, IMAGE, MIXED, OTHERS, SPACES, VECTOR, observations
 from thick.models.encoders import (
     Decoder,
     Encoder,
@@ -23,7 +23,7 @@ from thick.models.images import ImageForm
 SIZES = {"cnn_depth": 2, "units": 24, "layers": 2}
 FEATURE = 10
 
-every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
+every_space = pytest.mark.parametrize("space", [*SPACES.values(), *OTHERS.values()], ids=[*SPACES, *OTHERS])
 
 
 def encoder(space: gymnasium.Space) -> Encoder:
@@ -161,13 +161,13 @@ def test_an_image_of_another_size_is_read_by_areas_and_written_in_its_own_size()
 
 
 def test_numbers_of_a_wide_box_come_to_the_model_between_minus_one_and_one() -> None:
-    module = encoder(SPACES["counts"]).encoders["observation"]
+    module = encoder(OTHERS["counts"]).encoders["observation"]
     seen = module.scale.inside(torch.tensor([0.0, 51.0, 127.5, 204.0, 255.0]))
     torch.testing.assert_close(seen, torch.tensor([-1.0, -0.6, 0.0, 0.6, 1.0]))
     torch.testing.assert_close(module.scale.outside(seen)[1], torch.tensor(51.0))
 
 
 def test_a_dict_may_have_entries_of_any_name() -> None:
-    module = encoder(SPACES["names"])
-    assert list(module.parts()) == sorted(SPACES["names"].spaces)
+    module = encoder(OTHERS["names"])
+    assert list(module.parts()) == sorted(OTHERS["names"].spaces)
     assert not any("." in name.removeprefix("encoders.").split(".mlp")[0] for name in module.state_dict())

@@ -13,6 +13,8 @@ import numpy as np
 from thick.data.episodes import Episode, actions_from_json
 from thick.data.replay import Field, ReplayRing
 from thick.envs import make
+from thick.envs.actions import ActionCodec
+from thick.envs.kinds import shape_of
 
 TRAINING_SEEDS = 1_000_000_000
 """Training environments are reset with seeds from here upwards, so that every smaller seed is unseen."""
@@ -292,17 +294,12 @@ def summarize(episodes: Sequence[dict[str, Any]], *, steps: int) -> dict[str, An
 
 def ring_fields(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> dict[str, Field]:
     """Fields of a ring for these spaces; frames stay in the space's own dtype."""
-    boxes = _boxes(observation_space)
     fields = {
-        f"observation/{key}": Field(tuple(box.shape), np.dtype(box.dtype).str) for key, box in boxes.items()
+        f"observation/{key}": Field(shape_of(space), np.dtype(space.dtype).str)
+        for key, space in _entries(observation_space).items()
     }
-    size = (
-        int(action_space.n)
-        if isinstance(action_space, gymnasium.spaces.Discrete)
-        else int(np.prod(action_space.shape or ()))
-    )
     return fields | {
-        "action": Field((size,), "<f4"),
+        "action": Field((ActionCodec(action_space).size,), "<f4"),
         "reward": Field((), "<f4"),
         "is_first": Field((), "|b1"),
         "is_terminal": Field((), "|b1"),
@@ -313,29 +310,19 @@ def stack_observations(observations: Sequence[Any], space: gymnasium.Space) -> d
     """Observations of several environments as arrays ``[streams, ...]`` named like the ring's fields."""
     return {
         f"observation/{key}": np.stack([o[key] if isinstance(o, dict) else o for o in observations])
-        for key in _boxes(space)
+        for key in _entries(space)
     }
 
 
 def encode_actions(actions: Sequence[Any], space: gymnasium.Space) -> np.ndarray:
-    """Actions as the model sees them, ``[streams, A]``: one-hot or the Box's values; None becomes zeros."""
-    if isinstance(space, gymnasium.spaces.Discrete):
-        encoded = np.zeros((len(actions), int(space.n)), np.float32)
-        for row, action in enumerate(actions):
-            if action is not None:
-                encoded[row, int(action) - int(space.start)] = 1
-        return encoded
-    zero = np.zeros(space.shape or (), np.float32)
-    return np.stack([zero if action is None else np.asarray(action, np.float32) for action in actions])
+    """Actions as the model sees them, ``[streams, A]`` (:mod:`thick.envs.actions`); None becomes zeros."""
+    return ActionCodec(space).encode(actions)
 
 
 def sample_action(space: gymnasium.Space, rng: np.random.Generator) -> Any:
     """A uniform action from an explicit generator."""
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return int(space.start + rng.integers(space.n))
-    assert isinstance(space, gymnasium.spaces.Box)
-    return np.asarray(rng.uniform(space.low, space.high), space.dtype)
+    return ActionCodec(space).sample(rng)
 
 
-def _boxes(space: gymnasium.Space) -> dict[str, Any]:
+def _entries(space: gymnasium.Space) -> dict[str, Any]:
     return dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {"observation": space}

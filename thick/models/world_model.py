@@ -10,6 +10,7 @@ import gymnasium
 import torch
 from torch import Tensor, nn
 
+from thick.envs.actions import ActionCodec
 from thick.models.actor import Actor
 from thick.models.batch import Batch
 from thick.models.beliefs import Trajectory
@@ -42,8 +43,8 @@ class WorldModel(nn.Module):
 
     Args:
         config: sizes and losses.
-        observation_space: Box, or Dict of Boxes.
-        action_space: Discrete or Box.
+        observation_space: Box, Discrete, MultiDiscrete or MultiBinary, or a Dict of these.
+        action_space: Discrete, MultiDiscrete, MultiBinary or Box.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config = config
         self.observation_space, self.action_space = observation_space, action_space
-        self.continuous = isinstance(action_space, gymnasium.spaces.Box)
-        action = action_size(action_space)
+        codec = ActionCodec(action_space)
+        self.continuous, action = not codec.discrete, codec.size
         self.encoder = Encoder(
             observation_space, cnn_depth=config.cnn_depth, units=config.mlp_units, layers=config.mlp_layers
         )
@@ -208,9 +209,9 @@ class WorldModel(nn.Module):
 
 
 def action_size(space: gymnasium.Space) -> int:
-    """Size of an action inside the model: the number of choices, or of dimensions."""
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise TypeError(f"action space: expected Discrete or a one-dimensional Box, got {space}")
+    """Size of an action inside the model: the number of choices, or of dimensions.
+
+    Raises:
+        ValueError: no action that a planner can choose.
+    """
+    return ActionCodec(space).size

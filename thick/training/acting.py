@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from thick import pytrees
-from thick.data.collect import encode_actions, sample_action, stack_observations
+from thick.data.collect import encode_actions, stack_observations
+from thick.envs.actions import ActionCodec
 from thick.planning.settings import PlannerSettings, session_key
 from thick.runtimes.torch.refresh import take_weights, tensors_of
 from thick.training.checkpoint import restore_rng, rng_state
@@ -64,7 +65,7 @@ class AgentPolicy:
                 self._state, observation, is_first=torch.as_tensor(is_first), keys=keys
             )
             output = self._agent.act(state, self.settings, keys=keys)
-        actions = [self._explore(action, space) for action in self._agent.decode_action(output.action)]
+        actions = self._explore(output.action.detach().to("cpu", torch.float32).numpy(), space)
         encoded = torch.from_numpy(encode_actions(actions, space))
         self._state = output.state._replace(previous_action=encoded.to(self._agent.device))
         self._steps += 1
@@ -107,16 +108,21 @@ class AgentPolicy:
             settings = settings.updated({"temperature": 1.0})
         return settings
 
-    def _explore(self, action: Any, space: gymnasium.Space) -> Any:
-        amount = self._config.data.exploration
-        if self.settings.method == "policy":
-            return action
-        if isinstance(space, gymnasium.spaces.Discrete):
-            return sample_action(space, self._rng) if self._rng.random() < amount else action
-        assert isinstance(space, gymnasium.spaces.Box)
-        half = (space.high - space.low) / 2
-        noisy = np.asarray(action) + amount * half * self._rng.standard_normal(space.shape)
-        return np.clip(noisy, space.low, space.high).astype(space.dtype)
+    def _explore(self, planned: np.ndarray, space: gymnasium.Space) -> list[Any]:
+        """Planned actions ``[N, A]`` with noise, in the environment's form."""
+        amount, codec = self._config.data.exploration, ActionCodec(space)
+        actions = []
+        for row in planned:
+            if self.settings.method == "policy":
+                actions += codec.decode(row[None])
+            elif not codec.discrete:
+                noisy = row + amount * self._rng.standard_normal(codec.size)
+                actions += codec.decode(noisy.clip(-1, 1)[None])
+            elif self._rng.random() < amount:
+                actions.append(codec.sample(self._rng))
+            else:
+                actions += codec.decode(row[None])
+        return actions
 
 
 def _filled(observations: Sequence[Any]) -> list[Any]:
