@@ -1,18 +1,20 @@
 """Environments under one roof: `make("minigrid:MiniGrid-DoorKey-8x8-v0+map")`, torch-free.
 
-The identifier reads `FAMILY:TASK[+VIEW...]`. Families are loaded when asked for, so that a thin
-client needs none of the simulators. See docs/environments.md for every family, task and view.
+The identifier reads `FAMILY:TASK[+VIEW...]`, or `FILE.py:CLASS` for an environment of one's own. Families are loaded
+when asked for, so that a thin client needs none of the simulators. See docs/environments.md for every family, task
+and view.
 """
 
 from __future__ import annotations
 
+from thick.envs.errors import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError
 from thick.envs.registry import (
     Family,
-    MissingPackageError,
     Spec,
-    UnknownEnvironmentError,
+    check,
     families,
     make,
+    names_code,
     register,
     spec,
 )
@@ -22,8 +24,11 @@ __all__ = [
     "MissingPackageError",
     "Spec",
     "UnknownEnvironmentError",
+    "UnusableEnvironmentError",
+    "check",
     "families",
     "make",
+    "names_code",
     "register",
     "spec",
 ]

@@ -1,7 +1,9 @@
 """The registry: identifiers, families, and the one function that makes environments.
 
 A family is one module with a `FAMILY: Family`. To add one, write `thick/envs/NAME.py` and add its
-line to `_MODULES`; code outside this package calls `register` instead.
+line to `_MODULES`. Another package declares an entry point of the group `thick.envs`, NAME = "MODULE" or
+"MODULE:OBJECT", or calls `register`. An identifier whose family is a file or a module is a factory
+(`thick.envs.factories`).
 """
 
 from __future__ import annotations
@@ -10,9 +12,17 @@ import difflib
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from thick.distribution import install_command
+from thick.envs import factories
+from thick.envs.errors import (
+    MissingPackageError,
+    UnknownEnvironmentError,
+    UnusableEnvironmentError,
+    reason,
+)
 
 if TYPE_CHECKING:
     import gymnasium
@@ -21,15 +31,13 @@ _MODULES: dict[str, str] = {
     "minigrid": "thick.envs.minigrid",
     "dm_control": "thick.envs.dm_control",
     "pinpad": "thick.envs.pinpad",
+    "gym": "thick.envs.gym",
 }
 
 
-class UnknownEnvironmentError(ValueError):
-    """The identifier names no environment; the message names the nearest known one."""
-
-
-class MissingPackageError(ImportError):
-    """A simulator is not installed; the message says how to install it."""
+FACTORY_VIEWS = {"notext": "without the entries that are text"}
+GROUP = "thick.envs"
+"""entry points of other packages"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,10 @@ class Family:
     """all known task names; raises MissingPackageError where the simulator is not installed"""
     build: Callable[..., gymnasium.Env[Any, Any]]
     """build(spec, *, render_mode, **options) -> environment"""
+    check: Callable[[str], None] | None = None
+    """check(task) raises UnknownEnvironmentError; None: a task is one of `tasks()`"""
+    foreign: bool = False
+    """made by others: spaces, dtypes and the protocol are adapted and checked (`thick.envs.adapt`)"""
 
 
 def register(name: str, module: str) -> None:
@@ -73,19 +85,37 @@ def register(name: str, module: str) -> None:
 
 
 def families() -> tuple[str, ...]:
-    """Names of all families, installed or not."""
-    return tuple(_MODULES)
+    """Names of all families, installed or not, those of other packages last."""
+    return (*_MODULES, *(name for name in _plugins() if name not in _MODULES))
 
 
 def family(name: str) -> Family:
-    """The family of that name; raises UnknownEnvironmentError naming the nearest one."""
-    if name not in _MODULES:
+    """The family of that name.
+
+    Raises:
+        UnknownEnvironmentError: there is none; the message names the nearest one.
+        UnusableEnvironmentError: another package declares it, and it cannot be loaded.
+    """
+    if name in _MODULES:
+        loaded, source = importlib.import_module(_MODULES[name]).FAMILY, f"{_MODULES[name]}.FAMILY"
+    elif name in _plugins():
+        point = _plugins()[name]
+        source = f"{point.value} (of {point.dist.name if point.dist else 'another package'})"
+        try:
+            loaded = point.load()
+            loaded = getattr(loaded, "FAMILY", loaded)
+        except MissingPackageError:
+            raise
+        except Exception as error:
+            raise UnusableEnvironmentError(f"{name}: {source} cannot be loaded: {reason(error)}") from error
+    else:
+        known = families()
         raise UnknownEnvironmentError(
-            f"unknown environment family {name!r}{nearest(name, _MODULES)}; known: {', '.join(_MODULES)}"
+            f"unknown environment family {name!r}{nearest(name, known)}; known: {', '.join(known)} (and there is no "
+            "module of that name that can be imported)"
         )
-    loaded = importlib.import_module(_MODULES[name]).FAMILY
     if not isinstance(loaded, Family):
-        raise TypeError(f"{_MODULES[name]}.FAMILY: expected a thick.envs.Family, got {type(loaded).__name__}")
+        raise TypeError(f"{source}: expected a thick.envs.Family, got {type(loaded).__name__}")
     return loaded
 
 
@@ -96,19 +126,23 @@ def spec(env_id: str) -> Spec:
         UnknownEnvironmentError: unknown family, task or view; the message names the nearest known.
         MissingPackageError: the family's simulator is not installed.
     """
+    code = names_code(env_id)
+    if code is not None:
+        _check_views(env_id, code.views, FACTORY_VIEWS, code.family)
+        factories.find(code.family, code.task)
+        return code
     name, colon, rest = env_id.partition(":")
     if not colon or not rest:
         raise UnknownEnvironmentError(
-            f"{env_id!r}: expected FAMILY:TASK[+VIEW], for example 'minigrid:MiniGrid-DoorKey-8x8-v0+map'"
-            f"{_nearest_id(env_id)}"
+            f"{env_id!r}: expected FAMILY:TASK[+VIEW], for example 'minigrid:MiniGrid-DoorKey-8x8-v0+map', "
+            f"or FILE.py:CLASS{_nearest_id(env_id)}"
         )
     chosen = family(name)
     task, *views = rest.split("+")
-    for view in views:
-        if view not in chosen.views:
-            known = ", ".join(f"+{v}" for v in chosen.views) or "none"
-            hint = nearest(view, chosen.views, prefix="+")
-            raise UnknownEnvironmentError(f"{env_id!r}: {name} has no view '+{view}'{hint}; known: {known}")
+    _check_views(env_id, views, chosen.views, name)
+    if chosen.check is not None:
+        chosen.check(task)
+        return Spec(name, task, tuple(views))
     tasks = chosen.tasks()
     if task not in tasks:
         raise UnknownEnvironmentError(
@@ -117,13 +151,35 @@ def spec(env_id: str) -> Spec:
     return Spec(name, task, tuple(views))
 
 
+def names_code(env_id: str) -> Spec | None:
+    """The parsed identifier where it names a class or function of a file or module; None for a family's task.
+
+    Raises:
+        UnknownEnvironmentError: it names a file, but nothing in it.
+    """
+    if env_id.partition(":")[0] in families():
+        return None
+    parsed = factories.parse(env_id)
+    if parsed is None or not (factories.is_file(parsed[0]) or factories.exists(parsed[0])):
+        return None
+    return Spec(*parsed)
+
+
+def _check_views(env_id: str, views: Iterable[str], known: Mapping[str, str], name: str) -> None:
+    for view in views:
+        if view not in known:
+            listed = ", ".join(f"+{v}" for v in known) or "none"
+            hint = nearest(view, known, prefix="+")
+            raise UnknownEnvironmentError(f"{env_id!r}: {name} has no view '+{view}'{hint}; known: {listed}")
+
+
 def make(
     env_id: str, *, seed: int | None = None, render_mode: str | None = None, **options: Any
 ) -> gymnasium.Env[Any, Any]:
     """Makes an environment with the gymnasium API.
 
     Args:
-        env_id: `FAMILY:TASK[+VIEW...]`.
+        env_id: `FAMILY:TASK[+VIEW...]`, or `FILE.py:CLASS`, `MODULE:CLASS` (or a function).
         seed: used by the first `reset` that brings no seed of its own, and by the action space.
         render_mode: None or "rgb_array".
         options: family-specific, see docs/environments.md (e.g. `repeat=4` for dm_control).
@@ -135,13 +191,54 @@ def make(
         # A window's OpenGL (MiniGrid's "human") would end that of the control suite in the same process.
         raise ValueError(f"render_mode: expected None or 'rgb_array', got {render_mode!r}")
     parsed = spec(env_id)
-    env = family(parsed.family).build(parsed, render_mode=render_mode, **options)
+    if names_code(env_id) is not None:
+        env = _made_by_others(parsed, factories.find(parsed.family, parsed.task), render_mode, options)
+    elif family(parsed.family).foreign:
+        env = _made_by_others(parsed, None, render_mode, options)
+    else:
+        env = family(parsed.family).build(parsed, render_mode=render_mode, **options)
     if seed is not None:
         from thick.envs.wrappers import FirstSeed
 
         env = FirstSeed(env, seed=seed)
         env.action_space.seed(seed)
     return env
+
+
+def check(env_id: str, **options: Any) -> None:
+    """Makes an environment, plays a few steps, and closes it: what is wrong with it is told before anything begins.
+
+    Raises:
+        UnknownEnvironmentError, UnusableEnvironmentError, MissingPackageError: in one line.
+        ValueError: its spaces are none that a model can read, or its actions none that a planner can choose.
+    """
+    from thick.envs.actions import ActionCodec
+    from thick.envs.kinds import kinds_of
+    from thick.envs.trial import try_out
+
+    env = make(env_id, **options)
+    try:
+        kinds_of(env.observation_space)
+        ActionCodec(env.action_space)
+        try_out(env, env_id)
+    finally:
+        env.close()
+
+
+def _made_by_others(
+    parsed: Spec, factory: Callable[..., Any] | None, render_mode: str | None, options: dict[str, Any]
+) -> gymnasium.Env[Any, Any]:
+    """An environment of a factory or a foreign family, adapted; our options for that are taken out first."""
+    from thick.envs import adapt
+
+    own = factories.names(factory) if factory else set()
+    ours = {name: options[name] for name in adapt.OPTIONS if name in options and name not in own}
+    theirs = {name: value for name, value in options.items() if name not in ours}
+    if factory is not None:
+        env = factories.call(factory, parsed.id, theirs, render_mode)
+    else:
+        env = family(parsed.family).build(parsed, render_mode=render_mode, **theirs)
+    return adapt.adapted(env, parsed.id, notext="notext" in parsed.views, **ours)
 
 
 def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
@@ -154,13 +251,18 @@ def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
 def _nearest_id(word: str) -> str:
     """A suggestion for an identifier whose family was left out, as far as simulators are installed."""
     known: list[str] = []
-    for name in _MODULES:
+    for name in families():
         try:
             known += [f"{name}:{task}" for task in family(name).tasks()]
-        except MissingPackageError:
+        except (MissingPackageError, UnusableEnvironmentError):
             continue  # a suggestion can only come from what is installed
     ends = [k for k in known if k.partition(":")[2] == word.partition("+")[0]]
     return f"; did you mean '{ends[0]}'?" if ends else nearest(word, known)
+
+
+def _plugins() -> dict[str, Any]:
+    """Families that other packages declare, by name, not yet loaded."""
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def require(package: str) -> Any:

@@ -1,0 +1,99 @@
+"""A few steps in an environment, to see whether it keeps gymnasium's protocol; and the words for one that does not."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from thick.envs.actions import ActionCodec
+from thick.envs.errors import MissingPackageError, UnusableEnvironmentError, reason
+
+STEPS = 3
+
+
+def try_out(env: Any, env_id: str) -> None:
+    """Resets with a seed and takes a few random actions.
+
+    Raises:
+        UnusableEnvironmentError: something is raised on the way, or is not as gymnasium has it.
+    """
+    codec, rng = ActionCodec(env.action_space), np.random.default_rng(0)
+    doing = "reset()"
+    try:
+        env.reset(seed=0)
+        doing = "step()"
+        for _ in range(STEPS):
+            _, _, terminated, truncated, _ = env.step(codec.sample(rng))
+            if terminated or truncated:
+                break
+    except (UnusableEnvironmentError, MissingPackageError):
+        raise
+    except Exception as error:
+        raise UnusableEnvironmentError(f"{env_id}: {doing} failed: {reason(error)}") from error
+
+
+def check_protocol(env: Any, env_id: str) -> None:
+    """Whether an object is an environment of gymnasium's present interface.
+
+    Raises:
+        UnusableEnvironmentError: it is something else; the message says what.
+    """
+    import gymnasium
+
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        raise UnusableEnvironmentError(
+            f"{env_id} makes several environments at once; make one, they are run side by side here"
+        )
+    if not isinstance(env, gymnasium.Env):
+        bases = {f"{base.__module__}.{base.__name__}" for base in type(env).__mro__}
+        if any(base.startswith(("gym.", "gym_")) for base in bases):
+            raise UnusableEnvironmentError(
+                f"{env_id} is an environment of the old gym package: derive it from gymnasium.Env; reset gives "
+                "(observation, info), and step (observation, reward, terminated, truncated, info)"
+            )
+        what = "nothing" if env is None else f"a {type(env).__name__}"
+        raise UnusableEnvironmentError(f"{env_id} gave {what}: expected a gymnasium.Env")
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, gymnasium.Space):
+            what = "none" if space is None else f"a {type(space).__module__}.{type(space).__name__}"
+            raise UnusableEnvironmentError(f"{env_id}: {name} is {what}: expected one of gymnasium.spaces")
+    parameters = inspect.signature(env.unwrapped.reset).parameters.values()
+    if not any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in parameters):
+        raise UnusableEnvironmentError(
+            f"{env_id}: reset() takes no seed, as in the old gym: expected reset(self, *, seed=None, options=None)"
+        )
+
+
+def reset_result(result: Any, env_id: str) -> tuple[Any, dict[str, Any]]:
+    """Observation and info; UnusableEnvironmentError where `reset` gave something else."""
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
+        raise UnusableEnvironmentError(
+            f"{env_id}: reset() gave {_what(result)}, as the old gym has it: expected (observation, info)"
+        )
+    return result
+
+
+def step_result(result: Any, env_id: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    """What a step gave, in plain types; UnusableEnvironmentError where it is something else."""
+    if not isinstance(result, tuple) or len(result) != 5:
+        raise UnusableEnvironmentError(
+            f"{env_id}: step() gave {_what(result)}: expected (observation, reward, terminated, truncated, info)"
+        )
+    observation, reward, terminated, truncated, info = result
+    try:
+        value = float(np.asarray(reward, np.float64).reshape(()))
+    except (TypeError, ValueError) as error:
+        raise UnusableEnvironmentError(f"{env_id}: the reward is {reward!r}: expected one number") from error
+    if not isinstance(info, dict):
+        raise UnusableEnvironmentError(f"{env_id}: info is a {type(info).__name__}: expected a dict")
+    return observation, value, bool(terminated), bool(truncated), info
+
+
+def _what(result: Any) -> str:
+    if not isinstance(result, tuple):
+        return f"a {type(result).__name__}"
+    note = " (the old gym's done is terminated or truncated)" if len(result) == 4 else ""
+    return f"{len(result)} values{note}"
