@@ -44,11 +44,12 @@ test: $(VENV)/.installed-all  ## the quick tests; SLOW=1 for all of them
 soak: $(VENV)/.installed-all  ## the long form of the fault and load tests
 	$(PY) -m pytest -m soak --timeout=0 $(ARGS)
 
-lint: $(VENV)/.installed-all  ## ruff, mypy, and that the generated gRPC code is current
+lint: $(VENV)/.installed-all  ## ruff, mypy, and that generated code is current
 	@failed=; set -x; \
 	$(VENV)/bin/ruff check . || failed=1; \
 	$(VENV)/bin/mypy || failed=1; \
 	$(PY) -m service.protocol.generate --check || failed=1; \
+	$(PY) scripts/sync_clients.py --check || failed=1; \
 	{ set +x; } 2>/dev/null; test -z "$$failed"
 
 format: $(VENV)/.installed-all  ## rewrite in the project's style

@@ -22,7 +22,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from clients.asynchronous import AsyncPlanningClient, AsyncSession
+    from clients.asynchronous import AsyncGrpcPlanningClient, AsyncPlanningClient, AsyncSession
     from clients.errors import ClientError, ServiceError
     from clients.grpc_client import GrpcPlanningClient
     from clients.http_client import PlanningClient
@@ -32,8 +32,9 @@ check_own("service")  # its protocol is imported below; a folder of that name is
 
 # Looked up when asked for: the base install has no grpcio, and listing commands needs no httpx.
 _HOMES = {
-    "AsyncPlanningClient": "clients.asynchronous",
-    "AsyncSession": "clients.asynchronous",
+    "AsyncGrpcPlanningClient": "clients.asynchronous.grpc_client",
+    "AsyncPlanningClient": "clients.asynchronous.http_client",
+    "AsyncSession": "clients.asynchronous.session",
     "ClientError": "clients.errors",
     "GrpcPlanningClient": "clients.grpc_client",
     "PlanningClient": "clients.http_client",
@@ -42,6 +43,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncGrpcPlanningClient",
     "AsyncPlanningClient",
     "AsyncSession",
     "ClientError",

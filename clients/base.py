@@ -1,24 +1,27 @@
-"""What the synchronous clients share: every method of the contract, over whatever carries a :class:`Call`."""
+# Written by scripts/sync_clients.py from clients/asynchronous/base.py: change that one, and run the script.
+"""What the clients share: every method of the contract, over whatever carries a :class:`Call`."""
 
 from __future__ import annotations
 
 import abc
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from clients import calls, results, tracing
 from clients.calls import Call
 from clients.connection import Connection
 from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError
-from clients.session import EVERYTHING, Session, prepare
+from clients.opening import Session, open_session
+from clients.session_state import EVERYTHING, prepare
+from clients.waiting import sleep
 from service.protocol.events import Event
 
 Result = TypeVar("Result")
 
 
 class SyncClient(abc.ABC):
-    """A client whose methods wait for their answers. Threads may share it."""
+    """A client of the service, whatever the transport. It may be shared."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -46,15 +49,19 @@ class SyncClient(abc.ABC):
         """Whether every configured model has loaded and warmed up."""
 
     @abc.abstractmethod
+    def _hopeless(self) -> ClientError | None:
+        """Why the service will not become ready by waiting, if that is so: all its models failed."""
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Closes the connections; sessions live on at the server until they expire."""
 
-    def _run_act(self, session: Session, call: Call[Result]) -> Result:
+    def _run_act(self, session_id: str, call: Call[Result]) -> Result:
         return self._run(call)
 
     # ---- the same for all
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,15 +85,15 @@ class SyncClient(abc.ABC):
             planner: overrides for all its acts, such as ``{"method": "flat"}``.
             ttl_s: seconds without use after which it expires.
         """
-        return Session(self, self._run(calls.create_session(model, version, seed, planner, ttl_s)))
+        return open_session(self, calls.create_session(model, version, seed, planner, ttl_s))
 
     def attach(self, session_id: str) -> Session:
         """A session that lives at the server already, at its present step."""
-        return Session(self, self._run(calls.get_session(session_id)))
+        return open_session(self, calls.get_session(session_id))
 
     def restore(self, belief: bytes) -> Session:
         """A session from ``session.belief()``: its next action is the one the original would have taken."""
-        return Session(self, self._run(calls.restore_session(belief)))
+        return open_session(self, calls.restore_session(belief))
 
     def sessions(self) -> list[results.SessionInfo]:
         """All live sessions that the key may see."""
@@ -137,16 +144,19 @@ class SyncClient(abc.ABC):
         """Returns once the service is ready.
 
         Raises:
-            NotConnectedError: it was not after ``timeout_s`` seconds.
+            ModelsFailedError: it runs, and all its models failed to load; names them with their reasons.
+            NotConnectedError: it was not ready after ``timeout_s`` seconds.
         """
         end = time.monotonic() + timeout_s
         while not self.ready():
+            failure = self._hopeless()
+            if failure is not None:
+                raise failure
             if time.monotonic() > end:
                 state = "it runs, but is not ready" if self.live() else "nothing answers"
-                raise NotConnectedError(
-                    self.connection.url, "wait until ready", f"{state} after {timeout_s:g} s"
-                )
-            time.sleep(pause_s)
+                reason = f"{state} after {timeout_s:g} s{self.connection.way}"
+                raise NotConnectedError(self.connection.url, "wait until ready", reason)
+            sleep(pause_s)
 
     def _run(self, call: Call[Result]) -> Result:
         """Sends a call, again where that is safe and may help."""
@@ -164,8 +174,8 @@ class SyncClient(abc.ABC):
                     raise
         raise ClientError(self.connection.url, call.asked, "no attempt was made")
 
-    def _close_session(self, session: Session) -> None:
+    def _close_session(self, session_id: str) -> None:
         try:
-            self._run(calls.delete_session(session.id))
+            self._run(calls.delete_session(session_id))
         except (NotFoundError, SessionExpiredError):
             return  # it is gone, which is what was wanted

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from clients.proxies import Proxy, proxy_for
 from clients.retries import Retries
 from service.protocol.arrays import ENCODINGS
 
@@ -61,6 +61,8 @@ class Connection:
     retries: Retries = field(default_factory=Retries)
     images: str | None = None
     """send uint8 pictures as ``png``, ``webp`` (lossless) or ``jpeg`` instead of raw bytes"""
+    proxy: Proxy | None = None
+    """what the environment says to go through; never for this machine"""
 
     @classmethod
     def to(
@@ -84,6 +86,7 @@ class Connection:
 
         Raises:
             ValueError: the URL or the picture encoding is not usable.
+            ProxyError: an environment variable names a proxy that is not usable.
         """
         usual = {"http": 80, "https": 443}
         parts = urlsplit(url if "//" in url else f"{schemes[0]}://{url}")
@@ -93,10 +96,12 @@ class Connection:
             )
         if images is not None and images not in ENCODINGS:
             raise ValueError(f"images: expected one of {', '.join(ENCODINGS)}, got {images!r}")
+        port = parts.port or (usual.get(parts.scheme, port) if "//" in url else port)
         return cls(
             scheme=parts.scheme,
             host=parts.hostname,
-            port=parts.port or (usual.get(parts.scheme, port) if "//" in url else port),
+            port=port,
+            proxy=proxy_for(parts.scheme, parts.hostname, port),
             prefix=parts.path.rstrip("/"),
             api_key=api_key or os.environ.get(API_KEY_VARIABLE) or None,
             tls=tls or Tls(),
@@ -121,9 +126,6 @@ class Connection:
         return f"{self.scheme}://{self.authority}{self.prefix}"
 
     @property
-    def loopback(self) -> bool:
-        """Whether it is this machine, which no proxy stands before."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+    def way(self) -> str:
+        """How errors tell of a proxy, where there is one."""
+        return f" through {self.proxy}" if self.proxy else ""

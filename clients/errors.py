@@ -26,6 +26,10 @@ class NotConnectedError(ClientError):
     """The server cannot be reached: nothing of the request arrived there."""
 
 
+class ProxyError(NotConnectedError):
+    """The proxy that an environment variable names cannot be used, or did not let the request through."""
+
+
 class ConnectionLostError(ClientError):
     """The connection broke, or the time ran out, after the request was sent: it may have been carried out."""
 
@@ -87,6 +91,10 @@ class StepConflictError(ServiceError):
 
 class BusyError(ServiceError):
     """429, 503: too much load, not ready yet, or shutting down; the same request may succeed later."""
+
+
+class ModelsFailedError(ServiceError):
+    """The service runs, and none of its models could be loaded: waiting does not help; ``detail`` has the reasons."""
 
 
 class DeadlinePassedError(ServiceError):

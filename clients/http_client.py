@@ -1,4 +1,5 @@
-"""The synchronous HTTP client."""
+# Written by scripts/sync_clients.py from clients/asynchronous/http_client.py: change that one, and run the script.
+"""The HTTP client."""
 
 from __future__ import annotations
 
@@ -10,16 +11,15 @@ import httpx
 from clients.base import SyncClient
 from clients.calls import Call
 from clients.connection import Connection, Tls
-from clients.errors import ConnectionLostError, service_error
-from clients.http_wire import HttpWire
+from clients.errors import ClientError, ConnectionLostError, service_error
+from clients.http_wire import LIVE, PICTURES, READY, HttpWire
 from clients.retries import Retries
+from clients.waiting import events_of
 from service.protocol import media
 from service.protocol.errors import ProblemError
-from service.protocol.events import END, ERROR, Event, read_events
+from service.protocol.events import END, ERROR, Event
 
 Result = TypeVar("Result")
-
-PICTURES = {"png": media.PNG, "gif": media.GIF, "webp": media.WEBP}
 
 
 class PlanningClient(SyncClient):
@@ -33,6 +33,10 @@ class PlanningClient(SyncClient):
         timeout_s: how long an answer may take.
         retries: bounds on sending again what may be sent again.
         images: send pictures as ``png``, ``webp`` or ``jpeg`` instead of raw bytes.
+
+    Raises:
+        ValueError: an argument cannot be used.
+        ProxyError: an environment variable names a proxy that cannot be used.
     """
 
     def __init__(
@@ -54,41 +58,46 @@ class PlanningClient(SyncClient):
         self._wire = HttpWire(connection, encoding)
         self._http = httpx.Client(**self._wire.client_options())
 
-    def __enter__(self) -> PlanningClient:
-        return self
-
     def live(self) -> bool:
         """Whether a server runs there."""
-        return self._healthy("/health/live")
+        response = self._health(LIVE)
+        return response is not None and response.is_success
 
     def ready(self) -> bool:
         """Whether every configured model has loaded and warmed up."""
-        return self._healthy("/health/ready")
+        response = self._health(READY)
+        return response is not None and response.is_success
 
     def close(self) -> None:
         """Closes the connections; sessions live on at the server until they expire."""
         self._http.close()
 
-    def _healthy(self, path: str) -> bool:
+    def _hopeless(self) -> ClientError | None:
+        response = self._health(READY)
+        return self._wire.models_failed(response) if response is not None else None
+
+    def _health(self, path: str) -> httpx.Response | None:
         try:
-            return self._http.get(path, timeout=self.connection.connect_s).is_success
+            return self._http.get(path, timeout=self.connection.connect_s)
         except httpx.HTTPError:
-            return False  # what cannot be reached is neither live nor ready
+            return None  # what cannot be reached is neither live nor ready
 
     def _send(self, call: Call[Result]) -> Result:
+        return self._wire.read(call, self._response(call))
+
+    def _response(self, call: Call[Any], accept: str | None = None) -> httpx.Response:
         try:
-            response = self._http.request(**self._wire.request(call))
+            return self._http.request(**self._wire.request(call, accept))
         except httpx.HTTPError as error:
             raise self._wire.transport_error(call, error) from error
-        return self._wire.read(call, response)
 
     def _stream(self, call: Call[Any]) -> Iterator[Event]:
         try:
-            with self._http.stream(**self._wire.request(call, accept=media.EVENT_STREAM)) as response:
+            with self._http.stream(**self._wire.request(call, media.EVENT_STREAM)) as response:
                 if not response.is_success:
                     response.read()
                 self._wire.check(call, response)
-                for event in read_events(response.iter_lines()):
+                for event in events_of(response.iter_lines()):
                     if event.name == ERROR:
                         problem = ProblemError.from_dict(event.data)
                         raise service_error(self.connection.url, call.asked, problem)
@@ -102,9 +111,6 @@ class PlanningClient(SyncClient):
     def _picture(self, call: Call[Any], form: str) -> bytes:
         if form not in PICTURES:
             raise ValueError(f"form: expected one of {', '.join(PICTURES)}, got {form!r}")
-        try:
-            response = self._http.request(**self._wire.request(call, accept=PICTURES[form]))
-        except httpx.HTTPError as error:
-            raise self._wire.transport_error(call, error) from error
+        response = self._response(call, PICTURES[form])
         self._wire.check(call, response)
         return response.content

@@ -14,7 +14,9 @@ from clients.connection import Connection
 from clients.errors import (
     ClientError,
     ConnectionLostError,
+    ModelsFailedError,
     NotConnectedError,
+    ProxyError,
     UnexpectedAnswerError,
     service_error,
 )
@@ -29,6 +31,11 @@ Result = TypeVar("Result")
 ANSWER_LIMITS = Limits(
     body_bytes=2**30, string_bytes=2**30, array_bytes=2**30, nesting=64, containers=2**30, values=2**30
 )
+
+LIVE, READY = "/health/live", "/health/ready"
+
+PICTURES = {"png": media.PNG, "gif": media.GIF, "webp": media.WEBP}
+"""what the server draws imaginations as"""
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -55,8 +62,16 @@ class HttpWire:
             "timeout": httpx.Timeout(connection.timeout_s, connect=connection.connect_s),
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=128),
             "verify": connection.tls.context() if connection.secure else False,
-            "trust_env": not connection.loopback,
+            "trust_env": False,  # httpx takes much of what people write there for an error
+            "proxy": self._proxy(),
         }
+
+    def _proxy(self) -> httpx.Proxy | None:
+        proxy = self.connection.proxy
+        try:
+            return httpx.Proxy(proxy.url) if proxy else None
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ProxyError(self.connection.url, "find the proxy", f"{proxy}: {error}") from None
 
     def request(self, call: Call[Any], accept: str | None = None) -> dict[str, Any]:
         """For ``client.request`` and ``client.stream``."""
@@ -96,13 +111,26 @@ class HttpWire:
         problem = _problem(response)
         if problem is None:
             text = response.text[:200].strip() or "an empty body"
-            reason = f"HTTP {response.status_code}, and not as the contract says it: {text}"
+            reason = (
+                f"HTTP {response.status_code}{self.connection.way}, and not as the contract says it: {text}"
+            )
             raise UnexpectedAnswerError(self.connection.url, call.asked, reason)
         raise service_error(self.connection.url, call.asked, problem, request_id)
 
+    def models_failed(self, response: httpx.Response) -> ClientError | None:
+        """The error of a service all of whose models failed to load, from its answer about being ready."""
+        problem = None if response.is_success else _problem(response)
+        if problem is None or problem.extra.get("state") != "failed":
+            return None
+        return ModelsFailedError(self.connection.url, "wait until ready", problem)
+
     def transport_error(self, call: Call[Any], error: httpx.HTTPError) -> ClientError:
         """What a failure below HTTP means for the call."""
-        url = self.connection.url
+        url, proxy = self.connection.url, self.connection.proxy
+        if isinstance(error, httpx.ProxyError) or (proxy and isinstance(error, _UNSENT)):
+            told = error or type(error).__name__
+            reason = f"cannot connect through {proxy}: {told}; NO_PROXY names hosts to be asked directly"
+            return ProxyError(url, call.asked, reason)
         if isinstance(error, _UNSENT):
             reason = f"cannot connect ({error or type(error).__name__}); is `thick serve` running there?"
             return NotConnectedError(url, call.asked, reason)

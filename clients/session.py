@@ -1,80 +1,32 @@
+# Written by scripts/sync_clients.py from clients/asynchronous/session.py: change that one, and run the script.
 """A session: one agent's belief in one environment, held by the server; this is the client's end of it."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 from clients import calls, results
-from clients.calls import Call
-from service.protocol.arrays import EncodedImage, encode_image
+from clients.session_state import EVERYTHING, SessionState
+from clients.waiting import Lock
 from service.protocol.events import END
-from service.protocol.spaces import Space
 
 if TYPE_CHECKING:
     from clients.base import SyncClient
-
-EVERYTHING = ("plan", "timing")
-
-
-class SessionState:
-    """What a session knows on the client's side, whatever the transport."""
-
-    def __init__(self, info: results.SessionInfo, images: str | None) -> None:
-        self.info = info
-        self.step = info.step
-        """the step of the next act"""
-        self.last: results.Decision | None = None
-        """the last answer to an act"""
-        self._images = images
-
-    @property
-    def id(self) -> str:
-        """The server's name of the session."""
-        return self.info.session_id
-
-    @property
-    def observation_space(self) -> Space:
-        """What observations must look like."""
-        return self.info.observation_space
-
-    @property
-    def action_space(self) -> Space:
-        """What actions look like."""
-        return self.info.action_space
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} of {self.info.model} {self.info.version}, step {self.step}>"
-
-    def _act_call(self, observation: Any, options: Mapping[str, Any]) -> Call[results.Decision]:
-        body = calls.act_body(prepare(observation, self._images), **options)
-        return calls.act(self.info, self.step, body)
-
-    def _acted(self, decision: results.Decision) -> results.Decision:
-        self.step = decision.step + 1
-        self.last = decision
-        return decision
-
-    def _restarted(self) -> None:
-        self.step = 0
-        self.last = None
 
 
 class Session(SessionState):
     """A session over HTTP or gRPC; use it as a context manager, which deletes it at the end.
 
-    Threads may share it: acts then happen one after the other.
+    It may be shared: its acts then happen one after the other.
     """
 
     def __init__(self, client: SyncClient, info: results.SessionInfo) -> None:
         super().__init__(info, client.connection.images)
         self._client = client
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,7 +37,7 @@ class Session(SessionState):
 
         Takes the options of :meth:`decide`; ``self.last`` keeps the whole answer.
         """
-        return self.decide(observation, **{"include": (), **options}).action
+        return (self.decide(observation, **{"include": (), **options})).action
 
     def decide(
         self,
@@ -118,7 +70,7 @@ class Session(SessionState):
             "deadline_ms": deadline_ms, "include": include,
         }  # fmt: skip
         with self._lock:
-            return self._acted(self._client._run_act(self, self._act_call(observation, options)))
+            return self._acted(self._client._run_act(self.id, self._act_call(observation, options)))
 
     def imagine(self, **options: Any) -> results.Imagination:
         """What the model expects to happen; changes nothing.
@@ -140,7 +92,7 @@ class Session(SessionState):
             yield read(event.data)
 
     def imagine_picture(self, form: str = "png", **options: Any) -> bytes:
-        """The imagination as the server draws it: a sheet (``png``) or a film (``gif``); HTTP only."""
+        """The imagination as the server draws it: a sheet (``png``, ``webp``) or a film (``gif``); HTTP only."""
         return self._client._picture(calls.imagine(self.info, calls.imagine_body(options)), form)
 
     def reset(self) -> None:
@@ -169,16 +121,4 @@ class Session(SessionState):
     def close(self) -> None:
         """Deletes the session; one that is gone already is fine."""
         with self._lock:
-            self._client._close_session(self)
-
-
-def prepare(observation: Any, images: str | None) -> Any:
-    """Arrays for everything, pictures encoded where that was asked for."""
-    if isinstance(observation, Mapping):
-        return {key: prepare(value, images) for key, value in observation.items()}
-    if observation is None or isinstance(observation, (str, int, float, EncodedImage)):
-        return observation
-    array = np.asarray(observation)
-    if images and array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] in (1, 3, 4):
-        return encode_image(array, images)
-    return array
+            self._client._close_session(self.id)

@@ -58,7 +58,12 @@ class _Health(BaseHTTPRequestHandler):
 
 def _check(port: int) -> subprocess.CompletedProcess[str]:
     script = ROOT / "scripts" / "healthcheck.py"
-    environment = {"THICK_PORT": str(port), "PATH": ""}
+    environment = {
+        "THICK_PORT": str(port),
+        "PATH": "",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "x y",
+    }
     return subprocess.run(
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=30
     )

@@ -181,6 +181,17 @@ def test_decoded_pictures_come_as_arrays_in_every_form(client: Any) -> None:
     assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
 
 
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_answers_of_many_megabytes_come_whole(address: Address, transport: str) -> None:
+    made: Any = PlanningClient if transport == "http" else GrpcPlanningClient
+    url = address.http if transport == "http" else address.grpc
+    with made(url, api_key="me") as client, client.session("pads", seed=0) as session:
+        session.act(observations("pads", 1)[0])
+        imagination = session.imagine(level="low", horizon=12, rollouts=32, policy="prior", image="raw")
+    steps = [step for rollout in imagination.rollouts for step in rollout.steps]
+    assert sum(step.observation.nbytes for step in steps) > 4 * 2**20  # what gRPC takes unless told otherwise
+
+
 def test_pictures_may_be_sent_encoded(address: Address) -> None:
     (observation,) = observations("pads", 1)
     actions = []

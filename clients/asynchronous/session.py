@@ -1,0 +1,123 @@
+"""A session: one agent's belief in one environment, held by the server; this is the client's end of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from clients import calls, results
+from clients.asynchronous.waiting import Lock
+from clients.session_state import EVERYTHING, SessionState
+from service.protocol.events import END
+
+if TYPE_CHECKING:
+    from clients.asynchronous.base import AsyncClient
+
+
+class AsyncSession(SessionState):
+    """A session over HTTP or gRPC; use it as a context manager, which deletes it at the end.
+
+    It may be shared: its acts then happen one after the other.
+    """
+
+    def __init__(self, client: AsyncClient, info: results.SessionInfo) -> None:
+        super().__init__(info, client.connection.images)
+        self._client = client
+        self._lock = Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def act(self, observation: Any, **options: Any) -> results.Action:
+        """The action for an observation: an int (Discrete) or an array (Box).
+
+        Takes the options of :meth:`decide`; ``self.last`` keeps the whole answer.
+        """
+        return (await self.decide(observation, **{"include": (), **options})).action
+
+    async def decide(
+        self,
+        observation: Any,
+        *,
+        reward: float | None = None,
+        is_first: bool | None = None,
+        executed_action: results.Action | None = None,
+        planner: Mapping[str, Any] | None = None,
+        deadline_ms: float | None = None,
+        include: Sequence[str] = EVERYTHING,
+    ) -> results.Decision:
+        """The action with its plan and timing.
+
+        Args:
+            observation: one array, or a dict of arrays for a Dict space.
+            reward: that came with the observation.
+            is_first: whether the observation starts an episode (:meth:`reset` says so too).
+            executed_action: what was really done last, where it was not the last answer.
+            planner: overrides for this act, such as ``{"method": "flat", "samples": 200}``.
+            deadline_ms: bound on the whole request; the best plan so far is answered.
+            include: ``"plan"``, ``"timing"``, both or neither.
+
+        Raises:
+            ServiceError: the server refused (its subclasses say why).
+            ClientError: it could not be reached. The same act may be tried again: steps are exactly-once.
+        """
+        options = {
+            "reward": reward, "is_first": is_first, "executed_action": executed_action, "planner": planner,
+            "deadline_ms": deadline_ms, "include": include,
+        }  # fmt: skip
+        async with self._lock:
+            return self._acted(await self._client._run_act(self.id, self._act_call(observation, options)))
+
+    async def imagine(self, **options: Any) -> results.Imagination:
+        """What the model expects to happen; changes nothing.
+
+        Args:
+            options: ``level`` (``"high"``, ``"low"``), ``horizon``, ``rollouts``, ``actions``, ``policy``
+                (``"plan"``, ``"prior"``, ``"actor"``, ``"all"``), ``include``, ``image``, ``planner`` and
+                ``seed``, as docs/client.md explains them.
+        """
+        return await self._client._run(calls.imagine(self.info, calls.imagine_body(options)))
+
+    async def imagine_stream(self, **options: Any) -> AsyncIterator[results.ImaginedStep]:
+        """The steps of :meth:`imagine`, as they are made; each knows its ``rollout`` and ``index``."""
+        call = calls.imagine(self.info, calls.imagine_body(options))
+        read = calls.step_reader(self.info)
+        async for event in self._client._stream(call):
+            if event.name == END:
+                return
+            yield read(event.data)
+
+    async def imagine_picture(self, form: str = "png", **options: Any) -> bytes:
+        """The imagination as the server draws it: a sheet (``png``, ``webp``) or a film (``gif``); HTTP only."""
+        return await self._client._picture(calls.imagine(self.info, calls.imagine_body(options)), form)
+
+    async def reset(self) -> None:
+        """The next act starts a new episode, at step 0."""
+        async with self._lock:
+            await self._client._run(calls.reset_session(self.id))
+            self._restarted()
+
+    async def fork(self, seed: int | None = None) -> AsyncSession:
+        """Another session with the same belief; the two never affect each other."""
+        async with self._lock:
+            info = await self._client._run(calls.fork_session(self.id, seed))
+        return AsyncSession(self._client, info)
+
+    async def belief(self) -> bytes:
+        """The belief as safetensors, for ``client.restore``."""
+        return await self._client._run(calls.export_belief(self.id))
+
+    async def refresh(self) -> results.SessionInfo:
+        """Reads the session from the server, its step included."""
+        async with self._lock:
+            self.info = await self._client._run(calls.get_session(self.id))
+            self.step = self.info.step
+        return self.info
+
+    async def close(self) -> None:
+        """Deletes the session; one that is gone already is fine."""
+        async with self._lock:
+            await self._client._close_session(self.id)
