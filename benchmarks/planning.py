@@ -101,9 +101,9 @@ def paper_agent(options: argparse.Namespace) -> Any:
     import numpy as np
     import torch
 
-    from thick.agent import Agent
     from thick.models.config import ModelConfig
     from thick.models.world_model import WorldModel
+    from thick.runtimes.torch.agents import torch_agent
 
     torch.manual_seed(0)
     image = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
@@ -111,7 +111,7 @@ def paper_agent(options: argparse.Namespace) -> Any:
     if options.actions == "continuous":
         space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
     model = WorldModel(ModelConfig(discount_head=not options.no_end), image, space)
-    return Agent(model, precision=options.precision, device=options.device)
+    return torch_agent(model, precision=options.precision, device=options.device)
 
 
 def observed(agent: Any, sessions: int) -> Any:

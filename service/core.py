@@ -47,7 +47,7 @@ class PlanningService:
     Args:
         settings: of the operator.
         store: an open session store.
-        load_agent: how to read a model, in place of ``thick.agent.Agent.load``.
+        load_agent: how to read a model, in place of ``thick.runtimes.torch.agents.load_agent``.
     """
 
     def __init__(

@@ -1,98 +1,73 @@
 """A trained model that acts: observe, plan, imagine. What a service or an evaluation holds.
 
 Everything is batched over sessions, and a session's numbers do not depend on who else is in the batch. States are plain
-trees of tensors that can be stored, gathered, forked and written to disk.
+trees of arrays, numpy's or torch's as the model has them, that can be stored, gathered, forked and written to disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import gymnasium
-import torch
-from torch import Tensor
+import numpy as np
 
-from thick import pytrees
+from thick.arrays import Array
 from thick.envs.actions import ActionCodec
-from thick.export import load_model
 from thick.imagination import ImaginedStep, imagine
+from thick.imagination.asked import numpy_of
 from thick.manifest import Manifest
-from thick.models.beliefs import Belief
-from thick.models.world_model import WorldModel
-from thick.planning.cem import ActionRange
-from thick.planning.hierarchical import Plan, PlanSearch, PlanState, initial_plan
-from thick.planning.low import Actions, check_low
+from thick.planning import table
+from thick.planning.actions import ActionRange, Actions
+from thick.planning.memory import AgentState, PlanMemory, nothing_planned, restarted
+from thick.planning.protocols import AgentModel
 from thick.planning.randomness import Randomness
+from thick.planning.search import ActionSearch, FoundPlan, properties
 from thick.planning.settings import PlannerSettings
-from thick.runtimes.torch.model import FrozenModel
+
+__all__ = ["ActPlan", "ActResult", "Agent", "AgentState", "check_seen"]
 
 
-class AgentState(NamedTuple):
-    """All that a session carries from step to step; every leaf has the leading dimension B."""
-
-    belief: Belief
-    previous_action: Tensor
-    """[B, A] the action the agent expects to have been taken"""
-    plan: PlanState
+Model = TypeVar("Model", bound=AgentModel)
 
 
-class Agent:
-    """A model with its spaces and its planner.
+class Agent(Generic[Model]):
+    """A model with its spaces and its planner, in the arrays that the model takes.
 
     Args:
-        model: the trained world model.
+        model: the trained model.
+        observation_space, action_space: what it was trained on.
         manifest: where it comes from; None for a model in training.
         planner: defaults of planning, as in a manifest; what is not said is the paper's, fitted to what the model has.
-        device, precision: see :class:`~thick.runtimes.torch.model.FrozenModel`.
+
+    Raises:
+        ValueError: a default is wrong.
     """
 
     def __init__(
         self,
-        model: WorldModel,
+        model: Model,
         *,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
         manifest: Manifest | None = None,
         planner: Mapping[str, Any] | None = None,
-        device: torch.device | str = "cpu",
-        precision: str = "auto",
     ) -> None:
         self.manifest = manifest
-        self.observation_space: gymnasium.Space = model.observation_space
-        self.action_space: gymnasium.Space = model.action_space
-        self.model = FrozenModel(model, precision=precision, device=device)
-        self.device = self.model.device
-        self._codec = ActionCodec(self.action_space)
+        self.observation_space, self.action_space = observation_space, action_space
+        self.model: Model = model
+        self.device = model.arrays.device
+        self._codec = ActionCodec(action_space)
         self.discrete = self._codec.discrete
-        self.actions = _actions(self._codec, self.device)
+        self.actions = self._kind_of_actions()
+        self.properties = properties(model, self.actions)
         self.planner = self._defaults(planner or {})
-
-    @classmethod
-    def load(cls, entry: Path, *, device: str = "cpu", precision: str = "auto") -> Agent:
-        """The agent of a model-repository entry ``NAME/VERSION``.
-
-        Raises:
-            thick.manifest.EntryError: the entry is missing, damaged or foreign.
-            ValueError: its planner defaults are wrong.
-        """
-        loaded = load_model(Path(entry))
-        return cls(
-            loaded.model,
-            manifest=loaded.manifest,
-            planner=loaded.manifest.planner,
-            device=device,
-            precision=precision,
-        )
 
     # -- settings --------------------------------------------------------------------------------------------------
 
     def has(self, method: str) -> bool:
         """Whether the checkpoint can plan by a method: hierarchical, flat or policy."""
-        if method == "hierarchical":
-            return self.model.high is not None
-        if method == "policy":
-            return self.model.exact.has_actor
-        return method == "flat"
+        return method in table.fitting("method", self.properties)
 
     def settings(self, changes: Mapping[str, Any]) -> PlannerSettings:
         """The agent's planner settings with some changed, checked against what the checkpoint can do.
@@ -101,18 +76,12 @@ class Agent:
             ValueError: a setting is unknown or wrong, or this checkpoint cannot do what it asks for.
         """
         settings = self.planner.updated(changes)
-        if not self.has(settings.method):
-            able = [method for method in ("hierarchical", "flat", "policy") if self.has(method)]
-            what = "a high level" if settings.method == "hierarchical" else "an actor"
-            raise ValueError(
-                f"planner.method: {settings.method!r} needs {what}, which this checkpoint does not have; "
-                f"expected one of {', '.join(able)}"
-            )
-        check_low(settings.low, discrete=self.discrete)
+        table.check("method", settings.method, self.properties)
+        table.check("low", settings.low, self.properties)
         return settings
 
     def _defaults(self, planner: Mapping[str, Any]) -> PlannerSettings:
-        settings = PlannerSettings(low="categorical-cem" if self.discrete else "cem").updated(planner)
+        settings = PlannerSettings(low=table.fitting("low", self.properties)[0]).updated(planner)
         if not self.has(settings.method) and "method" not in planner:
             settings = settings.updated({"method": "flat"})
         self.planner = settings
@@ -122,22 +91,23 @@ class Agent:
 
     def initial(self, batch: int) -> AgentState:
         """States of ``batch`` sessions before their first observation."""
+        action = self.model.arrays.zeros(batch, self.actions.size)
         return AgentState(
-            self.model.initial(batch),
-            torch.zeros(batch, self.actions.size, device=self.device),
-            initial_plan(self.model, self.actions, max(self.planner.horizon, 1), batch),
+            self.model.initial(batch), action, self._nothing_planned(self.planner.horizon, batch)
         )
 
-    @torch.no_grad()
+    def _nothing_planned(self, length: int, batch: int) -> PlanMemory:
+        return nothing_planned(self.model, self.actions, length, batch)
+
     def observe(
         self,
         state: AgentState,
-        observation: Tensor | Mapping[str, Tensor],
+        observation: Array | Mapping[str, Array],
         *,
-        is_first: Tensor,
-        executed_action: Tensor | None = None,
-        executed: Tensor | None = None,
-        keys: Tensor,
+        is_first: Array,
+        executed_action: Array | None = None,
+        executed: Array | None = None,
+        keys: Array,
     ) -> AgentState:
         """States after an observation.
 
@@ -149,27 +119,27 @@ class Agent:
                 if None); elsewhere the agent's own last action is taken.
             keys: ``[B]`` int64; filtering takes the mode of the posterior, so nothing is drawn.
         """
-        action = state.previous_action
+        xp, action = self.model.arrays, state.previous_action
         if executed_action is not None:
-            given = executed_action.to(action.dtype)
-            action = given if executed is None else torch.where(executed.unsqueeze(-1), given, action)
-        embedding = self.model.encode(observation)
-        belief = self.model.observe(state.belief, action, embedding, is_first)
-        plan = state.plan._replace(since=state.plan.since + 1, taken=state.plan.taken + 1)
+            given = xp.as_like(executed_action, action)
+            action = given if executed is None else xp.where(executed[:, None], given, action)
+        with xp.no_grad():
+            embedding = self.model.encode(observation)
+            belief = self.model.observe(state.belief, action, embedding, is_first)
+        plan = state.plan.older()
         if bool(is_first.any()):
-            fresh = initial_plan(self.model, self.actions, plan.sequence.shape[1], is_first.shape[0])
-            plan = pytrees.where(is_first, fresh, plan)
+            fresh = self._nothing_planned(plan.sequence.shape[1], is_first.shape[0])
+            plan = restarted(plan, fresh, is_first)
         return AgentState(belief, action, plan)
 
-    @torch.no_grad()
     def plan(
         self,
         state: AgentState,
         settings: PlannerSettings | None = None,
         *,
-        keys: Tensor,
+        keys: Array,
         budget_s: float | None = None,
-    ) -> Planning:
+    ) -> ActPlan:
         """Start planning for every session; nothing is computed before the first ``step``.
 
         Args:
@@ -179,9 +149,8 @@ class Agent:
             budget_s: time the plan will be given, if known.
         """
         settings = self.planner if settings is None else settings
-        check_low(settings.low, discrete=self.discrete)
         check_seen(state)
-        search = PlanSearch(
+        search = ActionSearch(
             self.model,
             self.actions,
             settings,
@@ -190,10 +159,9 @@ class Agent:
             randomness=Randomness(keys).fold("plan"),
             budget_s=budget_s,
         )
-        return Planning(self, state, search)
+        return ActPlan(self, state, search)
 
-    @torch.no_grad()
-    def act(self, state: AgentState, settings: PlannerSettings | None = None, *, keys: Tensor) -> PlanOutput:
+    def act(self, state: AgentState, settings: PlannerSettings | None = None, *, keys: Array) -> ActResult:
         """Plan with the whole budget."""
         planning = self.plan(state, settings, keys=keys)
         while not planning.done:
@@ -209,7 +177,7 @@ class Agent:
         rollouts: int = 1,
         policy: str = "plan",
         actions: Sequence[Any] | None = None,
-        keys: Tensor,
+        keys: Array,
         settings: PlannerSettings | None = None,
     ) -> Iterator[ImaginedStep]:
         """Imagine from one session's state, a step at a time; see :func:`thick.imagination.imagine`."""
@@ -236,23 +204,29 @@ class Agent:
 
     # -- actions and observations outside and inside -------------------------------------------------------------
 
-    def encode_action(self, actions: Sequence[Any]) -> Tensor:
+    def encode_action(self, actions: Sequence[Any]) -> Array:
         """Actions as the API gives them -> ``[B, A]``: one-hot, or scaled to [-1, 1].
 
         Raises:
             ValueError: an action does not belong to the action space.
         """
-        return torch.from_numpy(self._codec.encode(actions)).to(self.device)
+        return self.model.arrays.array(self._codec.encode(actions))
 
-    def decode_action(self, action: Tensor) -> list[Any]:
+    def decode_action(self, action: Array) -> list[Any]:
         """``[B, A]`` -> actions as the API gives them: integers, or arrays of the action space's shape and dtype."""
-        return self._codec.decode(action.detach().to("cpu", torch.float32).numpy())
+        return self._codec.decode(np.asarray(self.model.arrays.numpy(action), np.float32))
+
+    def _kind_of_actions(self) -> Actions:
+        if self.discrete:
+            return Actions(self._codec.size, None)
+        ones = self.model.arrays.ones(self._codec.size)  # the codec scales by the space's bounds
+        return Actions(self._codec.size, ActionRange(-ones, ones))
 
 
-class PlanOutput(NamedTuple):
-    """What a plan came to."""
+class ActResult(NamedTuple):
+    """What planning an act came to, for B sessions."""
 
-    action: Tensor
+    action: Array
     """[B, A]"""
     state: AgentState
     """with the plan remembered, and the action as the previous one"""
@@ -260,62 +234,73 @@ class PlanOutput(NamedTuple):
     """high_plan_ms and low_plan_ms"""
     agent: Agent
     settings: PlannerSettings
-    plan: Plan
+    found: FoundPlan
 
     def budget(self, row: int) -> dict[str, Any]:
         """How much of the budget was used for session ``row``; the deadline is the caller's to fill in."""
-        plan = self.plan
-        searched = bool(plan.replanned[row])
+        found = self.found
+        searched = bool(found.replanned[row])
         return {
             "deadline_ms": None,
-            "iterations_done": plan.iterations[0],
-            "iterations_asked": plan.iterations[1],
-            "simulations_done": plan.simulations[0] if searched else 0,
-            "simulations_asked": plan.simulations[1] if searched else 0,
+            "iterations_done": found.iterations[0],
+            "iterations_asked": found.iterations[1],
+            "simulations_done": found.simulations[0] if searched else 0,
+            "simulations_asked": found.simulations[1] if searched else 0,
         }
 
-    @torch.no_grad()
     def info(self, row: int) -> dict[str, Any]:
-        """The API's ``plan`` for session ``row``; arrays are numpy."""
-        plan, agent, belief = self.plan, self.agent, self.state.belief
+        """The API's ``plan`` for session ``row``; arrays are numpy. ``levels`` holds what ``low`` and ``high`` hold,
+        lowest first."""
+        found, belief = self.found, self.state.belief
         opened = int((belief.gates[row] > 0).sum())
         low = {
-            "actions": agent.decode_action(plan.sequence[row]),
-            "expected_return": float(plan.expected_return[row]),
-            "samples": int(plan.samples),
-            "iterations": plan.iterations[0],
+            "actions": self.agent.decode_action(found.sequence[row]),
+            "expected_return": float(found.expected_return[row]),
+            "samples": int(found.samples),
+            "iterations": found.iterations[0],
         }
+        above = self._above(row)
         return {
             "method": self.settings.method,
-            "replanned": bool(plan.replanned[row]),
+            "replanned": bool(found.replanned[row]),
             "context_changed": opened > 0,
             "gates_open": opened,
-            "high": self._high(row),
+            "high": above[0] if above else None,
             "low": low,
+            "levels": [{"level": index, **level} for index, level in enumerate([low, *above])],
             "budget": self.budget(row),
         }
 
-    def _high(self, row: int) -> dict[str, Any] | None:
-        memory, agent = self.plan.plan, self.agent
-        if self.settings.method != "hierarchical" or not bool(memory.active[row]):
-            return None
-        known = memory.high_actions[row] >= 0
-        subgoal = agent.model.decode_coarse(
-            memory.subgoal.logits[row : row + 1].argmax(-1), self.state.belief.context[row : row + 1]
-        )
-        return {
-            "actions": memory.high_actions[row][known].tolist(),
-            "durations": memory.durations[row][known].tolist(),
-            "values": memory.values[row].tolist(),
-            "visits": [round(count) for count in memory.visits[row].tolist()],
-            "subgoal": to_numpy(one_of(subgoal, 0)),
-        }
+    def _above(self, row: int) -> list[dict[str, Any]]:
+        """The plans of the levels above the lowest, as far up as there are any."""
+        told: list[dict[str, Any]] = []
+        if self.settings.method != "hierarchical":
+            return told
+        xp = self.agent.model.arrays
+        for level in self.found.memory.levels:
+            if not bool(level.active[row]):
+                break
+            known = level.actions[row] >= 0
+            with xp.no_grad():
+                subgoal = self.agent.model.decode_coarse(
+                    level.subgoal.logits[row : row + 1].argmax(-1), self.state.belief.context[row : row + 1]
+                )
+            told.append(
+                {
+                    "actions": level.actions[row][known].tolist(),
+                    "durations": level.durations[row][known].tolist(),
+                    "values": level.values[row].tolist(),
+                    "visits": [round(count) for count in level.visits[row].tolist()],
+                    "subgoal": numpy_of(_row(subgoal, 0)),
+                }
+            )
+        return told
 
 
-class Planning:
-    """An anytime plan: ``step`` until ``done``, ``result`` whenever an answer is wanted."""
+class ActPlan:
+    """An anytime plan of an act: ``step`` until ``done``, ``result`` whenever an answer is wanted."""
 
-    def __init__(self, agent: Agent, state: AgentState, search: PlanSearch) -> None:
+    def __init__(self, agent: Agent, state: AgentState, search: ActionSearch) -> None:
         self._agent, self._state, self._search = agent, state, search
 
     @property
@@ -323,17 +308,18 @@ class Planning:
         """Whether the whole budget was used."""
         return self._search.done
 
-    @torch.no_grad()
     def step(self) -> None:
         """One slice: a chunk of high-level simulations, or one iteration of the low level."""
-        self._search.step()
+        with self._agent.model.arrays.no_grad():
+            self._search.step()
 
-    @torch.no_grad()
-    def result(self) -> PlanOutput:
+    def result(self) -> ActResult:
         """The best plan so far; valid at any time, changes nothing."""
-        plan = self._search.result()
-        state = self._state._replace(previous_action=plan.action.float(), plan=plan.plan)
-        return PlanOutput(plan.action, state, plan.phase_ms, self._agent, self._search.settings, plan)
+        xp = self._agent.model.arrays
+        with xp.no_grad():
+            found = self._search.result()
+        state = self._state._replace(previous_action=xp.as_float(found.action), plan=found.memory)
+        return ActResult(found.action, state, found.phase_ms, self._agent, self._search.settings, found)
 
 
 def check_seen(state: AgentState) -> None:
@@ -342,22 +328,8 @@ def check_seen(state: AgentState) -> None:
         raise ValueError("state: a session has seen nothing yet; call observe with its first observation")
 
 
-def one_of(observation: Tensor | dict[str, Tensor], row: int) -> Any:
-    """One row of a batch of observations."""
-    if isinstance(observation, dict):
-        return {key: array[row] for key, array in observation.items()}
+def _row(observation: Any, row: int) -> Any:
+    """One row of a batch of observations, arrays or dicts of them."""
+    if isinstance(observation, Mapping):
+        return {key: _row(part, row) for key, part in observation.items()}
     return observation[row]
-
-
-def to_numpy(observation: Tensor | dict[str, Tensor]) -> Any:
-    """Tensors as numpy arrays."""
-    if isinstance(observation, dict):
-        return {key: array.cpu().numpy() for key, array in observation.items()}
-    return observation.cpu().numpy()
-
-
-def _actions(codec: ActionCodec, device: torch.device) -> Actions:
-    if codec.discrete:
-        return Actions(codec.size, None)
-    ones = torch.ones(codec.size, device=device)  # the codec scales by the space's bounds
-    return Actions(codec.size, ActionRange(-ones, ones))

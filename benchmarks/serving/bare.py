@@ -27,8 +27,8 @@ from service.engine.tasks import collate
 from service.models.warmup import prepare
 from service.operations.metrics import Metrics
 from service.protocol.spaces import as_space
-from thick.agent import Agent
 from thick.planning.settings import session_key
+from thick.runtimes.torch.agents import load_agent
 
 
 class Hosted:
@@ -40,7 +40,7 @@ class Hosted:
 
     def __init__(self, entry: Path) -> None:
         self.name, self.version = entry.parent.name, entry.name
-        self.agent: Any = Agent.load(entry)
+        self.agent: Any = load_agent(entry)
         self.observation_space = as_space(self.agent.observation_space)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from thick.agent import Agent
 from thick.planning.settings import session_key
 from thick.pytrees import map_arrays
+from thick.runtimes.torch.agents import load_agent
 
 CAPACITY = 1024
 """sessions of one model"""
@@ -31,7 +32,7 @@ class Policies:
     def __init__(self, repository: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         self._tables = {
-            entry.name: Table(Agent.load(sorted(entry.iterdir())[-1]))
+            entry.name: Table(load_agent(sorted(entry.iterdir())[-1]))
             for entry in sorted(repository.iterdir())
             if entry.is_dir()
         }

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from thick.pytrees import map_arrays, walk
 
 ALIGNMENT = 8
 """bytes; every leaf starts at a multiple of this, so that a byte row can be viewed as any of its types"""
@@ -139,7 +141,7 @@ class Layout:
             found = read[leaf.dtype][self._section[leaf.name]]
             return found if len(leaf.shape) == 1 else found.view(batch, *leaf.shape)
 
-        return rebuild(self._example, leaf_of)
+        return map_arrays(leaf_of, self._example)
 
     def split(self, row: bytes) -> dict[str, Tensor]:
         """The leaves of one row by name, without a batch dimension (for a belief export)."""
@@ -245,30 +247,10 @@ class SlotTable:
         self._references.extend([0] * size)
 
 
-def walk(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Name and tensor of every leaf of nested named tuples, in field order."""
-    if isinstance(state, Tensor):
-        yield prefix, state
-    elif hasattr(state, "_fields"):
-        for field in state._fields:
-            yield from walk(getattr(state, field), f"{prefix}.{field}" if prefix else field)
-    elif state is not None:
-        raise TypeError(f"{prefix}: a state holds tensors and named tuples, got {type(state).__name__}")
-
-
-def rebuild(state: Any, change: Any) -> Any:
-    """The same pytree with every tensor replaced by ``change(tensor)``."""
-    if isinstance(state, Tensor):
-        return change(state)
-    if hasattr(state, "_fields"):
-        return type(state)(*(rebuild(getattr(state, field), change) for field in state._fields))
-    return state
-
-
 def rows_of(state: Any, indices: Sequence[int]) -> Any:
     """The sub-batch ``indices`` of a batch of states; the batch itself where that is all of it."""
     first = next((tensor for _, tensor in walk(state)), None)
     if first is None or list(indices) == list(range(first.shape[0])):
         return state
     at = torch.tensor(indices, dtype=torch.long, device=first.device)
-    return rebuild(state, lambda tensor: tensor[at])
+    return map_arrays(lambda tensor: tensor[at], state)

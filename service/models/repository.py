@@ -343,6 +343,6 @@ class ModelRepository:
     def _build(self, path: Path) -> Any:
         if self._load_agent is not None:
             return self._load_agent(path, device=self._device, precision=self._precision)
-        from thick.agent import Agent
+        from thick.runtimes.torch.agents import load_agent
 
-        return Agent.load(path, device=self._device, precision=self._precision)
+        return load_agent(path, device=self._device, precision=self._precision)

@@ -21,8 +21,10 @@ METADATA = ("model", "version", "weights", "step", "plan", "random_state", "firs
 MAX_HEADER_BYTES = 64 * 1024
 """metadata and the places of the tensors; an exported belief takes a few thousand bytes"""
 
-_MAY_BE_INFINITE = ("plan.values", "plan.visits")
-"""shown to people only, and not finite where nothing was tried"""
+_MAY_BE_INFINITE = (".values", ".visits")
+"""ends of names of what is shown to people only, and not finite where nothing was tried"""
+_STEPS = (".since", ".taken")
+"""ends of names of what counts steps"""
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,14 @@ def row_of(snapshot: Snapshot, layout: Layout) -> bytes:
     except ValueError as error:
         raise ProblemError("invalid_belief", str(error)) from error
     for name, tensor in snapshot.leaves.items():
-        if tensor.is_floating_point() and name not in _MAY_BE_INFINITE and not bool(tensor.isfinite().all()):
+        if (
+            tensor.is_floating_point()
+            and not name.endswith(_MAY_BE_INFINITE)
+            and not bool(tensor.isfinite().all())
+        ):
             raise ProblemError("invalid_belief", f"{name} holds numbers that are not finite")
-    for name in ("plan.since", "plan.taken"):
-        count = snapshot.leaves.get(name)
-        if count is not None and count.numel() and not 0 <= int(count.min()) <= int(count.max()) < 2**40:
+    for name, count in snapshot.leaves.items():
+        if name.endswith(_STEPS) and count.numel() and not 0 <= int(count.min()) <= int(count.max()) < 2**40:
             raise ProblemError("invalid_belief", f"{name}: expected a number of steps")
     stoch, logits = snapshot.leaves.get("belief.stoch"), snapshot.leaves.get("belief.logits")
     if stoch is not None and logits is not None and stoch.numel():

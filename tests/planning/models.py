@@ -11,6 +11,7 @@ from tests.models.sizes import ACTIONS, SINGLE, SPACES, model, observations
 from thick import pytrees
 from thick.agent import Agent, AgentState
 from thick.planning.settings import session_key
+from thick.runtimes.torch.agents import torch_agent
 
 BUDGET = {"samples": 24, "iterations": 2, "elites": 6, "horizon": 4, "simulations": 12, "depth": 4}
 
@@ -26,7 +27,7 @@ def agent(
 ) -> Agent:
     """An agent of a tiny model; ``changes`` are of its configuration."""
     world = model(SPACES[observation], ACTIONS[action], seed, **changes)
-    return Agent(world, planner={**BUDGET, **(planner or {})}, precision=precision)
+    return torch_agent(world, planner={**BUDGET, **(planner or {})}, precision=precision)
 
 
 def seen(of: Agent, *leading: int, seed: int = 0) -> Tensor | dict[str, Tensor]:

@@ -12,10 +12,11 @@ import torch
 from tests.models.sizes import ACTIONS, SPACES, model
 from tests.planning.models import BUDGET, agent, keys, row, same, seen, started
 from thick import pytrees
-from thick.agent import Agent, AgentState, PlanOutput
+from thick.agent import ActResult, Agent, AgentState
 from thick.envs.spaces import space_to_json
 from thick.export import write_entry
 from thick.planning.settings import PlannerSettings
+from thick.runtimes.torch.agents import load_agent
 
 WAYS = [
     ("hierarchical", "discrete", "categorical-cem"),
@@ -29,7 +30,7 @@ WAYS = [
 ]
 
 
-def step_on(of: Agent, state: AgentState, step: int, settings: PlannerSettings | None = None) -> PlanOutput:
+def step_on(of: Agent, state: AgentState, step: int, settings: PlannerSettings | None = None) -> ActResult:
     """Observe the step-th observation and plan, for sessions 0 … B-1."""
     batch = state.previous_action.shape[0]
     state = of.observe(
@@ -179,7 +180,9 @@ def _leaves(tree: Any) -> list[torch.Tensor]:
 def test_the_plan_is_told_as_the_api_has_it() -> None:
     of = agent("grid")
     info = step_on(of, of.initial(2), 0).info(1)
-    assert set(info) == {"method", "replanned", "context_changed", "gates_open", "high", "low", "budget"}
+    assert set(info) == {
+        "method", "replanned", "context_changed", "gates_open", "high", "low", "levels", "budget"
+    }  # fmt: skip
     assert info["method"] == "hierarchical" and info["replanned"] is True
     assert info["context_changed"] == (info["gates_open"] > 0)
     high, low, budget = info["high"], info["low"], info["budget"]
@@ -205,7 +208,7 @@ def test_a_step_without_a_high_level_search_keeps_telling_the_subgoal() -> None:
     one, other = first.info(0), second.info(0)
     assert other["replanned"] is False and other["budget"]["simulations_done"] == 0
     assert other["high"]["actions"] == one["high"]["actions"]
-    assert same(second.plan.plan.subgoal, first.plan.plan.subgoal)
+    assert same(second.found.memory.levels[0].subgoal, first.found.memory.levels[0].subgoal)
 
 
 def test_flat_plans_have_no_high_level_and_continuous_actions_are_arrays() -> None:
@@ -251,7 +254,7 @@ def test_what_a_checkpoint_has_is_told_and_what_it_lacks_is_refused() -> None:
         plain.settings({"method": "policy"})
     with pytest.raises(ValueError, match="expected one of flat"):
         flat.settings({"method": "hierarchical"})
-    with pytest.raises(ValueError, match="does not fit discrete actions"):
+    with pytest.raises(ValueError, match="needs continuous actions"):
         plain.settings({"low": "icem"})
     with pytest.raises(ValueError, match="did you mean 'samples'"):
         agent(planner={"sample": 3})
@@ -264,7 +267,7 @@ def test_an_actor_and_a_critic_help_the_search_and_can_be_left_out() -> None:
     alone = of.act(state, of.settings({"actor_proposals": 0}), keys=keys(1))
     blind = of.act(state, of.settings({"actor_proposals": 0, "critic": False}), keys=keys(1))
     assert not torch.equal(helped.action, alone.action)
-    assert not torch.equal(alone.plan.expected_return, blind.plan.expected_return)
+    assert not torch.equal(alone.found.expected_return, blind.found.expected_return)
 
 
 def test_the_policy_is_the_actors_mode_and_a_temperature_samples_it() -> None:
@@ -273,7 +276,7 @@ def test_the_policy_is_the_actors_mode_and_a_temperature_samples_it() -> None:
     logits, _ = of.model.exact.policy(state.belief)
     output = of.act(state, keys=keys(64))
     assert torch.equal(output.action.argmax(-1), logits.argmax(-1))
-    assert torch.allclose(output.plan.expected_return, of.model.exact.value(state.belief))
+    assert torch.allclose(output.found.expected_return, of.model.exact.value(state.belief))
     sampled = of.act(state, of.settings({"temperature": 5.0}), keys=keys(64))
     assert not torch.equal(sampled.action, output.action)
 
@@ -329,7 +332,7 @@ def test_an_exported_agent_acts_as_the_one_in_memory(tmp_path: Path) -> None:
         provenance={},
         tensors=world.state_dict(),
     )
-    loaded, kept = Agent.load(entry, precision="fp32"), agent(actor_critic=True)
+    loaded, kept = load_agent(entry, precision="fp32"), agent(actor_critic=True)
     assert loaded.manifest is not None and loaded.manifest.name == "tiny"
     assert loaded.planner == kept.planner and loaded.has("policy")
     assert same(step_on(loaded, loaded.initial(2), 0).state, step_on(kept, kept.initial(2), 0).state)

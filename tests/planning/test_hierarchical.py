@@ -10,9 +10,9 @@ import torch
 from tests.planning.toys import END, ROOM, TOGGLE, CorridorModel, randomness
 from thick import pytrees
 from thick.models.beliefs import Belief
-from thick.planning.cem import ActionRange
-from thick.planning.hierarchical import Plan, PlanSearch, PlanState, initial_plan, needs_search, warm_sequence
-from thick.planning.low import Actions
+from thick.planning.actions import ActionRange, Actions
+from thick.planning.memory import LevelMemory, PlanMemory, needs_search, nothing_planned, warm_sequence
+from thick.planning.search import ActionSearch, FoundPlan
 from thick.planning.settings import PlannerSettings
 
 HORIZON = 5
@@ -28,24 +28,30 @@ def actions_of(model: CorridorModel) -> Actions:
 
 
 def plan(
-    model: CorridorModel, settings: PlannerSettings, belief: Belief, state: PlanState, *keys: int
-) -> Plan:
-    search = PlanSearch(model, actions_of(model), settings, belief, state, randomness=randomness(*keys))
+    model: CorridorModel, settings: PlannerSettings, belief: Belief, state: PlanMemory, *keys: int
+) -> FoundPlan:
+    search = ActionSearch(model, actions_of(model), settings, belief, state, randomness=randomness(*keys))
     while not search.done:
         search.step()
     return search.result()
+
+
+def above(done: FoundPlan) -> LevelMemory:
+    """What is remembered of the high level."""
+    (level,) = done.memory.levels
+    return level
 
 
 def walk(settings: PlannerSettings, *, steps: int, continuous: bool = False, seed: int = 0) -> list[int]:
     """Positions of an agent that plans and acts from the beginning of the corridor."""
     model = CorridorModel(continuous=continuous)
     belief = model.exact.belief(0)
-    state = initial_plan(model, actions_of(model), HORIZON, 1)
+    state = nothing_planned(model, actions_of(model), HORIZON, 1)
     positions = [0]
     for step in range(steps):
         done = plan(model, settings, belief, state, 1000 * seed + step)
         belief = model.exact.imagine(belief, done.action)
-        state = done.plan._replace(since=done.plan.since + 1, taken=done.plan.taken + 1)
+        state = done.memory.older()
         positions.append(int(belief.stoch.sum()))
         if positions[-1] == END:
             break
@@ -78,7 +84,10 @@ def test_one_level_with_the_same_budget_does_not_find_it() -> None:
 
 def test_one_level_finds_it_once_it_lies_within_the_horizon() -> None:
     model = CorridorModel()
-    belief, state = model.exact.belief(END - HORIZON + 1), initial_plan(model, actions_of(model), HORIZON, 1)
+    belief, state = (
+        model.exact.belief(END - HORIZON + 1),
+        nothing_planned(model, actions_of(model), HORIZON, 1),
+    )
     done = plan(model, SETTINGS.updated({"method": "flat", "samples": 500}), belief, state, 1)
     assert done.sequence[0].argmax(-1).tolist()[: HORIZON - 1] == [1] * (HORIZON - 1)
     assert float(done.expected_return) > 0.3
@@ -91,43 +100,45 @@ def test_similarity_alone_hovers_at_the_first_door() -> None:
 
 def test_the_subgoal_is_the_state_before_the_change_with_its_action_and_context() -> None:
     model, settings = CorridorModel(), SETTINGS.updated({"simulations": 40})
-    done = plan(model, settings, model.exact.belief(2), initial_plan(model, actions_of(model), HORIZON, 1), 1)
-    assert bool(done.replanned) and bool(done.plan.active)
-    subgoal = done.plan.subgoal
+    done = plan(
+        model, settings, model.exact.belief(2), nothing_planned(model, actions_of(model), HORIZON, 1), 1
+    )
+    assert bool(done.replanned) and bool(above(done).active)
+    subgoal = above(done).subgoal
     assert int(subgoal.logits.argmax(-1).sum()) == ROOM
     assert int(subgoal.action.argmax(-1)) == TOGGLE and int(subgoal.context.argmax(-1)) == 1
-    assert done.plan.high_actions[0].tolist()[:3] == [1, 1, 1]
-    assert done.plan.durations[0].tolist()[:3] == [5.0, 6.0, 5.0]
-    assert 0.95**15 >= float(done.plan.values[0, 1]) > float(done.plan.values[0, 0])
-    assert done.plan.visits.sum() == 40 and done.simulations == (40, 40)
+    assert above(done).actions[0].tolist()[:3] == [1, 1, 1]
+    assert above(done).durations[0].tolist()[:3] == [5.0, 6.0, 5.0]
+    assert 0.95**15 >= float(above(done).values[0, 1]) > float(above(done).values[0, 0])
+    assert above(done).visits.sum() == 40 and done.simulations == (40, 40)
 
 
 def test_it_searches_again_when_a_gate_opens_after_a_while_or_patience_ends() -> None:
     model = CorridorModel()
-    start = initial_plan(model, actions_of(model), HORIZON, 6)
+    start = nothing_planned(model, actions_of(model), HORIZON, 6)
     belief = model.exact.belief(*(2,) * 6)
     opened = torch.tensor([False, False, True, True, False, False])
     belief = belief._replace(gates=opened.unsqueeze(-1).expand(-1, belief.gates.shape[1]).float())
-    state = start._replace(
+    level = start.levels[0]._replace(
         active=torch.tensor([False, True, True, True, True, True]), since=torch.tensor([0, 2, 3, 4, 39, 40])
     )
     settings = PlannerSettings(settle=3, patience=40)
-    assert needs_search(belief, state, settings).tolist() == [True, False, False, True, False, True]
+    assert needs_search(belief, level, settings).tolist() == [True, False, False, True, False, True]
 
 
 def test_only_sessions_that_need_it_search_and_the_others_keep_their_subgoal() -> None:
     model = CorridorModel()
     first = plan(
-        model, SETTINGS, model.exact.belief(2), initial_plan(model, actions_of(model), HORIZON, 1), 1
+        model, SETTINGS, model.exact.belief(2), nothing_planned(model, actions_of(model), HORIZON, 1), 1
     )
-    fresh = initial_plan(model, actions_of(model), HORIZON, 1)
-    state = pytrees.map_arrays(lambda x, y: torch.cat([x, y]), first.plan, fresh)
+    fresh = nothing_planned(model, actions_of(model), HORIZON, 1)
+    state = pytrees.map_arrays(lambda x, y: torch.cat([x, y]), first.memory, fresh)
     belief = model.exact.belief(3, ROOM + 2)
     done = plan(model, SETTINGS, belief, state, 5, 6)
     assert done.replanned.tolist() == [False, True]
-    for kept, before in zip(done.plan.subgoal, first.plan.subgoal, strict=True):
+    for kept, before in zip(above(done).subgoal, above(first).subgoal, strict=True):
         assert torch.equal(kept[:1], before)
-    assert int(done.plan.subgoal.logits[1].argmax(-1).sum()) == 2 * ROOM
+    assert int(above(done).subgoal.logits[1].argmax(-1).sum()) == 2 * ROOM
 
 
 @pytest.mark.parametrize(
@@ -145,12 +156,14 @@ def test_a_batch_is_exactly_its_sessions_one_by_one(method: str, low: str, conti
     model = CorridorModel(continuous=continuous)
     settings = SETTINGS.updated({"method": method, "low": low, "samples": 40})
     belief = model.exact.belief(0, ROOM, ROOM + 3, END - 2)
-    state = initial_plan(model, actions_of(model), HORIZON, 4)
+    state = nothing_planned(model, actions_of(model), HORIZON, 4)
     together = plan(model, settings, belief, state, 1, 2, 3, 4)
     for row in range(4):
         part = pytrees.map_arrays(lambda x, row=row: x[row : row + 1], (belief, state))
         alone = plan(model, settings, *part, row + 1)
-        rows = zip(leaves((alone.action, alone.plan)), leaves((together.action, together.plan)), strict=True)
+        rows = zip(
+            leaves((alone.action, alone.memory)), leaves((together.action, together.memory)), strict=True
+        )
         assert all(torch.equal(x[0], y[row]) for x, y in rows)
 
 
@@ -164,28 +177,28 @@ def leaves(tree: Any) -> list[torch.Tensor]:
 def test_there_is_a_valid_plan_at_any_time_and_asking_changes_nothing(method: str) -> None:
     model = CorridorModel()
     settings = SETTINGS.updated({"method": method})
-    belief, state = model.exact.belief(2), initial_plan(model, actions_of(model), HORIZON, 1)
-    search = PlanSearch(model, actions_of(model), settings, belief, state, randomness=randomness(1))
+    belief, state = model.exact.belief(2), nothing_planned(model, actions_of(model), HORIZON, 1)
+    search = ActionSearch(model, actions_of(model), settings, belief, state, randomness=randomness(1))
     progress = []
     while not search.done:
         early = search.result()
         assert early.action.sum() == 1 and early.sequence.shape == (1, HORIZON, 3)
-        assert all(bool(torch.isfinite(x).all()) for x in leaves(early.plan))
+        assert all(bool(torch.isfinite(x).all()) for x in leaves(early.memory))
         progress.append((*early.simulations, *early.iterations))
         search.step()
     assert progress == sorted(progress) and progress[0][0] == 0
     calm = plan(model, settings, belief, state, 1)
     assert all(
-        torch.equal(x, y) for x, y in zip(leaves(search.result().plan), leaves(calm.plan), strict=True)
+        torch.equal(x, y) for x, y in zip(leaves(search.result().memory), leaves(calm.memory), strict=True)
     )
 
 
 def test_a_plan_that_was_never_started_goes_on_with_the_last_one() -> None:
     model = CorridorModel()
-    state = initial_plan(model, actions_of(model), HORIZON, 1)
+    state = nothing_planned(model, actions_of(model), HORIZON, 1)
     sequence = torch.eye(3)[torch.tensor([[0, 1, 2, 1, 0]])]
     state = state._replace(sequence=sequence, planned=torch.tensor([True]), taken=torch.tensor([1]))
-    search = PlanSearch(
+    search = ActionSearch(
         model, actions_of(model), SETTINGS, model.exact.belief(2), state, randomness=randomness(1)
     )
     assert search.result().sequence[0].argmax(-1).tolist() == [1, 2, 1, 0, 0]
@@ -193,8 +206,8 @@ def test_a_plan_that_was_never_started_goes_on_with_the_last_one() -> None:
 
 def test_with_little_time_the_high_level_leaves_half_of_it_to_the_low_level() -> None:
     model = CorridorModel()
-    state = initial_plan(model, actions_of(model), HORIZON, 1)
-    search = PlanSearch(
+    state = nothing_planned(model, actions_of(model), HORIZON, 1)
+    search = ActionSearch(
         model,
         actions_of(model),
         SETTINGS.updated({"simulations": 1000}),
@@ -209,7 +222,7 @@ def test_with_little_time_the_high_level_leaves_half_of_it_to_the_low_level() ->
 
 
 def test_the_warm_plan_is_shifted_and_runs_out() -> None:
-    state = initial_plan(CorridorModel(), Actions(1, None), 4, 3)
+    state = nothing_planned(CorridorModel(), Actions(1, None), 4, 3)
     sequence = torch.arange(4.0).reshape(1, 4, 1).expand(3, -1, -1)
     state = state._replace(sequence=sequence, planned=torch.tensor([True] * 3), taken=torch.tensor([0, 2, 4]))
     warm = warm_sequence(state, 6)
@@ -219,10 +232,10 @@ def test_the_warm_plan_is_shifted_and_runs_out() -> None:
 
 def test_planning_without_a_high_level_or_an_actor_is_refused() -> None:
     model = CorridorModel()
-    state = initial_plan(model, actions_of(model), HORIZON, 1)
+    state = nothing_planned(model, actions_of(model), HORIZON, 1)
     belief = model.exact.belief(0)
-    with pytest.raises(ValueError, match="no actor"):
-        PlanSearch(
+    with pytest.raises(ValueError, match="needs an actor"):
+        ActionSearch(
             model,
             actions_of(model),
             SETTINGS.updated({"method": "policy"}),
@@ -231,14 +244,14 @@ def test_planning_without_a_high_level_or_an_actor_is_refused() -> None:
             randomness=randomness(1),
         )
     model.high = None
-    with pytest.raises(ValueError, match="no high level"):
-        PlanSearch(model, actions_of(model), SETTINGS, belief, state, randomness=randomness(1))
+    with pytest.raises(ValueError, match="needs a high level"):
+        ActionSearch(model, actions_of(model), SETTINGS, belief, state, randomness=randomness(1))
 
 
 def test_a_search_for_the_other_kind_of_actions_is_refused() -> None:
     model = CorridorModel()
-    state = initial_plan(model, actions_of(model), HORIZON, 1)
+    state = nothing_planned(model, actions_of(model), HORIZON, 1)
     with pytest.raises(
-        ValueError, match="'cem' does not fit discrete actions; expected one of categorical-cem, mcts"
+        ValueError, match=r"'cem' needs continuous actions, .*; expected one of categorical-cem, mcts"
     ):
         plan(model, SETTINGS.updated({"low": "cem"}), model.exact.belief(0), state, 1)

@@ -122,7 +122,7 @@ def test_the_golden_tree() -> None:
         tree = search(model, count, depth=3)
         assert tree.root_visits[0].tolist() == visits
         assert tree.root_values[0].tolist() == pytest.approx(values, abs=1e-6)
-    assert int(search(model, 30, depth=3).best(torch.zeros(1, dtype=torch.int64))) == 1
+    assert int(search(model, 30, depth=3).best()) == 1
 
 
 def test_a_batch_is_exactly_its_sessions_one_by_one() -> None:
@@ -139,25 +139,26 @@ def test_visits_add_up_and_the_path_is_one_of_the_tree() -> None:
     tree = search(ChanceModel(chance(2, 4)), 50)
     assert tree.root_visits.sum(-1).tolist() == [50.0] * 4
     path = tree.path()
-    states = tree.states[0]
+    states = tree.states(path.nodes)[0]
     for row in range(4):
         at = 0
-        for action, node in zip(path.actions[row].tolist(), path.nodes[row].tolist(), strict=True):
+        for level, (action, node) in enumerate(
+            zip(path.actions[row].tolist(), path.nodes[row].tolist(), strict=True)
+        ):
             if action < 0:
-                assert node < 0
+                assert node < 0 and int(states[row, level]) == 0
                 break
-            assert int(states[row, node]) == 3 * at + 1 + action
-            at = int(states[row, node])
+            at = 3 * at + 1 + action
+            assert int(states[row, level]) == at
         assert path.actions[row, 0] == tree.root_visits[row].argmax()
 
 
 def test_there_is_a_valid_answer_at_any_time_and_asking_changes_nothing() -> None:
     model = ChanceModel(chance(3, 3))
-    root = torch.zeros(3, dtype=torch.int64)
     asked = MCTS(model, simulations=20, depth=4, chunk=1)
-    assert torch.equal(asked.best(root), model.evaluate(model.root()).prior.argmax(-1))
+    assert torch.equal(asked.best(), model.evaluate(model.root()).prior.argmax(-1))
     while not asked.done:
-        asked.best(root)
+        asked.best()
         asked.path()
         asked.step()
     assert torch.equal(asked.root_visits, search(model, 20).root_visits)
@@ -192,7 +193,7 @@ def test_nothing_is_gained_beyond_the_end_of_an_episode() -> None:
     world.value[0, 3:5], world.reward[0, 3:5] = 50.0, 50.0
     world.reward[0, 2] = 0.6
     tree = search(ChanceModel(world), 30)
-    assert int(tree.best(torch.zeros(1, dtype=torch.int64))) == 1
+    assert int(tree.best()) == 1
     assert float(tree.root_values[0, 0]) == pytest.approx(0.5)
 
 
@@ -211,8 +212,7 @@ def test_exploration_changes_the_search_by_the_session_alone() -> None:
 
 def test_a_temperature_draws_by_visits() -> None:
     tree = search(ChanceModel(Chance(*(part.expand(2000, *part.shape[1:]) for part in chance(8, 1)))), 20)
-    root = torch.zeros(2000, dtype=torch.int64)
-    drawn = tree.best(root, temperature=1.0, randomness=randomness(*range(2000)))
+    drawn = tree.best(temperature=1.0, randomness=randomness(*range(2000)))
     shares = torch.bincount(drawn, minlength=3) / 2000
     assert torch.allclose(shares, tree.root_visits[0] / 20, atol=0.04)
 
@@ -242,27 +242,26 @@ def test_the_full_tree_finds_the_best_sequence(floor: float) -> None:
     while not tree.done:
         tree.step()
     assert tree.levels == 3 and tree.simulations_done == 39
-    root = torch.zeros(5, dtype=torch.int64)
     for row in range(5):
         value, action = best_return(world, row, 0, 3, floor)
-        assert int(tree.best(root)[row]) == action
+        assert int(tree.best()[row]) == action
         assert float(tree.root_values[row, action]) == pytest.approx(value, abs=1e-5)
         path = tree.path()
-        at = 0
-        for step, node in zip(path.actions[row].tolist(), path.nodes[row].tolist(), strict=True):
+        at, states = 0, tree.states(path.nodes)[0]
+        for level, step in enumerate(path.actions[row].tolist()):
             at = 3 * at + 1 + step
-            assert int(tree.states[0][row, node]) == at
+            assert int(states[row, level]) == at
 
 
 def test_the_full_tree_has_an_answer_after_each_level() -> None:
     model = ChanceModel(chance(10, 2))
-    tree, root = Tree(model, simulations=39, depth=8), torch.zeros(2, dtype=torch.int64)
-    assert torch.equal(tree.best(root), model.evaluate(model.root()).prior.argmax(-1))
+    tree = Tree(model, simulations=39, depth=8)
+    assert torch.equal(tree.best(), model.evaluate(model.root()).prior.argmax(-1))
     assert tree.path().nodes.tolist() == [[-1], [-1]]
     answers: list[Tensor] = []
     while not tree.done:
         tree.step()
-        answers.append(tree.best(root))
+        answers.append(tree.best())
         assert bool(torch.isfinite(tree.root_values).all())
     assert len(answers) == 3
 

@@ -64,5 +64,5 @@ def test_session_keys_are_int64_and_differ_by_seed_and_step() -> None:
 
 
 def test_keys_of_another_type_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"int64 tensor \[B\]"):
+    with pytest.raises(ValueError, match=r"int64 array \[B\]"):
         Randomness(torch.zeros(3))

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tests.planning.toys import bowl, cold, randomness
 from thick.planning import sampling
+from thick.planning.actions import ActionRange
 from thick.planning.categorical_cem import CategoricalCEM
-from thick.planning.cem import CEM, ActionRange
+from thick.planning.cem import CEM
 from thick.planning.icem import ICEM
 from thick.planning.mppi import MPPI
 from thick.planning.protocols import Score, SoFar

@@ -40,6 +40,7 @@ class Corridor:
     """
 
     stoch, classes, context = END, 2, ROOMS + 1
+    gamma = 0.95
     has_actor = False
     draws = 0
 

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 _LOG2 = math.log(2.0)
+_ROOT_HALF = 0.5**0.5
 _EXP = [1.0 / math.factorial(power) for power in range(9, -1, -1)]
 _ATANH = [2.0 / power for power in range(15, 0, -2)]
 
@@ -38,10 +39,19 @@ _FAR = (
 
 def exp(x: np.ndarray) -> np.ndarray:
     """e^x of float32."""
-    x = np.clip(np.asarray(x, np.float64), -110.0, 90.0)  # beyond: 0 and infinity in float32; NaN stays
+    return _exp(np.asarray(x, np.float64))
+
+
+def power(x: np.ndarray, exponent: float) -> np.ndarray:
+    """x^exponent of float32 > 0."""
+    return _exp(_log(np.asarray(x, np.float64)) * exponent)
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    x = np.clip(x, -110.0, 90.0)  # beyond: 0 and infinity in float32; NaN stays
     twos = np.rint(x * (1.0 / _LOG2))
     y = _polynomial(_EXP, x - twos * _LOG2)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         return np.ldexp(y, twos.astype(np.int32)).astype(np.float32)
 
 
@@ -52,12 +62,36 @@ def log(x: np.ndarray) -> np.ndarray:
 
 def _log(x: np.ndarray) -> np.ndarray:
     part, twos = np.frexp(x)  # part in [0.5, 1)
-    low = part < math.sqrt(0.5)
+    low = part < _ROOT_HALF
     part, twos = np.where(low, 2 * part, part), twos - low
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         ratio = (part - 1.0) / (part + 1.0)
         y = twos * _LOG2 + ratio * _polynomial(_ATANH, ratio * ratio)
         y = np.where(x > 0, np.where(x < np.inf, y, np.inf), np.where(x == 0, -np.inf, np.nan))
+    return y
+
+
+def log_of(x: float) -> float:
+    """ln x of one number > 0, in float64."""
+    part, twos = math.frexp(x)
+    if part < _ROOT_HALF:
+        part, twos = 2 * part, twos - 1
+    ratio = (part - 1.0) / (part + 1.0)
+    return twos * _LOG2 + ratio * _horner(_ATANH, ratio * ratio)
+
+
+def exp_of(x: float) -> float:
+    """e^x of one number, in float64; 0 and infinity beyond what that holds."""
+    if not -700.0 < x < 700.0:
+        return 0.0 if x < 0 else math.inf if x > 0 else x
+    twos = round(x * (1.0 / _LOG2))
+    return math.ldexp(_horner(_EXP, x - twos * _LOG2), twos)
+
+
+def _horner(coefficients: list[float], x: float) -> float:
+    y = coefficients[0]
+    for coefficient in coefficients[1:]:
+        y = y * x + coefficient
     return y
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,12 @@ _F32 = np.float32
 class NumpyArrays:
     """See :class:`~thick.arrays.operations.Arrays`."""
 
+    device = "cpu"
+
     exp = staticmethod(functions.exp)
     log = staticmethod(functions.log)
     erfinv = staticmethod(functions.erfinv)
+    power = staticmethod(functions.power)
     sqrt = staticmethod(np.sqrt)
     isfinite = staticmethod(np.isfinite)
     minimum = staticmethod(np.minimum)
@@ -122,6 +127,9 @@ class NumpyArrays:
 
     def nonzero(self, mask: Array) -> Array:
         return np.flatnonzero(mask)
+
+    def no_grad(self) -> AbstractContextManager[Any]:
+        return contextlib.nullcontext()
 
     def irfft(self, real: Array, imaginary: Array, length: int) -> Array:
         # Summed wave by wave: the libraries' transforms differ in their last bits from processor to processor.

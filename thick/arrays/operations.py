@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -13,6 +14,9 @@ Array: TypeAlias = Any
 
 class Arrays(Protocol):
     """The operations of one library, on one device. New arrays are float32 unless said otherwise."""
+
+    device: Any
+    """where the arrays are: ``"cpu"``, or a device of torch"""
 
     # -- new arrays ------------------------------------------------------------------------------------------------
 
@@ -100,6 +104,9 @@ class Arrays(Protocol):
     def log(self, array: Array) -> Array:
         """float32, of numbers ≥ 0."""
 
+    def power(self, array: Array, exponent: float) -> Array:
+        """float32, of numbers > 0."""
+
     def sqrt(self, array: Array) -> Array:
         """float32."""
 
@@ -145,6 +152,11 @@ class Arrays(Protocol):
 
     def nonzero(self, mask: Array) -> Array:
         """Places ``[M]`` int64 where a mask ``[B]`` is true."""
+
+    # -- gradients -------------------------------------------------------------------------------------------------
+
+    def no_grad(self) -> AbstractContextManager[Any]:
+        """Within it no operation is recorded for gradients."""
 
     # -- waves -----------------------------------------------------------------------------------------------------
 

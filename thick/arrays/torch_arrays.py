@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class TorchArrays:
     exp = staticmethod(torch.exp)
     log = staticmethod(torch.log)
     erfinv = staticmethod(torch.erfinv)
+    power: Any = staticmethod(torch.pow)
     sqrt = staticmethod(torch.sqrt)
     isfinite = staticmethod(torch.isfinite)
     minimum = staticmethod(torch.minimum)
@@ -128,6 +130,9 @@ class TorchArrays:
 
     def nonzero(self, mask: Tensor) -> Tensor:
         return mask.nonzero().squeeze(1)
+
+    def no_grad(self) -> AbstractContextManager[Any]:
+        return torch.no_grad()
 
     def irfft(self, real: Tensor, imaginary: Tensor, length: int) -> Tensor:
         return torch.fft.irfft(torch.complex(real, imaginary), n=length, dim=-1)

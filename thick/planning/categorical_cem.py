@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
+from thick.arrays import Array, of
+from thick.planning.low import LowProblem, sampled
+from thick.planning.protocols import LowSearch
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm, weights
 
@@ -41,30 +40,45 @@ class CategoricalCEM:
         self.horizon, self.actions, self.samples = horizon, actions, samples
         self.smoothing, self.sharpness, self.kept = smoothing, sharpness, kept
 
-    def start(self, warm: Warm) -> Tensor:
+    def start(self, warm: Warm) -> Array:
         """Uniform probabilities ``[B, H, A]``; the previous plan is a candidate only."""
-        return torch.full_like(warm.sequence, 1.0 / self.actions)
+        return of(warm.sequence).full(warm.sequence.shape, 1.0 / self.actions)
 
     def count(self, iteration: int) -> int:
         return self.samples
 
-    def sample(self, parameters: Tensor, count: int, randomness: Randomness) -> Tensor:
-        below = parameters.cumsum(-1).unsqueeze(1)  # [B, 1, H, A]
-        uniform = randomness.uniform(count, self.horizon).unsqueeze(-1)
-        index = (below <= uniform).sum(-1).clamp_(max=self.actions - 1)  # [B, N, H]
-        return F.one_hot(index, self.actions).to(parameters.dtype)
+    def sample(self, parameters: Array, count: int, randomness: Randomness) -> Array:
+        xp = of(parameters)
+        below = parameters.cumsum(-1)[:, None]  # [B, 1, H, A]
+        uniform = randomness.uniform(count, self.horizon)[..., None]
+        index = xp.clip((below <= uniform).sum(-1), high=self.actions - 1)  # [B, N, H]
+        return xp.one_hot(index, self.actions)
 
-    def refit(self, parameters: Tensor, elites: Tensor, scores: Tensor) -> Tensor:
+    def refit(self, parameters: Array, elites: Array, scores: Array) -> Array:
         weight = weights(scores, self.sharpness)[..., None, None]
         return self.smoothing * parameters + (1 - self.smoothing) * (weight * elites).sum(1)
 
-    def centre(self, parameters: Tensor) -> Tensor:
+    def centre(self, parameters: Array) -> Array:
         """The most probable action of each step."""
-        return F.one_hot(parameters.argmax(-1), self.actions).to(parameters.dtype)
+        return of(parameters).one_hot(parameters.argmax(-1), self.actions)
 
-    def plan(self, parameters: Tensor, elites: Tensor, scores: Tensor) -> Tensor:
+    def plan(self, parameters: Array, elites: Array, scores: Array) -> Array:
+        rows = of(elites).arange(elites.shape[0])
         first = elites[:, :, 0]  # [B, M, A]
-        share = (weights(scores, self.sharpness).unsqueeze(-1) * first).sum(1)  # [B, A]
-        begins = first.gather(-1, share.argmax(-1)[:, None, None].expand(-1, first.shape[1], 1)).squeeze(-1)
+        share = (weights(scores, self.sharpness)[..., None] * first).sum(1)  # [B, A]
+        begins = first[rows, :, share.argmax(-1)]  # [B, M], 1 where an elite begins with that action
         best = begins.argmax(1)  # the first, and so the best, that begins with it
-        return elites[torch.arange(best.shape[0], device=best.device), best]
+        return elites[rows, best]
+
+
+def low_search(problem: LowProblem) -> LowSearch:
+    """The categorical CEM for a problem."""
+    settings = problem.settings
+    sampler = CategoricalCEM(
+        horizon=settings.horizon,
+        actions=problem.actions.size,
+        samples=settings.samples,
+        smoothing=settings.smoothing,
+        sharpness=settings.sharpness,
+    )
+    return sampled(problem, sampler)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
+from thick.arrays import Array, of
+from thick.planning.actions import ActionRange
+from thick.planning.low import LowProblem, sampled
+from thick.planning.protocols import LowSearch
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm
 
@@ -14,28 +15,10 @@ from thick.planning.sampling import Warm
 class Gaussian(NamedTuple):
     """Independent normals over the steps and dimensions of a plan."""
 
-    mean: Tensor
+    mean: Array
     """[B, H, A]"""
-    std: Tensor
+    std: Array
     """[B, H, A]"""
-
-
-class ActionRange:
-    """Bounds of a continuous action; unbounded dimensions count as a range of [-1, 1] that is never clipped.
-
-    Args:
-        low, high: ``[A]``.
-    """
-
-    def __init__(self, low: Tensor, high: Tensor) -> None:
-        self.low, self.high = low, high
-        bounded = torch.isfinite(low) & torch.isfinite(high)
-        self.middle = torch.where(bounded, (low + high) / 2, torch.zeros_like(low))
-        self.half = torch.where(bounded, (high - low) / 2, torch.ones_like(low))
-
-    def clip(self, actions: Tensor) -> Tensor:
-        """Actions ``[..., A]`` within the bounds."""
-        return torch.minimum(torch.maximum(actions, self.low), self.high)
 
 
 class CEM:
@@ -65,30 +48,49 @@ class CEM:
 
     def start(self, warm: Warm) -> Gaussian:
         """N(0, 1) in units of half the action range, as PlaNet; the previous plan is a candidate only."""
-        mean = self.actions.middle.expand_as(warm.sequence).clone()
-        return Gaussian(mean, self.actions.half.expand_as(mean).clone())
+        xp, shape = of(warm.sequence), warm.sequence.shape
+        return Gaussian(
+            *(xp.copy(xp.expand(part, *shape)) for part in (self.actions.middle, self.actions.half))
+        )
 
     def count(self, iteration: int) -> int:
         return self.samples
 
-    def noise(self, batch: int, count: int, randomness: Randomness) -> Tensor:
+    def noise(self, batch: int, count: int, randomness: Randomness) -> Array:
         """White noise ``[B, N, H, A]``."""
         return randomness.normal(count, self.horizon, self.actions.low.shape[0])
 
-    def sample(self, parameters: Gaussian, count: int, randomness: Randomness) -> Tensor:
+    def sample(self, parameters: Gaussian, count: int, randomness: Randomness) -> Array:
         noise = self.noise(parameters.mean.shape[0], count, randomness)
-        return self.actions.clip(parameters.mean.unsqueeze(1) + parameters.std.unsqueeze(1) * noise)
+        return self.actions.clip(parameters.mean[:, None] + parameters.std[:, None] * noise)
 
-    def refit(self, parameters: Gaussian, elites: Tensor, scores: Tensor) -> Gaussian:
-        return self._blend(parameters, elites.mean(1), elites.std(1, correction=0))
+    def refit(self, parameters: Gaussian, elites: Array, scores: Array) -> Gaussian:
+        return self._blend(parameters, elites.mean(1), of(elites).std(elites, 1))
 
-    def centre(self, parameters: Gaussian) -> Tensor:
+    def centre(self, parameters: Gaussian) -> Array:
         return self.actions.clip(parameters.mean)
 
-    def plan(self, parameters: Gaussian, elites: Tensor, scores: Tensor) -> Tensor:
+    def plan(self, parameters: Gaussian, elites: Array, scores: Array) -> Array:
         return self.centre(parameters)
 
-    def _blend(self, old: Gaussian, mean: Tensor, std: Tensor) -> Gaussian:
+    def _blend(self, old: Gaussian, mean: Array, std: Array) -> Gaussian:
         keep = self.smoothing
-        std = torch.maximum(keep * old.std + (1 - keep) * std, self.minimum_std * self.actions.half)
+        std = of(std).maximum(keep * old.std + (1 - keep) * std, self.minimum_std * self.actions.half)
         return Gaussian(keep * old.mean + (1 - keep) * mean, std)
+
+
+def low_search(problem: LowProblem) -> LowSearch:
+    """CEM for a problem."""
+    return sampled(problem, CEM(**common(problem)))
+
+
+def common(problem: LowProblem) -> dict[str, Any]:
+    """What CEM and its kin are told."""
+    settings = problem.settings
+    return {
+        "horizon": settings.horizon,
+        "actions": problem.actions.bounds,
+        "samples": settings.samples,
+        "smoothing": settings.smoothing,
+        "minimum_std": settings.minimum_std,
+    }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from thick.planning.cem import CEM, ActionRange, Gaussian
+from thick.arrays import Array, of
+from thick.planning.actions import ActionRange
+from thick.planning.cem import CEM, Gaussian, common
+from thick.planning.low import LowProblem, sampled
+from thick.planning.protocols import LowSearch
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm
 
@@ -44,33 +45,47 @@ class ICEM(CEM):
     def start(self, warm: Warm) -> Gaussian:
         """The previous plan, or the middle of the range, with half the spread of plain CEM."""
         wide = super().start(warm)
-        mean = torch.where(warm.valid[:, None, None], warm.sequence, wide.mean)
+        mean = of(warm.sequence).where(warm.valid[:, None, None], warm.sequence, wide.mean)
         return Gaussian(mean, wide.std * self.start_std)
 
     def count(self, iteration: int) -> int:
         return min(self.samples, max(self.minimum, int(self.samples * self.decay**-iteration)))
 
-    def plan(self, parameters: Gaussian, elites: Tensor, scores: Tensor) -> Tensor:
+    def plan(self, parameters: Gaussian, elites: Array, scores: Array) -> Array:
         return elites[:, 0]
 
-    def noise(self, batch: int, count: int, randomness: Randomness) -> Tensor:
+    def noise(self, batch: int, count: int, randomness: Randomness) -> Array:
         """Noise with power ``f^-colour`` over time and variance 1, ``[B, N, H, A]`` (Timmer and König, 1995)."""
         length, size = self.horizon, self.actions.low.shape[0]
         if self.colour == 0 or length == 1:
             return super().noise(batch, count, randomness)
-        frequency = torch.fft.rfftfreq(length, device=self.actions.low.device)
+        xp = of(self.actions.low)
+        frequencies = length // 2 + 1
+        frequency = xp.as_float(xp.arange(frequencies)) * (1.0 / length)
         frequency[0] = 1.0 / length
-        amplitude = frequency ** (-self.colour / 2)  # [F]
-        parts = randomness.normal(count, size, 2, amplitude.shape[0]) * amplitude
-        real, imaginary = parts.unbind(-2)
+        amplitude = xp.power(frequency, -self.colour / 2)  # [F]
+        parts = randomness.normal(count, size, 2, frequencies) * amplitude
+        real, imaginary = parts[..., 0, :], parts[..., 1, :]
         # The constant term is real, and so is the highest one of an even length.
-        real_only = torch.zeros_like(amplitude, dtype=torch.bool)
+        real_only = xp.no(frequencies)
         real_only[0] = True
         real_only[-1] = length % 2 == 0
-        imaginary = imaginary.masked_fill(real_only, 0.0)
-        real = torch.where(real_only, real * 2**0.5, real)
-        power = amplitude.square()
+        imaginary = xp.where(real_only, 0.0, imaginary)
+        real = xp.where(real_only, real * 2**0.5, real)
+        power = amplitude * amplitude
         # Each frequency between appears twice in the two-sided spectrum, with half its power each.
-        weight = torch.where(real_only, 2.0 * power, 4.0 * power).sum() / length**2
-        wave = torch.fft.irfft(torch.complex(real, imaginary), n=length, dim=-1) / weight.sqrt()
-        return wave.transpose(-1, -2)
+        weight = xp.where(real_only, 2.0 * power, 4.0 * power).sum() / length**2
+        return xp.swap(xp.irfft(real, imaginary, length) / xp.sqrt(weight), -1, -2)
+
+
+def low_search(problem: LowProblem) -> LowSearch:
+    """iCEM for a problem."""
+    settings = problem.settings
+    sampler = ICEM(
+        **common(problem),
+        kept=settings.kept,
+        decay=settings.sample_decay,
+        colour=settings.noise_colour,
+        minimum=min(settings.samples, 2 * settings.elite_count),
+    )
+    return sampled(problem, sampler)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
+from thick.arrays import Array, of
 from thick.models.beliefs import Landing
-from thick.planning.protocols import HighModel, JumpState, Node
+from thick.planning.protocols import Expansion, HighModel, JumpState, Node
 
 
 class JumpModel:
@@ -30,25 +28,28 @@ class JumpModel:
         critic: whether to use the coarse critic where there is one.
     """
 
-    def __init__(self, high: HighModel, stoch: Tensor, context: Tensor, *, critic: bool = True) -> None:
+    def __init__(self, high: HighModel, stoch: Array, context: Array, *, critic: bool = True) -> None:
         self.high, self.stoch, self.context = high, stoch, context
         self.critic = critic and high.has_critic
+        self._expand = high.expand if isinstance(high, Expansion) else None
 
     def root(self) -> JumpState:
         """The present state."""
         reward, _ = self.high.outcome(self.stoch, self.context)
-        return JumpState(self.stoch, self.context, reward, torch.zeros_like(reward))
+        return JumpState(self.stoch, self.context, reward, of(reward).zeros(*reward.shape))
 
     def evaluate(self, state: JumpState) -> Node:
         """Where each high-level action leads, all in one pass of the high level."""
-        high = self.high
-        logits = high.prior(state.stoch, state.context)  # [*B, G]
-        place = logits.dim() - 1
-        stoch, context = (x.unsqueeze(place).expand(*logits.shape, -1) for x in (state.stoch, state.context))
-        actions = torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape)
-        landing = high.jump(stoch, context, actions)  # [*B, G, ...]
-        before = state.reward.unsqueeze(-1)
-        prior, reward = logits.softmax(-1), edge_reward(landing, before, high.gamma)
+        if self._expand is not None:
+            return self._expand(state, critic=self.critic)
+        high, xp = self.high, of(state.stoch)
+        prior = xp.softmax(high.prior(state.stoch, state.context))  # [*B, G]
+        shape = tuple(prior.shape)
+        stoch, context = (
+            xp.expand(x[..., None, :], *shape, x.shape[-1]) for x in (state.stoch, state.context)
+        )
+        landing = high.jump(stoch, context, xp.expand(xp.arange(shape[-1]), *shape))  # [*B, G, ...]
+        reward = edge_reward(landing, state.reward[..., None], high.gamma)
         value = high.value(state.stoch, state.context) if self.critic else (prior * reward).sum(-1)
         return Node(
             prior,
@@ -59,11 +60,11 @@ class JumpModel:
         )
 
 
-def edge_reward(landing: Landing, reward: Tensor, gamma: float) -> Tensor:
+def edge_reward(landing: Landing, reward: Array, gamma: float) -> Array:
     """What a jump earns after the arrival where it started, ``[*B]``; see :class:`JumpModel`."""
     return (landing.segment - reward) / gamma + fades(gamma, landing.elapsed - 1) * landing.reward
 
 
-def fades(gamma: float, steps: Tensor) -> Tensor:
-    """γ^steps. By exp, which on a CPU gives an element the same bits wherever in a tensor it lies; pow does not."""
-    return torch.exp(steps * math.log(gamma))
+def fades(gamma: float, steps: Array) -> Array:
+    """γ^steps. By exp, which on a CPU gives an element the same bits wherever in an array it lies; pow does not."""
+    return of(steps).exp(steps * math.log(gamma))

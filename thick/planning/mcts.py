@@ -1,32 +1,112 @@
-"""Monte-Carlo tree search with PUCT, batched over sessions (AlphaZero, MuZero; the layout follows mctx).
+"""Monte-Carlo tree search with PUCT (AlphaZero, MuZero): one tree a session, all asked together.
 
-One tree a session, all grown together in tensors ``[B, nodes, G]``: a simulation selects a path down every tree,
-expands one edge of each, and carries the values back. Nothing loops over sessions; the only loop is over depth.
+The model is asked for all sessions at once, in arrays; what a tree counts (visits, mean returns) are plain numbers in
+lists. A selection looks at a handful of edges, for which a call into an array library costs more than the arithmetic.
+The numbers are float64, made of operations that are the same on every processor, and no session's tree knows another's.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
+import math
+from typing import Any
 
 from thick import pytrees
-from thick.planning.protocols import Node, SearchModel
+from thick.arrays import Array, of
+from thick.arrays.functions import log_of
+from thick.planning.protocols import HighSearch, Node, Path, SearchModel
 from thick.planning.randomness import Randomness
+from thick.planning.settings import PlannerSettings
 
 _EXPLORATION_BASE, _EXPLORATION_START = 19652.0, 1.25  # MuZero (Schrittwieser et al., 2020), appendix B
-_VISITS, _VALUE, _PRIOR, _EXPLORE = 0, 1, 2, 3
 _SMALLEST_RANGE = 0.01  # values closer than this are not blown up to the whole range (EfficientZero)
 
 
-class Path(NamedTuple):
-    """The most visited way down each tree."""
+class Edges:
+    """A node of one tree and its edges, one entry an action."""
 
-    actions: Tensor
-    """[B, D] int64, -1 beyond its end"""
-    nodes: Tensor
-    """[B, D] int64 index of the node each action leads to, -1 beyond the end"""
+    __slots__ = ("child", "discount", "explore", "prior", "reward", "total", "value", "values", "visits")
+
+    def __init__(
+        self, prior: list[float], value: float, reward: list[float], discount: list[float], rate: float
+    ) -> None:
+        self.prior, self.value, self.reward, self.discount = prior, value, reward, discount
+        self.visits = [0] * len(prior)
+        self.total = 0
+        self.values = [0.0] * len(prior)
+        """mean return of each edge"""
+        self.explore = [rate * probability for probability in prior]
+        """PUCT's exploration term"""
+        self.child = [-1] * len(prior)
+
+
+class SessionTree:
+    """The tree of one session.
+
+    Args:
+        rates: PUCT's factor of a node by its visits.
+    """
+
+    __slots__ = ("highest", "lowest", "nodes", "rates")
+
+    def __init__(self, rates: list[float]) -> None:
+        self.rates = rates
+        self.nodes: list[Edges] = []
+        self.lowest, self.highest = math.inf, -math.inf
+
+    def add(self, prior: list[float], value: float, reward: list[float], discount: list[float]) -> None:
+        """A node that was just evaluated."""
+        self.nodes.append(Edges(prior, value, reward, discount, self.rates[0]))
+
+    def scale(self) -> float:
+        """Factor that takes the range of all values to [0, 1]."""
+        return 1.0 / max(self.highest - self.lowest, _SMALLEST_RANGE)
+
+    def select(self, node: int, level: int) -> int:
+        """The action that PUCT takes in a node; values are min-max normalised over the tree, 0 where never tried."""
+        edges, lowest, scale = self.nodes[node], self.lowest, self.scale()
+        best, action, values, explore = -math.inf, 0, edges.values, edges.explore
+        for at, visits in enumerate(edges.visits):
+            score = explore[at] + (values[at] - lowest) * scale if visits else explore[at]
+            if score > best:
+                best, action = score, at
+        return action
+
+    def descend(self, depth: int) -> list[tuple[int, int]]:
+        """The way (node, action) down to an edge that was never taken, or to the greatest depth."""
+        node, way = 0, []
+        for level in range(depth):
+            action = self.select(node, level)
+            way.append((node, action))
+            node = self.nodes[node].child[action]
+            if node < 0:
+                break
+        return way
+
+    def carry_back(self, way: list[tuple[int, int]], value: float) -> None:
+        """Update the edges of a way with the value of its end."""
+        for node, action in reversed(way):
+            edges = self.nodes[node]
+            value = edges.reward[action] + edges.discount[action] * value
+            edges.visits[action] += 1
+            edges.total += 1
+            edges.values[action] += (value - edges.values[action]) / edges.visits[action]
+            mean, rate = edges.values[action], self.rates[edges.total]
+            edges.explore = [
+                rate * prior / (1 + visits) for prior, visits in zip(edges.prior, edges.visits, strict=True)
+            ]
+            self.lowest, self.highest = min(self.lowest, mean), max(self.highest, mean)
+
+    def best(self, node: int) -> int:
+        """Most visited action of a node, then the best valued, then the most probable."""
+        edges, scale = self.nodes[node], self.scale()
+        best, action = -math.inf, 0
+        for at, visits in enumerate(edges.visits):
+            # Visits are whole numbers, and what breaks ties lies in [0, 1).
+            valued = 0.5 * (edges.values[at] - self.lowest) * scale if visits else 0.0
+            score = visits + valued + 0.25 * edges.prior[at]
+            if score > best:
+                best, action = score, at
+        return action
 
 
 class MCTS:
@@ -53,31 +133,37 @@ class MCTS:
     ) -> None:
         self.model, self.simulations_asked, self.depth, self.chunk = model, simulations, depth, chunk
         self.simulations_done = 0
-        state = model.root()
-        root = model.evaluate(state)
-        batch, actions = root.prior.shape
-        device = root.prior.device
-        # One node more than there can be: where edges lead that were not yet taken, and paths stay once they end.
-        nodes = self._nowhere = simulations + 1
-        self._rows = torch.arange(batch, device=device)
-        shape = (batch, nodes + 1, actions)
-        # What a selection needs of a node's edges lies together: it is read at once.
-        self._edges = torch.zeros(batch, nodes + 1, 4, actions, device=device)
-        self._reward, self._discount = (torch.zeros(shape, device=device) for _ in range(2))
-        self._child = torch.full(shape, self._nowhere, dtype=torch.int64, device=device)
-        self._leaf = torch.zeros(batch, nodes + 1, device=device)
-        self.states: Any = pytrees.map_arrays(lambda x: _room(x, 1, nodes + 1), state)
-        self._next: Any = pytrees.map_arrays(lambda x: _room(x, 1, nodes + 1), root.children)
-        self._lowest = torch.full((batch,), torch.inf, device=device)
-        self._highest = torch.full((batch,), -torch.inf, device=device)
-        self._write(0, state, root)
+        self._root = model.root()
+        root = model.evaluate(self._root)
+        self._batch, self.actions = root.prior.shape
+        self._xp = of(root.prior)
+        rates = [_rate(visits) for visits in range(simulations + 1)]
+        self._trees = [self._tree(rates) for _ in range(self._batch)]
+        # States behind all edges of all nodes, [B · nodes · G, ...]: what an edge leads to is one read.
+        self._nodes = simulations + 1
+        self._next: Any = pytrees.map_arrays(
+            lambda x: self._xp.empty_like(x, self._batch, self._nodes, *x.shape[1:]), root.children
+        )
+        edges = self._batch * self._nodes * self.actions
+        self._behind: Any = pytrees.map_arrays(lambda x: x.reshape(edges, *x.shape[3:]), self._next)
+        self._came: list[
+            list[int]
+        ] = []  # for each node but the root and each session, the edge that led there
+        self._add(0, root)
         if exploration > 0:
             if randomness is None:
                 raise ValueError("exploration: needs randomness; pass it, or leave the exploration at 0")
-            noise = randomness.uniform(actions).add_(2.0**-25).log_().neg_()
-            prior = self._edges[:, 0, _PRIOR]
-            prior.mul_(1 - exploration).add_(exploration * noise / noise.sum(-1, keepdim=True))
-            self._edges[:, 0, _EXPLORE] = _explore(prior, torch.zeros_like(prior))
+            noise = -self._xp.log(randomness.uniform(self.actions) + 2.0**-25)
+            for tree, row in zip(self._trees, noise.tolist(), strict=True):
+                edges, whole = tree.nodes[0], math.fsum(row)
+                edges.prior = [
+                    (1 - exploration) * prior + exploration * share / whole
+                    for prior, share in zip(edges.prior, row, strict=True)
+                ]
+                edges.explore = [rates[0] * prior for prior in edges.prior]
+
+    def _tree(self, rates: list[float]) -> SessionTree:
+        return SessionTree(rates)
 
     @property
     def done(self) -> bool:
@@ -93,122 +179,105 @@ class MCTS:
     # -- answers -----------------------------------------------------------------------------------------------
 
     @property
-    def root_visits(self) -> Tensor:
+    def root_visits(self) -> Array:
         """Visits of each action at the root, ``[B, G]``."""
-        return self._edges[:, 0, _VISITS]
+        return self._xp.as_float(self._xp.array([tree.nodes[0].visits for tree in self._trees]))
 
     @property
-    def root_values(self) -> Tensor:
+    def root_values(self) -> Array:
         """Mean return of each action at the root, ``[B, G]``; 0 where it was never tried."""
-        return self._edges[:, 0, _VALUE]
+        return self._xp.as_float(self._xp.array([tree.nodes[0].values for tree in self._trees]))
 
-    def best(self, node: Tensor, *, temperature: float = 0.0, randomness: Randomness | None = None) -> Tensor:
-        """Most visited action of a node ``[B]``, then the best valued, then the most probable.
+    def best(self, *, temperature: float = 0.0, randomness: Randomness | None = None) -> Array:
+        """Most visited action of the root ``[B]``, then the best valued, then the most probable.
 
         A ``temperature`` above 0 draws by visits^(1/temperature) instead.
         """
-        edges = self._edges[self._rows, node]
-        visits, _, prior, _ = edges.unbind(1)
+        xp = self._xp
         if temperature > 0 and randomness is not None:
-            weights = visits.clamp_min(1e-9).log() / temperature
-            weights = torch.where(visits.sum(-1, keepdim=True) > 0, weights, prior.log())
-            return (weights + randomness.gumbel(visits.shape[-1])).argmax(-1)
-        # Visits are whole numbers, and what breaks ties lies in [0, 1).
-        scale = 1.0 / (self._highest - self._lowest).clamp_min(_SMALLEST_RANGE).unsqueeze(-1)
-        return (visits + 0.5 * _normalised(edges, self._lowest.unsqueeze(-1), scale) + 0.25 * prior).argmax(
-            -1
-        )
+            visits = self.root_visits
+            prior = xp.as_float(xp.array([tree.nodes[0].prior for tree in self._trees]))
+            weights = xp.log(xp.clip(visits, 1e-9)) / temperature
+            weights = xp.where(xp.sum(visits, -1, keep=True) > 0, weights, xp.log(prior))
+            return (weights + randomness.gumbel(self.actions)).argmax(-1)
+        return xp.array([tree.best(0) for tree in self._trees])
 
-    def path(self, first: Tensor | None = None) -> Path:
+    def path(self, first: Array | None = None) -> Path:
         """The most visited way down from the root; ``first`` ``[B]`` fixes its first action."""
-        node = torch.zeros_like(self._rows)
-        alive = torch.ones_like(self._rows, dtype=torch.bool)
+        begins = [None] * self._batch if first is None else first.tolist()
         actions, nodes = [], []
-        for level in range(self.depth):
-            action = first if level == 0 and first is not None else self.best(node)
-            child = self._child[self._rows, node, action]
-            alive = alive & (child != self._nowhere)
-            actions.append(torch.where(alive, action, -1))
-            nodes.append(torch.where(alive, child, -1))
-            node = torch.where(alive, child, node)
-        return Path(torch.stack(actions, 1), torch.stack(nodes, 1))
+        for tree, begin in zip(self._trees, begins, strict=True):
+            node, taken, reached = 0, [-1] * self.depth, [-1] * self.depth
+            for level in range(self.depth):
+                action = tree.best(node) if level or begin is None else begin
+                node = tree.nodes[node].child[action]
+                if node < 0:
+                    break
+                taken[level], reached[level] = action, node
+            actions.append(taken)
+            nodes.append(reached)
+        return Path(self._xp.array(actions), self._xp.array(nodes))
+
+    def states(self, nodes: Array) -> Any:
+        """States of nodes ``[B, D]`` (those of -1 are the root's), ``[B, D, ...]``."""
+        xp, rows = self._xp, nodes.tolist()
+        edges = [
+            [self._came[node - 1][row] if node > 0 else 0 for node in each] for row, each in enumerate(rows)
+        ]
+        index, inner = xp.array(edges), nodes > 0
+        found = pytrees.map_arrays(lambda x: x[index], self._behind)
+        root = pytrees.map_arrays(
+            lambda x: xp.expand(x[:, None], -1, nodes.shape[1], *x.shape[1:]), self._root
+        )
+        return pytrees.where(inner, found, pytrees.map_arrays(xp.as_like, root, found))
 
     # -- one simulation: select, evaluate, carry back --------------------------------------------------------------
 
     def _simulate(self) -> None:
-        place = self.simulations_done + 1
-        rows = self._rows
-        node = torch.zeros_like(rows)
-        scale = 1.0 / (self._highest - self._lowest).clamp_min(_SMALLEST_RANGE).unsqueeze(-1)
-        lowest = self._lowest.unsqueeze(-1)
-        down, taken = [], []
-        for _ in range(self.depth):
-            edges = self._edges[rows, node]  # [B, 4, G]
-            action = (_normalised(edges, lowest, scale) + edges[:, _EXPLORE]).argmax(-1)
-            down.append(node)
-            taken.append(action)
-            node = self._child[rows, node, action]
-            if bool((node == self._nowhere).all()):
-                break
-        nodes, actions = torch.stack(down, 1), torch.stack(taken, 1)  # [B, D]
-        last = (nodes != self._nowhere).sum(1) - 1
-        parent, chosen = nodes[rows, last], actions[rows, last]
-        state = pytrees.map_arrays(lambda x: x[rows, parent, chosen], self._next)
-        self._write(place, state, self.model.evaluate(state))
-        # A path as deep as is allowed ends at a node that exists already: nothing is added, its value counts again.
-        known = self._child[rows, parent, chosen]
-        end = torch.where(known == self._nowhere, place, known)
-        self._child[rows, parent, chosen] = end
-        self._carry_back(nodes, actions, self._leaf[rows, end])
+        place, room = self.simulations_done + 1, self._nodes * self.actions
+        ways = [tree.descend(self.depth) for tree in self._trees]
+        edges = [row * room + way[-1][0] * self.actions + way[-1][1] for row, way in enumerate(ways)]
+        self._came.append(edges)
+        # A path as deep as is allowed ends at a node that exists already: its value counts again.
+        ends = [tree.nodes[way[-1][0]].child[way[-1][1]] for tree, way in zip(self._trees, ways, strict=True)]
+        if min(ends) < 0:
+            index = self._xp.array(edges)
+            self._add(place, self.model.evaluate(pytrees.map_arrays(lambda x: x[index], self._behind)))
+        else:
+            for tree, end in zip(self._trees, ends, strict=True):
+                tree.nodes.append(tree.nodes[end])  # keeps the count; nothing leads here
+        for tree, way, end in zip(self._trees, ways, ends, strict=True):
+            if end < 0:
+                node, action = way[-1]
+                end = tree.nodes[node].child[action] = place
+            tree.carry_back(way, tree.nodes[end].value)
 
-    def _write(self, place: int, state: Any, node: Node) -> None:
+    def _add(self, place: int, node: Node) -> None:
         """Store an evaluated node of every tree."""
-        prior = node.prior
-        self._edges[:, place, _PRIOR] = prior
-        self._edges[:, place, _EXPLORE] = _explore(prior, torch.zeros_like(prior))
-        self._leaf[:, place] = node.value
-        self._reward[:, place], self._discount[:, place] = node.reward, node.discount
-        pytrees.map_arrays(lambda all_, new: _put(all_, place, new), self.states, state)
-        pytrees.map_arrays(lambda all_, new: _put(all_, place, new), self._next, node.children)
 
-    def _carry_back(self, nodes: Tensor, actions: Tensor, value: Tensor) -> None:
-        """Update the edges of paths ``[B, D]`` with the values of their ends ``[B]``."""
-        rows = self._rows.unsqueeze(1)
-        on_path = nodes != self._nowhere
-        reward, discount = self._reward[rows, nodes, actions], self._discount[rows, nodes, actions]
-        returns = []
-        for level in range(nodes.shape[1] - 1, -1, -1):
-            gained = reward[:, level] + discount[:, level] * value
-            value = torch.where(on_path[:, level], gained, value)
-            returns.append(value)
-        path_returns = torch.stack(returns[::-1], 1)  # [B, D]
-        visits, mean = (self._edges[rows, nodes, which, actions] for which in (_VISITS, _VALUE))
-        mean = mean + (path_returns - mean) / (visits + 1)
-        self._edges[rows, nodes, _VALUE, actions] = mean
-        self._edges[rows, nodes, _VISITS, actions] = visits + 1
-        edges = self._edges[rows, nodes]  # [B, D, 4, G]
-        self._edges[rows, nodes, _EXPLORE] = _explore(edges[:, :, _PRIOR], edges[:, :, _VISITS])
-        self._lowest = torch.minimum(self._lowest, torch.where(on_path, mean, torch.inf).amin(1))
-        self._highest = torch.maximum(self._highest, torch.where(on_path, mean, -torch.inf).amax(1))
+        def put(all_: Array, new: Array) -> Array:
+            all_[:, place] = new
+            return all_
+
+        pytrees.map_arrays(put, self._next, node.children)
+        numbers = (node.prior.tolist(), node.value.tolist(), node.reward.tolist(), node.discount.tolist())
+        for tree, *each in zip(self._trees, *numbers, strict=True):
+            tree.add(*each)
 
 
-def _normalised(edges: Tensor, lowest: Tensor, scale: Tensor) -> Tensor:
-    """Values of edges ``[B, 4, G]``, min-max normalised over the whole tree; 0 where never tried."""
-    return torch.where(edges[:, _VISITS] > 0, (edges[:, _VALUE] - lowest) * scale, 0.0)
+def _rate(visits: int) -> float:
+    """PUCT's factor of a node that was visited so often."""
+    total = 1.0 + visits
+    rate = _EXPLORATION_START + log_of((total + _EXPLORATION_BASE + 1) / _EXPLORATION_BASE)
+    return rate * math.sqrt(total)
 
 
-def _explore(prior: Tensor, visits: Tensor) -> Tensor:
-    """PUCT's exploration term of edges ``[..., G]``."""
-    total = 1.0 + visits.sum(-1, keepdim=True)
-    rate = _EXPLORATION_START + ((total + _EXPLORATION_BASE + 1) / _EXPLORATION_BASE).log()
-    return rate * total.sqrt() * prior / (1.0 + visits)
-
-
-def _room(x: Tensor, dim: int, count: int) -> Tensor:
-    """Zeros for ``count`` of ``x`` along a new dimension."""
-    return x.new_zeros((*x.shape[:dim], count, *x.shape[dim:]))
-
-
-def _put(all_: Tensor, place: int, new: Tensor) -> Tensor:
-    all_[:, place] = new
-    return all_
+def high_search(model: SearchModel, settings: PlannerSettings, randomness: Randomness | None) -> HighSearch:
+    """PUCT over high-level actions; ``randomness`` None searches without exploration noise."""
+    return MCTS(
+        model,
+        simulations=settings.simulations,
+        depth=settings.depth,
+        exploration=0.0 if randomness is None else settings.exploration,
+        randomness=randomness,
+    )

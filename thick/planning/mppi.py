@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from thick.planning.cem import CEM, ActionRange, Gaussian
+from thick.arrays import Array, of
+from thick.planning.actions import ActionRange
+from thick.planning.cem import CEM, Gaussian, common
+from thick.planning.low import LowProblem, sampled
+from thick.planning.protocols import LowSearch
 from thick.planning.sampling import Warm, weights
 
 
@@ -36,10 +37,18 @@ class MPPI(CEM):
     def start(self, warm: Warm) -> Gaussian:
         """The previous plan where there is one."""
         wide = super().start(warm)
-        return Gaussian(torch.where(warm.valid[:, None, None], warm.sequence, wide.mean), wide.std)
+        return Gaussian(
+            of(warm.sequence).where(warm.valid[:, None, None], warm.sequence, wide.mean), wide.std
+        )
 
-    def refit(self, parameters: Gaussian, elites: Tensor, scores: Tensor) -> Gaussian:
+    def refit(self, parameters: Gaussian, elites: Array, scores: Array) -> Gaussian:
         weight = weights(scores, self.sharpness)[..., None, None]  # [B, M, 1, 1]
         mean = (weight * elites).sum(1)
-        variance = (weight * (elites - mean.unsqueeze(1)).square()).sum(1)
-        return self._blend(parameters, mean, variance.clamp_min(0).sqrt())
+        off = elites - mean[:, None]
+        variance = (weight * (off * off)).sum(1)
+        return self._blend(parameters, mean, of(variance).sqrt(variance))
+
+
+def low_search(problem: LowProblem) -> LowSearch:
+    """MPPI for a problem."""
+    return sampled(problem, MPPI(**common(problem), sharpness=problem.settings.sharpness))

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
-
 from thick import pytrees
-from thick.planning.protocols import Score
+from thick.arrays import Array, of
+from thick.planning.protocols import RolloutObjective, Score
 
 
 class Outcomes(Protocol):
     """Heads of a model that say what is received in a belief."""
 
-    def outcome(self, belief: Any) -> tuple[Tensor, Tensor | None]:
+    def outcome(self, belief: Any) -> tuple[Array, Array | None]:
         """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``.
 
         The second is None where the model does not predict the end of an episode.
@@ -25,11 +23,11 @@ class Outcomes(Protocol):
 class Returns(NamedTuple):
     """What is carried along a trajectory."""
 
-    total: Tensor
+    total: Array
     """[B, N] discounted rewards so far"""
-    alive: Tensor
+    alive: Array
     """[B, N] probability that the episode has not ended yet"""
-    weight: Tensor
+    weight: Array
     """[B, N] weight of the next step's reward: γ^steps"""
 
 
@@ -43,16 +41,23 @@ class ReturnObjective:
     """
 
     def __init__(
-        self, outcomes: Outcomes, *, discount: float, critic: Callable[[Any], Tensor] | None = None
+        self, outcomes: Outcomes, *, discount: float, critic: Callable[[Any], Array] | None = None
     ) -> None:
         self.outcomes, self.discount, self.critic = outcomes, discount, critic
 
+    def numbers(self) -> RolloutObjective:
+        """The objective for who imagines and scores candidates in one go."""
+        return RolloutObjective(
+            self.discount, self.critic is not None, None, None, None, None, None, 0.0, False, 0.0
+        )
+
     def start(self, belief: Any) -> Returns:
         leaf = pytrees.first(belief)
-        ones = torch.ones(leaf.shape[:2], device=leaf.device)
-        return Returns(torch.zeros_like(ones), ones, ones)
+        xp = of(leaf)
+        ones = xp.ones(*leaf.shape[:2])
+        return Returns(xp.zeros(*leaf.shape[:2]), ones, ones)
 
-    def step(self, carry: Returns, belief: Any, action: Tensor) -> Returns:
+    def step(self, carry: Returns, belief: Any, action: Array) -> Returns:
         reward, continuation = self.outcomes.outcome(belief)
         total = carry.total + carry.weight * carry.alive * reward
         alive = carry.alive if continuation is None else carry.alive * continuation
@@ -68,13 +73,13 @@ class ReturnObjective:
 class Subgoal(NamedTuple):
     """Where the high level wants to be, and what it expects there; all ``[B, ...]``."""
 
-    logits: Tensor
+    logits: Array
     """[B, S, K] logits of ẑ[τ-1], the state just before the context changes"""
-    action: Tensor
+    action: Array
     """[B, A] â, the action that leads into the change"""
-    context: Tensor
+    context: Array
     """[B, C] c[τ], the context after it"""
-    continuation: Tensor
+    continuation: Array
     """[B] probability that the episode goes on after it"""
 
 
@@ -82,11 +87,11 @@ class Progress(NamedTuple):
     """What is carried along a trajectory that has a subgoal."""
 
     returns: Returns
-    credit: Tensor
+    credit: Array
     """[B, N] similarity to the subgoal, summed over steps"""
-    near: Tensor
+    near: Array
     """[B, N] bool, the last step was at the subgoal"""
-    arrived: Tensor
+    arrived: Array
     """[B, N] bool, the expected change has happened"""
 
 
@@ -114,45 +119,66 @@ class SubgoalObjective:
         base: ReturnObjective,
         *,
         subgoal: Subgoal,
-        context: Tensor,
+        context: Array,
         kappa: float,
         arrival: bool = True,
         bonus: float = 1.0,
         threshold: float = 0.5,
     ) -> None:
         self.base, self.kappa, self.arrival, self.bonus = base, kappa, arrival, bonus
-        goal = subgoal.logits.float().softmax(-1)
-        self.goal = (goal / goal.square().sum(-1, keepdim=True).sqrt()).unsqueeze(1)  # [B, 1, S, K]
-        self.threshold = threshold * self.goal.amax(-1).mean(-1)  # [B, 1]
-        self.context = subgoal.context.float().unsqueeze(1)  # [B, 1, C]
-        self.distance = (context.float().unsqueeze(1) - self.context).square().sum(-1)  # [B, 1]
-        self.ends = subgoal.continuation.unsqueeze(1) < 0.5  # [B, 1]
+        xp = of(subgoal.logits)
+        goal = xp.softmax(xp.as_float(subgoal.logits))
+        goal = goal / xp.sqrt(xp.sum(goal * goal, -1, keep=True))  # [B, S, K]
+        self.goal = goal[:, None]  # [B, 1, S, K]
+        self.threshold = threshold * xp.max(self.goal, -1).mean(-1)  # [B, 1]
+        self.context = xp.as_float(subgoal.context)[:, None]  # [B, 1, C]
+        self.distance = _squared(xp.as_float(context)[:, None] - self.context)  # [B, 1]
+        self.ends = subgoal.continuation[:, None] < 0.5  # [B, 1]
+
+    def numbers(self) -> RolloutObjective:
+        """The objective for who imagines and scores candidates in one go."""
+        return self.base.numbers()._replace(
+            goal=self.goal[:, 0],
+            threshold=self.threshold[:, 0],
+            context=self.context[:, 0],
+            distance=self.distance[:, 0],
+            ends=self.ends[:, 0],
+            kappa=self.kappa,
+            arrival=self.arrival,
+            bonus=self.bonus,
+        )
 
     def start(self, belief: Any) -> Progress:
         returns = self.base.start(belief)
         near = self.similarity(belief) >= self.threshold
-        return Progress(returns, torch.zeros_like(returns.total), near, torch.zeros_like(near))
+        return Progress(returns, of(near).zeros(*near.shape), near, of(near).no(*near.shape))
 
-    def similarity(self, belief: Any) -> Tensor:
+    def similarity(self, belief: Any) -> Array:
         """Mean over the groups of the cosine between goal and belief, ``[B, N]``."""
+        xp = of(belief.logits)
         # A cosine does not ask for normalised probabilities.
-        probability = belief.logits.float().clamp(-40, 40).exp_()
-        length = torch.linalg.vector_norm(probability, dim=-1)
-        return ((probability * self.goal).sum(-1) / length).mean(-1)
+        probability = xp.exp(xp.clip(xp.as_float(belief.logits), -40.0, 40.0))
+        return ((probability * self.goal).sum(-1) / xp.norm(probability)).mean(-1)
 
-    def step(self, carry: Progress, belief: Any, action: Tensor) -> Progress:
+    def step(self, carry: Progress, belief: Any, action: Array) -> Progress:
         returns = self.base.step(carry.returns, belief, action)
         similarity = self.similarity(belief)
         alive = carry.returns.alive
         if not self.arrival:
             return Progress(returns, carry.credit + alive * similarity, carry.near, carry.arrived)
+        xp = of(similarity)
         opened = (belief.gates > 0).any(-1)
-        closer = (belief.context.float() - self.context).square().sum(-1) < self.distance
+        closer = _squared(xp.as_float(belief.context) - self.context) < self.distance
         ended = self.ends & (returns.alive < 0.5) & (alive >= 0.5)
         arrived = carry.arrived | (carry.near & ((opened & closer) | ended))
-        credit = torch.where(arrived, torch.full_like(similarity, 1.0 + self.bonus), alive * similarity)
+        credit = xp.where(arrived, 1.0 + self.bonus, alive * similarity)
         return Progress(returns, carry.credit + credit, similarity >= self.threshold, arrived)
 
     def finish(self, carry: Progress, belief: Any, length: int) -> Score:
         score, returns = self.base.finish(carry.returns, belief, length)
         return Score(score + self.kappa * carry.credit / length, returns)
+
+
+def _squared(difference: Array) -> Array:
+    """Squared length over the last axis."""
+    return (difference * difference).sum(-1)

@@ -175,6 +175,8 @@ class LowModel(Imaginer, Protocol):
     stoch: int
     classes: int
     context: int
+    gamma: float
+    """the discount that the model was trained with"""
 
     def outcome(self, belief: Any) -> tuple[Array, Array | None]:
         """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""
@@ -270,6 +272,66 @@ class PlanningModel(Protocol):
     @property
     def high(self) -> HighModel | None:
         """The high level, where there is one."""
+
+
+class AgentModel(PlanningModel, Protocol):
+    """All that an agent asks of a trained model (:class:`thick.runtimes.torch.model.FrozenModel` is one)."""
+
+    def initial(self, batch: int) -> Belief:
+        """The belief before anything was seen: z is -1."""
+
+    def observe(self, belief: Belief, action: Array, embedding: Array, is_first: Array) -> Belief:
+        """The belief after ``action`` ``[B, A]`` led to an observation with ``embedding`` ``[B, E]``; belief and action
+        count for nothing where ``is_first`` ``[B]``."""
+
+    def encode(self, observation: Any) -> Array:
+        """Embeddings ``[B, E]`` of a batch of observations."""
+
+    def decode(self, belief: Belief) -> Any:
+        """The most likely observations of beliefs ``[B, ...]``."""
+
+    def decode_coarse(self, stoch: Array, context: Array) -> Any:
+        """The most likely observations of coarse states ``[B, S]`` and ``[B, C]``."""
+
+
+class Path(NamedTuple):
+    """A way down the trees of B sessions."""
+
+    actions: Array
+    """[B, D] int64, -1 beyond its end"""
+    nodes: Array
+    """[B, D] int64 index of the node each action leads to, -1 beyond the end"""
+
+
+class HighSearch(Protocol):
+    """An anytime search over high-level actions."""
+
+    simulations_done: int
+    simulations_asked: int
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole budget was used."""
+
+    def step(self) -> None:
+        """One slice of work."""
+
+    @property
+    def root_values(self) -> Array:
+        """Value of each action at the root ``[B, G]``; 0 where it was never tried."""
+
+    @property
+    def root_visits(self) -> Array:
+        """How often each action was tried at the root, ``[B, G]`` float32."""
+
+    def best(self, *, temperature: float = 0.0, randomness: Randomness | None = None) -> Array:
+        """The action to take at the root ``[B]``; drawn at a temperature above 0."""
+
+    def path(self, first: Array | None = None) -> Path:
+        """The best way down; ``first`` ``[B]`` fixes its first action."""
+
+    def states(self, nodes: Array) -> Any:
+        """States of nodes ``[B, D]`` (those of -1 are the root's), ``[B, D, ...]``."""
 
 
 class LowSearch(Protocol):

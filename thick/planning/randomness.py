@@ -2,7 +2,8 @@
 
 There is no generator and no state. A session's numbers do not depend on who else is in its batch, on the order of calls
 or on the device, so a plan can be repeated from its key alone. The function is SplitMix64 read at a position (Steele,
-Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+Lea, Flood: Fast splittable pseudorandom number generators, 2014). Integers and uniform numbers are the same in numpy
+and torch to the last bit; normal and Gumbel numbers, which need a logarithm, to within a step or two of the last.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from __future__ import annotations
 import math
 import zlib
 
-import torch
-from torch import Tensor
+from thick.arrays import Array, of
 
 
 def _signed(value: int) -> int:
@@ -26,14 +26,17 @@ _SECOND = _signed(0x94D049BB133111EB)
 class Randomness:
     """Random numbers for B sessions at once.
 
+    The bits of element n of a tensor ``[B, *shape]``, counted in its row-major order without B, are
+    ``mix(key + (n + 1 + row · size of a row) · golden)``, with SplitMix64's finaliser ``mix`` and golden ratio.
+
     Args:
         keys: ``[B]`` int64, one key a session (:func:`thick.planning.settings.session_key`).
         row: of the tensors that are drawn, the first dimension begins there.
     """
 
-    def __init__(self, keys: Tensor, row: int = 0) -> None:
-        if keys.dim() != 1 or keys.dtype != torch.int64:
-            raise ValueError(f"keys: expected an int64 tensor [B], got {keys.dtype} {list(keys.shape)}")
+    def __init__(self, keys: Array, row: int = 0) -> None:
+        if keys.ndim != 1 or str(keys.dtype).removeprefix("torch.") != "int64":
+            raise ValueError(f"keys: expected an int64 array [B], got {keys.dtype} {list(keys.shape)}")
         self.keys, self.row = keys, row
 
     def rows(self, first: int) -> Randomness:
@@ -46,38 +49,41 @@ class Randomness:
         offset = _signed((number + 1) * 0x2545F4914F6CDD1D & (1 << 64) - 1)
         return Randomness(_mix(self.keys * _FIRST + offset), self.row)
 
-    def select(self, index: Tensor) -> Randomness:
+    def select(self, index: Array) -> Randomness:
         """The randomness of some of the sessions."""
         return Randomness(self.keys[index], self.row)
 
-    def uniform(self, *shape: int) -> Tensor:
+    def uniform(self, *shape: int) -> Array:
         """Multiples of 2⁻²⁴ in [0, 1), float32 ``[B, *shape]``."""
-        return (self._bits(shape) >> 40).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
+        return self._whole(shape) * 2.0**-24
 
-    def normal(self, *shape: int) -> Tensor:
+    def normal(self, *shape: int) -> Array:
         """Standard normal numbers, float32 ``[B, *shape]``, by the inverse of the distribution function."""
-        centred = (self._bits(shape) >> 40).bitwise_and_(0xFFFFFF).float().add_(0.5).mul_(2.0**-23).sub_(1.0)
+        xp = of(self.keys)
+        centred = (self._whole(shape) + 0.5) * 2.0**-23 - 1.0
         # (2^24 - 0.5) · 2^-23 - 1 rounds to 1 in float32, where erfinv is infinite.
-        return centred.clamp_(max=1.0 - 2.0**-24).erfinv_().mul_(math.sqrt(2.0))
+        return xp.erfinv(xp.clip(centred, high=1.0 - 2.0**-24)) * math.sqrt(2.0)
 
-    def gumbel(self, *shape: int) -> Tensor:
+    def gumbel(self, *shape: int) -> Array:
         """Standard Gumbel numbers, float32 ``[B, *shape]``."""
-        uniform = self.uniform(*shape).add_(2.0**-25)
-        return uniform.log_().neg_().log_().neg_()
+        xp = of(self.keys)
+        return -xp.log(-xp.log(self.uniform(*shape) + 2.0**-25))
 
-    def _bits(self, shape: tuple[int, ...]) -> Tensor:
+    def _whole(self, shape: tuple[int, ...]) -> Array:
+        """Whole numbers of 24 random bits as float32 ``[B, *shape]``."""
+        xp = of(self.keys)
         count = math.prod(shape)
         first = self.row * math.prod(shape[1:])
-        counter = torch.arange(first + 1, first + count + 1, device=self.keys.device).mul_(_GOLDEN)
-        bits = _mix(self.keys.unsqueeze(1) + counter)  # [B, count]; wraps around, as it should
-        return bits.view(-1, *shape)
+        counter = xp.arange(first + 1, first + count + 1) * _GOLDEN
+        bits = _mix(self.keys[:, None] + counter)  # [B, count]; wraps around, as it should
+        return xp.as_float((bits >> 40) & 0xFFFFFF).reshape(self.keys.shape[0], *shape)
 
 
-def _mix(x: Tensor) -> Tensor:
+def _mix(x: Array) -> Array:
     """SplitMix64's finaliser; ``>>`` is arithmetic, so the bits it shifts in are masked away."""
-    x = x ^ ((x >> 30).bitwise_and_((1 << 34) - 1))
-    x = x.mul_(_FIRST)
-    x ^= (x >> 27).bitwise_and_((1 << 37) - 1)
-    x = x.mul_(_SECOND)
-    x ^= (x >> 31).bitwise_and_((1 << 33) - 1)
+    x = x ^ ((x >> 30) & ((1 << 34) - 1))
+    x *= _FIRST
+    x ^= (x >> 27) & ((1 << 37) - 1)
+    x *= _SECOND
+    x ^= (x >> 31) & ((1 << 33) - 1)
     return x

@@ -6,14 +6,13 @@ refitted. Everything is batched: ``[B sessions, N candidates, H steps, A]``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
-
 from thick import pytrees
+from thick.arrays import Array, of
 from thick.planning.protocols import Evaluate, Imaginer, Objective, Score, SoFar
 from thick.planning.randomness import Randomness
 
@@ -28,21 +27,24 @@ FEWEST = 64
 """candidates that are drawn together at least"""
 
 
+INFINITY = math.inf
+
+
 class Proposals(NamedTuple):
     """Sequences that join the first candidates."""
 
-    sequences: Tensor
+    sequences: Array
     """[B, P, H, A]"""
-    valid: Tensor
+    valid: Array
     """[B, P] bool; a drawn candidate stays where a proposal is not valid"""
 
 
 class Warm(NamedTuple):
     """The previous plan, already shifted to the present."""
 
-    sequence: Tensor
+    sequence: Array
     """[B, H, A]"""
-    valid: Tensor
+    valid: Array
     """[B] bool"""
 
 
@@ -58,35 +60,37 @@ class Sampler(Protocol):
     def count(self, iteration: int) -> int:
         """Candidates of an iteration."""
 
-    def sample(self, parameters: Any, count: int, randomness: Randomness) -> Tensor:
+    def sample(self, parameters: Any, count: int, randomness: Randomness) -> Array:
         """Candidates ``[B, count, H, A]``."""
 
-    def refit(self, parameters: Any, elites: Tensor, scores: Tensor) -> Any:
+    def refit(self, parameters: Any, elites: Array, scores: Array) -> Any:
         """Parameters after elites ``[B, M, H, A]`` with scores ``[B, M]``, best first."""
 
-    def centre(self, parameters: Any) -> Tensor:
+    def centre(self, parameters: Any) -> Array:
         """The middle of the distribution, ``[B, H, A]``."""
 
-    def plan(self, parameters: Any, elites: Tensor, scores: Tensor) -> Tensor:
+    def plan(self, parameters: Any, elites: Array, scores: Array) -> Array:
         """The plan ``[B, H, A]``, given the refitted parameters and the elites they were fitted to."""
 
 
-def weights(scores: Tensor, sharpness: float) -> Tensor:
+def weights(scores: Array, sharpness: float) -> Array:
     """Weights of elites, ``exp(score / (sharpness · spread))``, summing to 1, ``[B, M] -> [B, M]``.
 
     In units of the scores' own spread, so that they mean the same for every scale of reward: where all score alike all
     count alike, and where few found a reward these few count.
     """
-    finite = torch.isfinite(scores)
-    spread = scores.masked_fill(~finite, 0.0).std(1, keepdim=True, correction=0)
-    below = torch.where(finite, scores - scores[:, :1], -torch.inf)  # the first is the best
-    below = torch.where(finite[:, :1], below, 0.0)
-    raw = (below / (sharpness * spread).clamp_min(1e-6)).exp()
-    return raw / raw.sum(1, keepdim=True)
+    xp = of(scores)
+    finite = xp.isfinite(scores)
+    spread = xp.std(xp.where(finite, scores, 0.0), 1, keep=True)
+    best = scores[:, :1]  # the first
+    below = xp.where(finite, scores - xp.where(finite[:, :1], best, 0.0), -INFINITY)
+    below = xp.where(finite[:, :1], below, 0.0)
+    raw = xp.exp(below / xp.clip(sharpness * spread, 1e-6))
+    return raw / xp.sum(raw, 1, keep=True)
 
 
 def rollout(
-    dynamics: Imaginer, objective: Objective, belief: Any, candidates: Tensor, randomness: Randomness | None
+    dynamics: Imaginer, objective: Objective, belief: Any, candidates: Array, randomness: Randomness | None
 ) -> Score:
     """Imagine every candidate and score it.
 
@@ -102,7 +106,7 @@ def rollout(
 
 
 def rollout_in_parts(
-    dynamics: Imaginer, objective: Objective, belief: Any, candidates: Tensor, randomness: Randomness | None
+    dynamics: Imaginer, objective: Objective, belief: Any, candidates: Array, randomness: Randomness | None
 ) -> Generator[SoFar, None, Score]:
     """:func:`rollout` with pauses: whoever shares the processor need not wait for a thousand candidates."""
     batch, count, length = candidates.shape[:3]
@@ -136,7 +140,7 @@ class _Iteration:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.candidates: list[Tensor] = []
+        self.candidates: list[Array] = []
         """[B, n, H, A] each"""
         self.scores: list[Score] = []
         self.scoring: Generator[SoFar, None, Score] | None = None
@@ -178,7 +182,7 @@ class SamplingSearch:
         randomness: Randomness,
         warm: Warm,
         proposals: Proposals | None = None,
-        insert: Tensor | None = None,
+        insert: Array | None = None,
         insert_share: float = 0.0,
     ) -> None:
         self.sampler, self.evaluate, self.elites = sampler, evaluate, elites
@@ -186,25 +190,26 @@ class SamplingSearch:
         self.insert, self.insert_share = insert, insert_share
         self.iterations_asked, self.iterations_done, self.samples = iterations, 0, 0
         self._parameters = sampler.start(warm)
-        self._elites: Tensor | None = None
+        self._elites: Array | None = None
         # Before anything was scored the plan that was being followed is the best there is.
         centre = sampler.centre(self._parameters)
-        self._sequence = torch.where(warm.valid[:, None, None], warm.sequence, centre)  # [B, H, A]
-        self._return = torch.zeros(centre.shape[0], device=centre.device)
+        xp = self._xp = of(centre)
+        self._sequence = xp.where(warm.valid[:, None, None], warm.sequence, centre)  # [B, H, A]
+        self._return = xp.zeros(centre.shape[0])
         self._proposals = self._first_proposals()
         self._now: _Iteration | None = None
-        self._best = torch.full(centre.shape[:1], -torch.inf, device=centre.device)
+        self._best = xp.full(centre.shape[:1], -INFINITY)
 
     @property
     def done(self) -> bool:
         """Whether all iterations were made."""
         return self.iterations_done >= self.iterations_asked
 
-    def sequence(self) -> Tensor:
+    def sequence(self) -> Array:
         """The plan so far, ``[B, H, A]``."""
         return self._so_far()[0]
 
-    def expected_return(self) -> Tensor:
+    def expected_return(self) -> Array:
         """Mean return of the candidates it comes from, ``[B]``."""
         return self._so_far()[1]
 
@@ -234,34 +239,34 @@ class SamplingSearch:
     def _scored(self, now: _Iteration, scored: Score) -> None:
         """The last candidates have scores; refit once all have."""
         now.scoring = now.so_far = None
-        now.scores.append(scored._replace(score=torch.nan_to_num(scored.score, nan=-torch.inf)))
+        now.scores.append(scored._replace(score=self._xp.no_nan(scored.score, -INFINITY)))
         self.samples += scored.score.shape[1]
         if now.drawn == now.count:
             self._now = None
             self._learn(
-                torch.cat(now.candidates, 1),
-                Score(*(torch.cat(part, 1) for part in zip(*now.scores, strict=True))),
+                self._xp.concat(now.candidates, 1),
+                Score(*(self._xp.concat(part, 1) for part in zip(*now.scores, strict=True))),
             )
         elif self.iterations_done == 0:
             best, sequence, value = _best(now.candidates[-1], now.scores[-1])
             better = best > self._best
-            self._best = torch.where(better, best, self._best)
-            self._sequence = torch.where(better[:, None, None], sequence, self._sequence)
-            self._return = torch.where(better, value, self._return)
+            where = self._xp.where
+            self._best = where(better, best, self._best)
+            self._sequence = where(better[:, None, None], sequence, self._sequence)
+            self._return = where(better, value, self._return)
 
-    def _learn(self, candidates: Tensor, scored: Score) -> None:
+    def _learn(self, candidates: Array, scored: Score) -> None:
         """Refit to the best of the candidates."""
-        score, returns = scored
-        top = score.topk(min(self.elites, candidates.shape[1]), dim=1)  # best first
-        rows = torch.arange(candidates.shape[0], device=score.device).unsqueeze(1)
-        elites = candidates[rows, top.indices]  # [B, M, H, A]
-        self._parameters = self.sampler.refit(self._parameters, elites, top.values)
+        xp, rows = self._xp, self._xp.arange(candidates.shape[0])[:, None]
+        scores, places = xp.top(scored.score, min(self.elites, candidates.shape[1]))  # best first
+        elites = candidates[rows, places]  # [B, M, H, A]
+        self._parameters = self.sampler.refit(self._parameters, elites, scores)
         self._elites = elites
-        self._sequence = self.sampler.plan(self._parameters, elites, top.values)
-        self._return = returns.gather(1, top.indices).mean(1)
+        self._sequence = self.sampler.plan(self._parameters, elites, scores)
+        self._return = scored.returns[rows, places].mean(1)
         self.iterations_done += 1
 
-    def _so_far(self) -> tuple[Tensor, Tensor]:
+    def _so_far(self) -> tuple[Array, Array]:
         """Plan and expected return."""
         now = self._now
         if self.iterations_done or now is None or now.scores or now.so_far is None:
@@ -270,10 +275,10 @@ class SamplingSearch:
         if 2 * now.so_far.length < candidates.shape[2]:
             return self._sequence, self._return
         scored = now.so_far.score()
-        scored = scored._replace(score=torch.nan_to_num(scored.score, nan=-torch.inf))
+        scored = scored._replace(score=self._xp.no_nan(scored.score, -INFINITY))
         return _best(candidates, scored)[1:]
 
-    def _draw(self, now: _Iteration, randomness: Randomness) -> Tensor:
+    def _draw(self, now: _Iteration, randomness: Randomness) -> Array:
         """The next candidates ``[B, n, H, A]`` of an iteration."""
         first = now.drawn
         count = min(together(now.count, self._sequence.shape[1] * self._sequence.shape[2]), now.count - first)
@@ -286,7 +291,7 @@ class SamplingSearch:
             candidates[:, : kept.shape[1]] = kept
         return candidates
 
-    def _insert(self, candidates: Tensor, first: int, count: int) -> None:
+    def _insert(self, candidates: Array, first: int, count: int) -> None:
         """Let the last of all candidates take the inserted action, each at another step."""
         share = int(self.insert_share * count)
         if self.insert is None or share == 0:
@@ -295,29 +300,28 @@ class SamplingSearch:
             count - share,
             first + candidates.shape[1],
         )  # where they begin, and where these candidates end
-        at = torch.arange(max(begin, first), max(begin, end), device=candidates.device) - first
-        candidates[:, at, (at + first - begin) % candidates.shape[2]] = self.insert.unsqueeze(1)
+        at = self._xp.arange(max(begin, first), max(begin, end)) - first
+        candidates[:, at, (at + first - begin) % candidates.shape[2]] = self.insert[:, None]
 
     def _first_proposals(self) -> Proposals:
-        warm, valid = self.warm.sequence.unsqueeze(1), self.warm.valid.unsqueeze(1)
+        xp, warm, valid = self._xp, self.warm.sequence[:, None], self.warm.valid[:, None]
         if self.insert is not None and self.insert_share > 0:
             # The plan so far, cut short by the inserted action at every step.
             length = warm.shape[2]
-            here = torch.eye(length, dtype=torch.bool, device=warm.device)[None, :, :, None]  # [1, H, H, 1]
-            cut = torch.where(here, self.insert[:, None, None, :], warm)  # [B, H, H, A]
-            warm, valid = torch.cat([warm, cut], 1), valid.expand(-1, 1 + length)
+            here = (xp.eye(length) > 0)[None, :, :, None]  # [1, H, H, 1]
+            cut = xp.where(here, self.insert[:, None, None, :], warm)  # [B, H, H, A]
+            warm, valid = xp.concat([warm, cut], 1), xp.expand(valid, -1, 1 + length)
         if self.proposals is None:
             return Proposals(warm, valid)
         return Proposals(
-            torch.cat([warm, self.proposals.sequences], 1), torch.cat([valid, self.proposals.valid], 1)
+            xp.concat([warm, self.proposals.sequences], 1), xp.concat([valid, self.proposals.valid], 1)
         )
 
-    @staticmethod
-    def _place(candidates: Tensor, first: int, proposals: Proposals) -> None:
+    def _place(self, candidates: Array, first: int, proposals: Proposals) -> None:
         """Put the proposals in the place of the first of all candidates."""
         sequences, valid = (part[:, first : first + candidates.shape[1]] for part in proposals)
         count = sequences.shape[1]
-        candidates[:, :count] = torch.where(valid[:, :, None, None], sequences, candidates[:, :count])
+        candidates[:, :count] = self._xp.where(valid[:, :, None, None], sequences, candidates[:, :count])
 
 
 def together(count: int, numbers: int) -> int:
@@ -327,8 +331,8 @@ def together(count: int, numbers: int) -> int:
     return -(-count // -(-count // most))
 
 
-def _best(candidates: Tensor, scored: Score) -> tuple[Tensor, Tensor, Tensor]:
+def _best(candidates: Array, scored: Score) -> tuple[Array, Array, Array]:
     """Score ``[B]``, sequence ``[B, H, A]`` and return ``[B]`` of the best candidate."""
-    score, place = scored.score.max(1)
-    rows = torch.arange(score.shape[0], device=score.device)
-    return score, candidates[rows, place], scored.returns[rows, place]
+    place = scored.score.argmax(1)
+    rows = of(place).arange(place.shape[0])
+    return scored.score[rows, place], candidates[rows, place], scored.returns[rows, place]

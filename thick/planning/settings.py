@@ -9,16 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-METHODS = ("hierarchical", "flat", "policy")
-CONTINUOUS_SEARCHES = ("cem", "icem", "mppi")
-DISCRETE_SEARCHES = ("categorical-cem", "mcts")
-HIGH_SEARCHES = ("mcts", "tree")
+from thick.planning.table import TABLE
 
 _MASK = (1 << 64) - 1
 
 
-def _choice(default: str, choices: tuple[str, ...]) -> Any:
-    return field(default=default, metadata={"choices": choices})
+def _planner(default: str, setting: str) -> Any:
+    return field(default=default, metadata={"choices": tuple(TABLE[setting])})
 
 
 def _number(default: float | int, low: float, high: float) -> Any:
@@ -29,12 +26,12 @@ def _number(default: float | int, low: float, high: float) -> Any:
 class PlannerSettings:
     """How to plan one action. Defaults are the paper's where the paper has them."""
 
-    method: str = _choice("hierarchical", METHODS)
+    method: str = _planner("hierarchical", "method")
     """hierarchical (search over high-level actions, then low level towards the subgoal), flat, or policy (actor)"""
-    low: str = _choice("cem", CONTINUOUS_SEARCHES + DISCRETE_SEARCHES)
+    low: str = _planner("cem", "low")
     """search over low-level actions: cem, icem, mppi (continuous), categorical-cem, mcts (discrete)"""
-    high: str = _choice("mcts", HIGH_SEARCHES)
-    """search over high-level actions: mcts, or tree (every sequence up to a depth)"""
+    high: str = _planner("mcts", "high")
+    """search over high-level actions: mcts, gumbel (halves the root's actions), tree (every sequence up to a depth)"""
 
     # -- low level ---------------------------------------------------------------------------------------------
     samples: int = _number(1000, 2, 100_000)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from thick import pytrees
+from thick.arrays import Array, of
+from thick.planning.low import LowProblem
 from thick.planning.mcts import MCTS
-from thick.planning.protocols import Imaginer, Node, Objective
+from thick.planning.protocols import Imaginer, LowSearch, Node, Objective
 from thick.planning.sampling import Warm
 
 
@@ -45,7 +43,7 @@ class StepModel:
         *,
         actions: int,
         horizon: int,
-        policy: Callable[[Any], Tensor] | None = None,
+        policy: Callable[[Any], Array] | None = None,
     ) -> None:
         self.dynamics, self.objective, self.belief = dynamics, objective, belief
         self.actions, self.horizon, self.policy = actions, horizon, policy
@@ -53,36 +51,30 @@ class StepModel:
     def root(self) -> StepState:
         """The present belief, in the types that imagined ones have."""
         candidate = pytrees.expand(self.belief, 1)
-        device = pytrees.first(candidate).device
-        like = self.dynamics.imagine(
-            candidate, torch.zeros(self._batch(), 1, self.actions, device=device), None
-        )
-        candidate = pytrees.map_arrays(lambda x, y: x.to(y.dtype), candidate, like)
+        xp = of(pytrees.first(candidate))
+        like = self.dynamics.imagine(candidate, xp.zeros(self._batch(), 1, self.actions), None)
+        candidate = pytrees.map_arrays(xp.as_like, candidate, like)
         return pytrees.map_arrays(lambda x: x[:, 0], StepState(candidate, self.objective.start(candidate)))
 
     def evaluate(self, state: StepState) -> Node:
         """What each action leads to, all in one imagined step."""
-        count = self.actions
-        device = pytrees.first(state.belief).device
-        logits = torch.zeros(self._batch(), count, device=device)
+        count, batch = self.actions, self._batch()
+        xp = of(pytrees.first(state.belief))
+        logits = xp.zeros(batch, count)
         if self.policy is not None:
-            logits = self.policy(pytrees.expand(state.belief, 1)).squeeze(1)
+            logits = self.policy(pytrees.expand(state.belief, 1))[:, 0]
         belief, carry = pytrees.expand(state, count)  # [B, A, ...]
         before = self.objective.finish(carry, belief, self.horizon).score
-        action = torch.eye(count, device=device).expand(self._batch(), -1, -1)
+        action = xp.expand(xp.eye(count), batch, -1, -1)
         belief = self.dynamics.imagine(belief, action, None)
         carry = self.objective.step(carry, belief, action)
         gained = self.objective.finish(carry, belief, self.horizon).score - before
         return Node(
-            logits.softmax(-1),
-            torch.zeros_like(gained[:, 0]),
-            gained,
-            torch.ones_like(gained),
-            StepState(belief, carry),
+            xp.softmax(logits), xp.zeros(batch), gained, xp.ones(batch, count), StepState(belief, carry)
         )
 
     def _batch(self) -> int:
-        return pytrees.first(self.belief).shape[0]
+        return int(pytrees.first(self.belief).shape[0])
 
 
 PART = 10
@@ -122,22 +114,42 @@ class StepSearch:
             self.samples = self.tree.simulations_done
             self.iterations_done = self.samples // self.simulations
 
-    def sequence(self) -> Tensor:
+    def sequence(self) -> Array:
         """The most visited path ``[B, H, A]``; beyond its end its last action is repeated."""
+        xp = of(self.warm.sequence)
         if self.samples == 0:
-            valid = self.warm.valid[:, None, None]
-            likely = F.one_hot(self.tree.path().actions.clamp_min(0)[:, :1], self.model.actions)
-            return torch.where(valid, self.warm.sequence, likely.to(self.warm.sequence.dtype))
+            likely = xp.one_hot(self.tree.best()[:, None], self.model.actions)
+            return xp.where(self.warm.valid[:, None, None], self.warm.sequence, likely)
         actions = self.tree.path().actions  # [B, H]
-        steps = torch.arange(self.horizon, device=actions.device)
-        last = ((actions >= 0).sum(1, keepdim=True) - 1).clamp_min(0)
-        actions = actions.gather(1, torch.minimum(steps.expand_as(actions), last)).clamp_min(0)
-        return F.one_hot(actions, self.model.actions).to(self.warm.sequence.dtype)
+        last = xp.clip((actions >= 0).sum(1) - 1, 0)[:, None]
+        steps = xp.minimum(xp.arange(self.horizon)[None], last)
+        return xp.one_hot(xp.clip(xp.take_along(actions, steps, 1), 0), self.model.actions)
 
-    def expected_return(self) -> Tensor:
+    def expected_return(self) -> Array:
         """Return at the end of the most visited path, ``[B]``."""
         nodes = self.tree.path().nodes
-        last = nodes.gather(1, ((nodes >= 0).sum(1, keepdim=True) - 1).clamp_min(0)).clamp_min(0).squeeze(1)
-        state = pytrees.expand(pytrees.along(self.tree.states, last), 1)
-        score = self.model.objective.finish(state.carry, state.belief, self.horizon)
-        return score.returns.squeeze(1)
+        xp = of(nodes)
+        last = xp.clip((nodes >= 0).sum(1) - 1, 0)[:, None]
+        state = self.tree.states(xp.take_along(nodes, last, 1))  # [B, 1, ...]
+        return self.model.objective.finish(state.carry, state.belief, self.horizon).returns[:, 0]
+
+
+def low_search(problem: LowProblem) -> LowSearch:
+    """Tree search over the actions of a problem."""
+    settings, dynamics = problem.settings, problem.dynamics
+    model = StepModel(
+        dynamics,
+        problem.objective,
+        problem.belief,
+        actions=problem.actions.size,
+        horizon=settings.horizon,
+        policy=(lambda at: dynamics.policy(at)[0]) if dynamics.has_actor else None,
+    )
+    return StepSearch(
+        model,
+        iterations=settings.iterations,
+        # A simulation of a tree is one step of one candidate; it costs far more than a step among a thousand.
+        simulations=max(1, settings.samples // 10),
+        horizon=settings.horizon,
+        warm=problem.warm,
+    )

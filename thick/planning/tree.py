@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from thick import pytrees
-from thick.planning.mcts import Path
-from thick.planning.protocols import SearchModel
+from thick.arrays import Array, of
+from thick.planning.protocols import HighSearch, Path, SearchModel
 from thick.planning.randomness import Randomness
+from thick.planning.settings import PlannerSettings
 
 
 class Tree:
@@ -28,7 +27,7 @@ class Tree:
 
     def __init__(self, model: SearchModel, *, simulations: int, depth: int, floor: float = 0.0) -> None:
         self.model, self.floor = model, floor
-        state = pytrees.map_arrays(lambda x: x.unsqueeze(1), model.root())
+        state = pytrees.map_arrays(lambda x: x[:, None], model.root())
         self._states = [state]  # each [B, G^level, ...]
         self._nodes = [model.evaluate(state)]  # likewise
         self._prior = self._nodes[0].prior[:, 0]  # [B, G]
@@ -36,8 +35,9 @@ class Tree:
         self.levels = levels_within(simulations, self.actions, depth)
         self.simulations_asked = sum(self.actions**level for level in range(1, self.levels + 1))
         self.simulations_done = 0
-        self._rows = torch.arange(self._prior.shape[0], device=self._prior.device)
-        self._values: list[Tensor] = []  # of all edges, [B, G^level, G]
+        self._xp = of(self._prior)
+        self._rows = self._xp.arange(self._prior.shape[0])
+        self._values: list[Array] = []  # of all edges, [B, G^level, G]
 
     @property
     def done(self) -> bool:
@@ -48,7 +48,7 @@ class Tree:
         """Expand one level."""
         if self.done:
             return
-        state = pytrees.map_arrays(lambda x: x.flatten(1, 2), self._nodes[-1].children)
+        state = pytrees.map_arrays(_joined, self._nodes[-1].children)
         self._states.append(state)
         self._nodes.append(self.model.evaluate(state))
         self.simulations_done += self._nodes[-1].value.shape[1]
@@ -56,38 +56,39 @@ class Tree:
 
     def _back_up(self) -> None:
         """Values of all edges, from the leaves up."""
-        value = self._nodes[-1].value.float()
+        xp, value = self._xp, self._nodes[-1].value
         self._values = []
         for node in reversed(self._nodes[:-1]):
             edges = node.reward + node.discount * value.reshape(node.reward.shape)
             prior = node.prior
-            allowed = (prior >= self.floor) | (prior == prior.amax(-1, keepdim=True))
-            self._values.insert(0, edges.masked_fill(~allowed, -torch.inf))
-            value = self._values[0].amax(-1)
+            allowed = (prior >= self.floor) | (prior == xp.max(prior, -1, keep=True))
+            self._values.insert(0, xp.where(allowed, edges, -math.inf))
+            value = xp.max(self._values[0], -1)
 
     # -- answers, as MCTS gives them -----------------------------------------------------------------------------
 
-    @property
-    def states(self) -> Any:
-        """States of all nodes, level after level, ``[B, nodes, ...]``."""
-        return pytrees.map_arrays(lambda *levels: torch.cat(levels, 1), *self._states)
+    def states(self, nodes: Array) -> Any:
+        """States of nodes ``[B, D]`` (those of -1 are the root's), ``[B, D, ...]``."""
+        xp, rows = self._xp, self._rows[:, None]
+        index = xp.clip(nodes, 0)  # nodes are counted level after level
+        return pytrees.map_arrays(lambda *levels: xp.concat(levels, 1)[rows, index], *self._states)
 
     @property
-    def root_values(self) -> Tensor:
+    def root_values(self) -> Array:
         """Value of each action at the root ``[B, G]``; 0 where it was left out or not yet looked at."""
         if not self._values:
-            return torch.zeros_like(self._prior)
+            return self._xp.zeros(*self._prior.shape)
         values = self._values[0][:, 0]
-        return torch.where(torch.isfinite(values), values, 0.0)
+        return self._xp.where(self._xp.isfinite(values), values, 0.0)
 
     @property
-    def root_visits(self) -> Tensor:
+    def root_visits(self) -> Array:
         """Edges looked at below each action of the root, ``[B, G]``."""
         below = self.simulations_done / self.actions
-        return torch.full_like(self._prior, below)
+        return self._xp.full(self._prior.shape, below)
 
-    def best(self, node: Tensor, *, temperature: float = 0.0, randomness: Randomness | None = None) -> Tensor:
-        """Best valued action at the root ``[B]`` (``node`` is 0), or the most probable before the first slice."""
+    def best(self, *, temperature: float = 0.0, randomness: Randomness | None = None) -> Array:
+        """Best valued action at the root ``[B]``, or the most probable before the first slice."""
         if not self._values:
             return self._prior.argmax(-1)
         values = self._values[0][:, 0]
@@ -95,10 +96,10 @@ class Tree:
             return (values / temperature + randomness.gumbel(self.actions)).argmax(-1)
         return values.argmax(-1)
 
-    def path(self, first: Tensor | None = None) -> Path:
+    def path(self, first: Array | None = None) -> Path:
         """The best way down; ``first`` ``[B]`` fixes its first action."""
         actions, nodes = [], []
-        place = torch.zeros_like(self._rows)  # index within the level
+        place = self._rows * 0  # index within the level
         before = 1  # nodes of the levels above
         for level, values in enumerate(self._values):
             action = first if level == 0 and first is not None else values[self._rows, place].argmax(-1)
@@ -107,9 +108,14 @@ class Tree:
             nodes.append(before + place)
             before += self.actions ** (level + 1)
         if not actions:
-            none = torch.full((self._rows.shape[0], 1), -1, dtype=torch.int64, device=self._rows.device)
+            none = self._xp.whole(self._rows.shape[0], 1) - 1
             return Path(none, none)
-        return Path(torch.stack(actions, 1), torch.stack(nodes, 1))
+        return Path(self._xp.stack(actions, 1), self._xp.stack(nodes, 1))
+
+
+def _joined(x: Array) -> Array:
+    """``[B, nodes, G, ...]`` -> ``[B, nodes · G, ...]``"""
+    return x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:])
 
 
 def levels_within(budget: int, actions: int, most: int) -> int:
@@ -119,3 +125,8 @@ def levels_within(budget: int, actions: int, most: int) -> int:
         levels += 1
         total += actions**levels
     return levels
+
+
+def high_search(model: SearchModel, settings: PlannerSettings, randomness: Randomness | None) -> HighSearch:
+    """The full tree of high-level actions; draws nothing while it searches."""
+    return Tree(model, simulations=settings.simulations, depth=settings.depth, floor=settings.prior_floor)

@@ -13,6 +13,7 @@ from thick.agent import Agent
 from thick.behaviours.actor_critic import ActorCritic
 from thick.models.batch import Batch
 from thick.models.world_model import WorldModel
+from thick.runtimes.torch.agents import torch_agent
 from thick.training.checkpoint import optimizer_tensors, restore_optimizer
 from thick.training.config import TrainConfig
 
@@ -82,7 +83,7 @@ class Learner:
 
     def agent(self, planner: dict[str, Any]) -> Agent:
         """An agent with a copy of the weights as they are now, for collecting and evaluating."""
-        return Agent(copy.deepcopy(self.model), planner=planner, device=self.device)
+        return torch_agent(copy.deepcopy(self.model), planner=planner, device=self.device)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything learned: weights, moments of the optimisers."""

@@ -12,6 +12,7 @@ from thick.envs import make
 from thick.export import load_model
 from thick.manifest import MANIFEST
 from thick.models.world_model import WorldModel
+from thick.runtimes.torch import agents
 from thick.training.checkpoint import load_checkpoint
 from thick.training.config import TrainConfig, load_config, to_dict
 
@@ -26,7 +27,7 @@ def load_agent(path: Path) -> tuple[Agent, str, dict[str, Any]]:
         FileNotFoundError: the folder is neither.
     """
     if (path / MANIFEST).is_file():
-        agent = Agent.load(path)
+        agent = agents.load_agent(path)
         assert agent.manifest is not None
         return agent, agent.manifest.task, agent.manifest.configuration.get("env_options", {})
     if not (path / "config.yaml").is_file():
@@ -34,7 +35,7 @@ def load_agent(path: Path) -> tuple[Agent, str, dict[str, Any]]:
             f"{path}: neither a run (config.yaml) nor a model-repository entry ({MANIFEST})"
         )
     config, model, _ = load_run(path)
-    return Agent(model, planner=config.planner), config.env, config.env_options
+    return agents.torch_agent(model, planner=config.planner), config.env, config.env_options
 
 
 def load_run(path: Path) -> tuple[TrainConfig, WorldModel, dict[str, Any]]:

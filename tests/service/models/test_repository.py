@@ -188,10 +188,10 @@ async def test_the_server_answers_and_says_that_it_is_not_ready_while_models_loa
     loop = asyncio.get_running_loop()
 
     def slow(path: Path, **options: Any) -> Any:
-        from thick.agent import Agent
+        from thick.runtimes.torch.agents import load_agent
 
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(20)
-        return Agent.load(path, **options)
+        return load_agent(path, **options)
 
     from service.stores.record import MemoryStore
     from tests.service.support import settings_for

@@ -173,7 +173,7 @@ async def test_a_belief_that_was_tampered_with_is_refused(client: httpx.AsyncCli
         changed(raw, belief__stoch=torch.full_like(leaves["belief.stoch"], 5)),
         changed(raw, belief__stoch=torch.full_like(leaves["belief.stoch"], -2)),
         changed(raw, plan__taken=torch.tensor(-1)),
-        changed(raw, plan__since=torch.tensor(2**62)),
+        changed(raw, plan__levels__0__since=torch.tensor(2**62)),
         raw.replace(b'"step":"1"', b'"step":"x"'),
         raw.replace(b"thick-belief-1", b"thick-belief-9"),
     ]

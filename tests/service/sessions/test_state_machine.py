@@ -37,6 +37,7 @@ from tests.service.live import Live
 from tests.service.support import observe
 from tests.service.truth import Truth
 from thick.agent import Agent
+from thick.runtimes.torch.agents import load_agent
 
 TRANSPORTS = ("json", "msgpack", "grpc", "stream")
 PLANNERS: tuple[dict[str, Any], ...] = (
@@ -254,7 +255,7 @@ class Machine(RuleBasedStateMachine):
 def agent(small: Path) -> Agent:
     """The agent behind the truth, with the arithmetic of the service."""
     torch.set_num_threads(1)
-    return Agent.load(small / "arm" / "1")
+    return load_agent(small / "arm" / "1")
 
 
 @pytest.fixture
