@@ -216,7 +216,7 @@ def test_a_family_of_another_package_is_found_by_its_entry_point(monkeypatch: py
         EntryPoint("exact", "thick.envs.pinpad:FAMILY", "thick.envs"),
         EntryPoint("broken", "no_such_module_at_all", "thick.envs"),
     ]
-    monkeypatch.setattr(thick.envs.registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(thick.envs.registry, "_plugins", lambda: {point.name: point for point in points})
     assert thick.envs.families()[-3:] == ("boards", "exact", "broken")
     assert make("boards:three").reset(seed=0)[0].shape == (64, 64, 3)
     assert make("exact:three").reset(seed=0)[0].shape == (64, 64, 3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from thick.envs import make
-from thick.envs.pinpad import ACTIONS, COLOURS, LAYOUTS, PinPad
+from thick.envs.pinpad import ACTIONS, CATEGORIES, COLOURS, LAYOUTS, PinPad
 
 SIZES = {"three": 3, "four": 4, "five": 5, "six": 6}
 
@@ -178,3 +178,36 @@ def test_a_wrong_action_is_refused() -> None:
     env.reset()
     with pytest.raises(ValueError, match="expected 0 to 4"):
         env.step(5)
+
+
+def test_the_cells_show_exactly_what_the_image_shows() -> None:
+    image, cells = make("pinpad:five", seed=0), make("pinpad:five+cells", seed=0)
+    seen, grid = image.reset()[0], cells.reset()[0]
+    colours: dict[int, set[tuple[int, ...]]] = {}
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        assert grid.shape == (16, 16, 1)
+        for number, colour in zip(grid[..., 0].T.ravel(), seen[::4, ::4].reshape(-1, 3), strict=True):
+            colours.setdefault(int(number), set()).add(tuple(colour.tolist()))
+        action = int(rng.integers(5))
+        seen, grid = image.step(action)[0], cells.step(action)[0]
+    assert all(len(shown) == 1 for shown in colours.values())  # one colour a category ...
+    del colours[CATEGORIES.index("blank")]  # black as the agent, but never on the board
+    assert len({colour for shown in colours.values() for colour in shown}) == len(colours)  # ... of its own
+
+
+@pytest.mark.parametrize("view", ["+memory", "+cells+memory"])
+def test_without_the_history_the_board_alone_is_shown(view: str) -> None:
+    whole, hidden = (
+        make("pinpad:three" + view.replace("+memory", ""), seed=2),
+        make("pinpad:three" + view, seed=2),
+    )
+    a, b = whole.reset()[0], hidden.reset()[0]
+    rng, differs = np.random.default_rng(1), False
+    rows = slice(None, 56) if view == "+memory" else (slice(None), slice(None, 14))
+    for _ in range(200):
+        assert np.array_equal(a[rows], b[rows])
+        differs |= not np.array_equal(a, b)
+        action = int(rng.integers(5))
+        a, b = whole.step(action)[0], hidden.step(action)[0]
+    assert differs

@@ -19,11 +19,18 @@ ONE_OF_EACH = [
     "minigrid:MiniGrid-DoorKey-5x5-v0+map",
     "minigrid:MiniGrid-DoorKey-5x5-v0+full",
     "minigrid:MiniGrid-Dynamic-Obstacles-5x5-v0+full",
+    "minigrid:MiniGrid-DoorKey-5x5-v0+partial",
+    "minigrid:MiniGrid-DoorKey-5x5-v0+notext",
+    "minigrid:corridor-1",
+    "minigrid:corridor-3+map",
+    "gym:CartPole-v1",
     "dm_control:cartpole-swingup",
     "dm_control:walker-walk",
     "dm_control:cartpole-swingup+pixels",
     "pinpad:three",
     "pinpad:six",
+    "pinpad:three+cells",
+    "pinpad:four+cells+memory",
 ]
 
 

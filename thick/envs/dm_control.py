@@ -81,12 +81,6 @@ class ControlSuite(gymnasium.Env):  # type: ignore[name-defined]
         self.render_mode = render_mode
         self._camera = CAMERAS.get(domain, 0) if camera is None else camera
         self._size = size
-        if domain == "quadruped" and not hasattr(np, "in1d"):
-            # dm_control 1.0.28 calls it for this domain
-            raise MissingPackageError(
-                f"this dm_control needs numpy < 2.4 for {domain}-{task}, got {np.__version__}: "
-                "pip install 'numpy<2.4'"
-            )
         self._control = _suite().load(domain, task)
         spec = self._control.action_spec()
         self.metadata = {**self.metadata, "render_fps": self._frame_rate()}
@@ -192,6 +186,15 @@ def _egl_devices() -> int:
     return count.value if query(0, None, ctypes.byref(count)) else 0
 
 
+class _NumpyWithIn1d:
+    """numpy as dm_control's quadruped expects it."""
+
+    in1d = staticmethod(np.isin)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
 @cache
 def _suite() -> Any:
     """Imports the suite, with an OpenGL that works without a screen where nobody chose another.
@@ -202,7 +205,12 @@ def _suite() -> Any:
         os.environ["MUJOCO_GL"] = _backend()
     require("dm_control")
     try:
-        return importlib.import_module("dm_control.suite")
+        suite = importlib.import_module("dm_control.suite")
+        if not hasattr(np, "in1d"):
+            # numpy 2.4 removed what the four quadruped tasks of this dm_control call, once, on loading.
+            quadruped: Any = importlib.import_module("dm_control.suite.quadruped")
+            quadruped.np = _NumpyWithIn1d()
+        return suite
     except (
         AttributeError,
         ImportError,

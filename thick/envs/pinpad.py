@@ -98,6 +98,12 @@ COLOURS = {
     "6": (40, 190, 200),
 }
 AGENT_COLOUR = (0, 0, 0)
+VIEWS = {
+    "cells": "the same as its exact grid of categories, [16, 16, 1], instead of pixels",
+    "memory": "the pads stepped on are not shown: they have to be remembered",
+}
+CATEGORIES = (" ", "#", "agent", "1", "2", "3", "4", "5", "6", "blank")
+"""what the numbers of the +cells view mean; blank is where no pad of the history is"""
 _CELL = 4
 """Pixels a cell: 16 columns and 14 + 2 rows make 64 x 64."""
 
@@ -117,11 +123,20 @@ class PinPad(gymnasium.Env):  # type: ignore[name-defined]
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012 (gymnasium's interface)
 
     def __init__(
-        self, task: str, *, max_steps: int = MAX_STEPS, pause: int = 1, render_mode: str | None = None
+        self,
+        task: str,
+        *,
+        max_steps: int = MAX_STEPS,
+        pause: int = 1,
+        cells: bool = False,
+        memory: bool = False,
+        render_mode: str | None = None,
     ) -> None:
         """
         Args:
             task: a key of LAYOUTS.
+            cells: observe uint8 [16, 16, 1] of CATEGORIES, indexed [x, y], instead of pixels.
+            memory: do not show the history.
             max_steps: steps until truncation.
             pause: steps from completion to the new start (10 in the original).
         """
@@ -138,7 +153,11 @@ class PinPad(gymnasium.Env):  # type: ignore[name-defined]
         self._floor = [(r, c) for r in range(14) for c in range(16) if self._board[r][c] == " "]
         self._canvas = np.zeros((16, 16, 3), np.uint8)
         self._canvas[:14] = [[COLOURS[tile] for tile in row] for row in self._board]
-        self.observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+        self._tiles = np.full((16, 16), CATEGORIES.index("blank"), np.uint8)
+        self._tiles[:14] = [[CATEGORIES.index(tile) for tile in row] for row in self._board]
+        self._show_cells, self._show_history = cells, not memory
+        high, shape = (len(CATEGORIES) - 1, (16, 16, 1)) if cells else (255, (64, 64, 3))
+        self.observation_space = gymnasium.spaces.Box(0, high, shape, np.uint8)
         self.action_space = gymnasium.spaces.Discrete(len(ACTIONS))
         self.agent = (0, 0)
         """row and column"""
@@ -154,7 +173,7 @@ class PinPad(gymnasium.Env):  # type: ignore[name-defined]
         self._steps = 0
         self._completions = 0
         self._start_anew()
-        return self._image(), {"events": [], "success": False}
+        return self._observe(), {"events": [], "success": False}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """As gymnasium's; `action` is an index into ACTIONS."""
@@ -180,7 +199,7 @@ class PinPad(gymnasium.Env):  # type: ignore[name-defined]
                     self._completions += 1
                     self._countdown = self._pause
         info = {"events": events, "success": self._completions > 0}
-        return self._image(), reward, False, self._steps >= self.max_steps, info
+        return self._observe(), reward, False, self._steps >= self.max_steps, info
 
     def render(self) -> np.ndarray[Any, Any] | None:
         """The image enlarged, uint8 [256, 256, 3], when made with render_mode="rgb_array"."""
@@ -204,10 +223,19 @@ class PinPad(gymnasium.Env):  # type: ignore[name-defined]
         endings = ((n, tuple(self.history[len(self.history) - n :])) for n in range(longest, -1, -1))
         return next(n for n, ending in endings if ending == self.order[:n])
 
-    def _image(self) -> np.ndarray[Any, Any]:
+    def _observe(self) -> np.ndarray[Any, Any]:
+        if not self._show_cells:
+            return self._image(self._show_history)
+        tiles = self._tiles.copy()  # [16 rows, 16 columns]
+        tiles[self.agent] = CATEGORIES.index("agent")
+        for place, pad in enumerate(self.history if self._show_history else ()):
+            tiles[14:16, 2 * place + 1 : 2 * place + 3] = CATEGORIES.index(pad)
+        return np.ascontiguousarray(tiles.T[..., None])
+
+    def _image(self, history: bool = True) -> np.ndarray[Any, Any]:
         canvas = self._canvas.copy()  # [16, 16, 3]
         canvas[self.agent] = AGENT_COLOUR
-        for place, pad in enumerate(self.history):
+        for place, pad in enumerate(self.history if history else ()):
             canvas[14:16, 2 * place + 1 : 2 * place + 3] = COLOURS[pad]
         return canvas.repeat(_CELL, 0).repeat(_CELL, 1)  # [64, 64, 3]
 
@@ -217,7 +245,8 @@ def _tasks() -> Sequence[str]:
 
 
 def _build(spec: Spec, *, render_mode: str | None = None, **options: Any) -> PinPad:
-    return PinPad(spec.task, render_mode=render_mode, **options)
+    views = {view: True for view in spec.views}
+    return PinPad(spec.task, render_mode=render_mode, **views, **options)
 
 
-FAMILY = Family("pinpad", "step on coloured pads in the one right order; 64x64 images", {}, _tasks, _build)
+FAMILY = Family("pinpad", "step on coloured pads in the one right order; 64x64 images", VIEWS, _tasks, _build)

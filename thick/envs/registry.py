@@ -12,6 +12,7 @@ import difflib
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,8 @@ def names_code(env_id: str) -> Spec | None:
     Raises:
         UnknownEnvironmentError: it names a file, but nothing in it.
     """
-    if env_id.partition(":")[0] in families():
+    name = env_id.partition(":")[0]
+    if name in _MODULES or name in _plugins():
         return None
     parsed = factories.parse(env_id)
     if parsed is None or not (factories.is_file(parsed[0]) or factories.exists(parsed[0])):
@@ -260,6 +262,7 @@ def _nearest_id(word: str) -> str:
     return f"; did you mean '{ends[0]}'?" if ends else nearest(word, known)
 
 
+@cache
 def _plugins() -> dict[str, Any]:
     """Families that other packages declare, by name, not yet loaded."""
     return {point.name: point for point in entry_points(group=GROUP)}
