@@ -102,7 +102,7 @@ def paper_agent(options: argparse.Namespace) -> Any:
     import torch
 
     from thick.models.config import ModelConfig
-    from thick.models.world_model import WorldModel
+    from thick.models.networks import AgentNetworks
     from thick.runtimes.torch.agents import torch_agent
 
     torch.manual_seed(0)
@@ -110,7 +110,7 @@ def paper_agent(options: argparse.Namespace) -> Any:
     space: gymnasium.Space = gymnasium.spaces.Discrete(5)
     if options.actions == "continuous":
         space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
-    model = WorldModel(ModelConfig(discount_head=not options.no_end), image, space)
+    model = AgentNetworks(ModelConfig(discount_head=not options.no_end), image, space)
     return torch_agent(model, precision=options.precision, device=options.device)
 
 

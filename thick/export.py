@@ -9,7 +9,6 @@ an :class:`EntryError`.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -18,8 +17,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from thick import conversion
+from thick.configuration import build
 from thick.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -27,7 +28,6 @@ from thick.manifest import (
     WEIGHTS,
     EntryError,
     Manifest,
-    check_keys,
     check_name,
     json_object,
     plain,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from thick.models.world_model import WorldModel
+    from thick.models.networks import AgentNetworks
 
 __all__ = [
     "EntryError",
@@ -60,7 +60,7 @@ class LoadedModel(NamedTuple):
     """A model as read from an entry, in evaluation mode."""
 
     manifest: Manifest
-    model: WorldModel
+    model: AgentNetworks
 
 
 def versions(repository: Path, name: str) -> list[str]:
@@ -95,6 +95,8 @@ def check_place(manifest: Manifest, entry: Path) -> None:
 def read_weights(entry: Path, manifest: Manifest) -> dict[str, Tensor]:
     """Read the weights of an entry, after checking size and SHA-256; every number is finite.
 
+    Weights of the first format come under their present names.
+
     Raises:
         EntryError: the file is missing, not the manifest's, not safetensors, or holds NaN or infinity.
     """
@@ -122,10 +124,10 @@ def read_weights(entry: Path, manifest: Manifest) -> dict[str, Tensor]:
             f"{path}: not a safetensors file ({error}){_guess(content)}; export again"
         ) from error
     _check_finite(tensors, str(path))
-    return tensors
+    return conversion.tensors(tensors) if manifest.format_version == 1 else tensors
 
 
-def build_model(manifest: Manifest) -> WorldModel:
+def build_model(manifest: Manifest) -> AgentNetworks:
     """The network that a manifest describes, on the meta device: shapes without numbers.
 
     Building it costs no memory whatever the configuration says: a wrong one is refused, not allocated.
@@ -136,18 +138,24 @@ def build_model(manifest: Manifest) -> WorldModel:
     import torch
 
     from thick.models.config import ModelConfig
-    from thick.models.world_model import WorldModel
+    from thick.models.networks import AgentNetworks
 
     what = f"{MANIFEST}: configuration.model"
-    config = _record(ModelConfig, manifest.configuration.get("model"), what)
+    fields = json_object(manifest.configuration.get("model"), what)
+    if manifest.format_version == 1:
+        fields = conversion.model_fields(fields)
+    try:
+        config = build(ModelConfig, fields, what)
+    except ValueError as error:
+        raise EntryError(f"{error}; export the model again") from error
     if config.kind != manifest.kind:
         raise EntryError(
-            f"{what}.kind is {config.kind!r}, but kind is {manifest.kind!r}; export the model again"
+            f"{what} describes a model of kind {config.kind!r}, but kind is {manifest.kind!r}; export the model again"
         )
     observation_space, action_space = manifest.spaces()
     try:
         with torch.device("meta"):
-            return WorldModel(config, observation_space, action_space)
+            return AgentNetworks(config, observation_space, action_space)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise EntryError(f"{what} describes no model: {error}; export the model again") from error
 
@@ -287,37 +295,6 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
     """Sort key that puts 2 before 10."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-
-def _record(cls: type[Any], value: object, what: str) -> Any:
-    """A frozen configuration from its JSON form: nested objects to records, lists to tuples."""
-    fields = json_object(value, what)
-    check_keys(fields, [field.name for field in dataclasses.fields(cls)], what, complete=False)
-    hints = get_type_hints(cls)
-    built = {key: _field(hints[key], item, f"{what}.{key}") for key, item in fields.items()}
-    try:
-        return cls(**built)
-    except (ValueError, TypeError) as error:
-        raise EntryError(f"{what}: {error}; export the model again") from error
-
-
-def _field(hint: Any, value: Any, what: str) -> Any:
-    """A value of a configuration, if it is of the field's type."""
-    if dataclasses.is_dataclass(hint):
-        return _record(cast("type[Any]", hint), value, what)
-    options = get_args(hint)
-    if get_origin(hint) is tuple:
-        if isinstance(value, list):
-            return tuple(_field(options[0], item, f"{what}[{index}]") for index, item in enumerate(value))
-    elif options:
-        if value in options:
-            return value
-    elif hint is float and type(value) is int:
-        return float(value)
-    elif type(value) is hint:
-        return value
-    expected = " or ".join(map(repr, options)) if options else getattr(hint, "__name__", str(hint))
-    raise EntryError(f"{what} is {value!r}, expected {expected}; export the model again")
 
 
 def _write(path: Path, content: bytes) -> None:

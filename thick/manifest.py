@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import gymnasium
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
 KINDS = ("thick", "crssm", "rssm")
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
@@ -52,7 +53,7 @@ class Manifest:
     """Everything about a model but its weights; every field is plain JSON."""
 
     format_version: int
-    """version of this layout, :data:`FORMAT_VERSION`"""
+    """version of this layout: :data:`FORMAT_VERSION` in what is written, one of :data:`READABLE` in what is read"""
     name: str
     """name of the model, also the name of the folder above"""
     version: str
@@ -91,9 +92,9 @@ class Manifest:
         """
         fields = json_object(document, source)
         version = fields.get("format_version")
-        if type(version) is not int or version != FORMAT_VERSION:
+        if type(version) is not int or version not in READABLE:
             raise EntryError(
-                f"{source}: format_version is {version!r}, this release reads {FORMAT_VERSION}; "
+                f"{source}: format_version is {version!r}, this release reads {' and '.join(map(str, READABLE))}; "
                 "export the model again, or install the release that wrote it"
             )
         check_keys(fields, [field.name for field in dataclasses.fields(cls)], source)

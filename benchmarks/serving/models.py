@@ -58,8 +58,8 @@ def write(folder: Path) -> None:
 
     from thick.envs.spaces import space_to_json
     from thick.export import write_entry
-    from thick.models.config import HighLevelConfig, ModelConfig
-    from thick.models.world_model import WorldModel
+    from thick.models.config import LevelConfig, ModelConfig
+    from thick.models.networks import AgentNetworks
 
     grid_high = np.broadcast_to(np.array([10, 5, 3], np.uint8), (8, 8, 3))
     spaces = {
@@ -68,8 +68,8 @@ def write(folder: Path) -> None:
     }
     for served in MODELS.values():
         torch.manual_seed(SEED)
-        high = HighLevelConfig(actions=3, hidden=192, head_units=128)
-        model = WorldModel(ModelConfig(**served.sizes, high=high), *spaces[served.name])
+        level = LevelConfig(actions=3, hidden=192, head_units=128)
+        model = AgentNetworks(ModelConfig(**served.sizes, levels=(level,)), *spaces[served.name])
         write_entry(
             folder,
             name=served.name,

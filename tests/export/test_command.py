@@ -26,6 +26,7 @@ CONFIG = TrainConfig(
     batch=2,
     length=8,
     threads=1,
+    learner="thick-dreamer",
     model=tiny(actor_critic=True),
     data=DataConfig(prefill=64, streams=2),
     evaluation=EvaluationConfig(alignment_every=0, alignment_steps=0),
@@ -63,7 +64,7 @@ def test_an_entry_holds_the_weights_of_the_latest_checkpoint_and_nothing_else(
     assert state.keys() == weights.keys()
     assert all(torch.equal(state[key], weights[key]) for key in state)
     assert loaded.model.config == CONFIG.model
-    assert loaded.model.actor is not None
+    assert loaded.model.behaviour is not None
 
 
 def test_a_manifest_tells_task_planner_and_origin(run: Path, tmp_path: Path) -> None:
@@ -97,6 +98,17 @@ def test_what_was_measured_goes_into_the_manifest_without_its_list_of_episodes(
     assert origin["gates"] == {"precision": 0.5}
 
 
+def configured(line: str) -> TrainConfig:
+    """The configuration that a `thick train` makes."""
+    words = shlex.split(line)
+    assert words[:3] == ["thick", "train", "--preset"]
+    names, rest = [], words[2:]
+    while rest and rest[0] == "--preset":
+        names.append(rest[1])
+        rest = rest[2:]
+    return override(load_config(*names), rest)
+
+
 def test_the_command_in_a_manifest_gives_the_configuration_again() -> None:
     assert presets()
     for name in presets():
@@ -110,9 +122,10 @@ def test_the_command_in_a_manifest_gives_the_configuration_again() -> None:
         planner={"samples": 7},
     )
     for config in (changed, CONFIG):
-        words = shlex.split(training_command(config))
-        assert words[:3] == ["thick", "train", "--preset"]
-        assert override(load_config(words[3]), words[4:]) == config
+        assert configured(training_command(config)) == config
+    composed = load_config("learners/dreamer", "sizes/small", "tasks/cartpole")
+    assert configured(training_command(composed)) == composed
+    assert training_command(composed).count("--preset") == 3
 
 
 def test_the_command_says_what_it_wrote_and_what_is_next(

@@ -11,9 +11,10 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from torch import Tensor
 
 from thick.models.batch import Batch
-from thick.models.config import HighLevelConfig, ModelConfig
+from thick.models.config import LevelConfig, ModelConfig
 from thick.models.encoders import SINGLE, entries
-from thick.models.world_model import WorldModel, action_size
+from thick.models.networks import AgentNetworks
+from thick.models.world_model import action_size
 
 IMAGE = Box(0, 255, (64, 64, 3), np.uint8)
 GRID = Box(np.uint8(0), np.broadcast_to(np.array([10, 5, 3], np.uint8), (5, 6, 3)), (5, 6, 3), np.uint8)
@@ -49,8 +50,20 @@ CONTINUOUS = Box(-1.0, 1.0, (2,), np.float32)
 ACTIONS = {"discrete": DISCRETE, "continuous": CONTINUOUS}
 
 
-def tiny(**changes: Any) -> ModelConfig:
-    """A configuration of a few thousand weights."""
+LEVEL = LevelConfig(actions=3, hidden=24, head_units=16)
+
+
+def tiny(
+    *, kind: str = "thick", level: LevelConfig = LEVEL, actor_critic: bool = False, **changes: Any
+) -> ModelConfig:
+    """A configuration of a few thousand weights.
+
+    Args:
+        kind: as a manifest calls it: thick (a C-RSSM and a level), crssm or rssm.
+        level: the level above it, where there is one.
+        actor_critic: whether there are an actor and critics.
+        changes: other fields.
+    """
     sizes: dict[str, Any] = {
         "stoch": 4,
         "classes": 5,
@@ -62,17 +75,19 @@ def tiny(**changes: Any) -> ModelConfig:
         "mlp_units": 24,
         "head_layers": 1,
         "head_units": 16,
-        "high": HighLevelConfig(actions=3, hidden=24, head_units=16),
+        "dynamics": "rssm" if kind == "rssm" else "crssm",
+        "levels": (level,) if kind == "thick" else (),
+        "behaviour": "actor_critic" if actor_critic else "none",
     }
     return ModelConfig(**{**sizes, **changes})
 
 
 def model(
     observation: gymnasium.Space = GRID, action: gymnasium.Space = DISCRETE, seed: int = 0, **changes: Any
-) -> WorldModel:
-    """A tiny world model with reproducible weights."""
+) -> AgentNetworks:
+    """A tiny model with reproducible weights."""
     torch.manual_seed(seed)
-    return WorldModel(tiny(**changes), observation, action)
+    return AgentNetworks(tiny(**changes), observation, action)
 
 
 def observations(space: gymnasium.Space, *leading: int, seed: int = 0) -> dict[str, Tensor]:

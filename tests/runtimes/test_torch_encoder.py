@@ -29,7 +29,7 @@ def test_embeddings_are_those_of_the_trained_encoder(kind: str) -> None:
     world = model(SPACES[kind], ACTIONS["discrete"], 0)
     of = agent(kind)
     observation = seen(of, 5)
-    trained = world.encoder(observation)
+    trained = world.world.encoder(observation)
     assert torch.allclose(FrozenModel(world).encode(observation), trained, atol=1e-5)
 
 

@@ -15,7 +15,7 @@ from tests.models.sizes import ACTIONS, SPACES, actions, model, observations
 from thick.models.beliefs import Belief, State
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.hierarchy.level import HighLevel
-from thick.models.world_model import WorldModel
+from thick.models.networks import AgentNetworks
 from thick.runtimes.torch import frozen as frozen_layers
 from thick.runtimes.torch.frozen import Affine, by_session, draw
 from thick.runtimes.torch.model import FrozenModel
@@ -24,11 +24,11 @@ KINDS = ["thick", "crssm", "rssm"]
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
-def frozen(world: WorldModel, precision: str = "fp32") -> FrozenModel:
+def frozen(world: AgentNetworks, precision: str = "fp32") -> FrozenModel:
     return FrozenModel(world, precision=precision)
 
 
-def randomised(world: WorldModel, scale: float = 3.0) -> WorldModel:
+def randomised(world: AgentNetworks, scale: float = 3.0) -> AgentNetworks:
     """Larger weights and non-zero biases, so that modes are clear and no bias can be forgotten."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -40,9 +40,9 @@ def randomised(world: WorldModel, scale: float = 3.0) -> WorldModel:
     return world
 
 
-def belief(world: WorldModel, *leading: int, seed: int = 0) -> Belief:
+def belief(world: AgentNetworks, *leading: int, seed: int = 0) -> Belief:
     generator = torch.Generator().manual_seed(seed)
-    config, context = world.config, world.dynamics.context
+    config, context = world.config, world.world.dynamics.context
     return Belief(
         torch.randint(config.classes, (*leading, config.stoch), generator=generator),
         torch.randn(*leading, config.stoch, config.classes, generator=generator),
@@ -62,12 +62,12 @@ def state(belief: Belief) -> State:
 def test_an_imagined_step_is_that_of_the_trained_model(kind: str, action: str) -> None:
     world = randomised(model(SPACES["vector"], ACTIONS[action], kind=kind))
     start, taken = belief(world, 3, 5), actions(ACTIONS[action], 3, 5)
-    trained = world.dynamics.imagine_step(state(start), taken, sample=False)
+    trained = world.world.dynamics.imagine_step(state(start), taken, sample=False)
     found = frozen(world).imagine(start, taken)
     assert torch.equal(found.stoch, trained.stoch.argmax(-1))
     for name in ("logits", "deter", "context", "gates"):
         assert torch.allclose(getattr(found, name), getattr(trained, name), **CLOSE), name
-    assert torch.allclose(frozen(world).features(found), world.dynamics.features(trained), **CLOSE)
+    assert torch.allclose(frozen(world).features(found), world.world.dynamics.features(trained), **CLOSE)
 
 
 @pytest.mark.parametrize("posterior", ["full", "observation"])
@@ -81,8 +81,8 @@ def test_filtering_a_sequence_is_that_of_the_trained_model_also_across_episodes(
     first = torch.zeros(3, 9, dtype=torch.bool)
     first[0, 0] = first[1, 0] = first[1, 4] = first[2, 5] = True
     with torch.no_grad():
-        trained = world.dynamics.observe(
-            world.encoder(seen), taken, first, gate_noise=0.0, sample=False
+        trained = world.world.dynamics.observe(
+            world.world.encoder(seen), taken, first, gate_noise=0.0, sample=False
         ).posterior
         of = frozen(world)
         now = of.initial(3)
@@ -104,12 +104,12 @@ def test_embeddings_and_decoded_observations_are_those_of_the_trained_model(spac
     one = belief(world, 3)
     with torch.no_grad():
         given: Any = seen if isinstance(SPACES[space], Dict) else seen["observation"]
-        assert torch.allclose(of.encode(given), world.encoder(seen), **CLOSE)
-        expected = world.heads.decoder.observation(world.dynamics.features(state(one)))
+        assert torch.allclose(of.encode(given), world.world.encoder(seen), **CLOSE)
+        expected = world.world.heads.decoder.observation(world.world.dynamics.features(state(one)))
         decoded = of.decode(one)
-        assert isinstance(world.dynamics, CRSSM) and world.coarse_heads is not None
-        coarse_feature = world.dynamics.coarse_features(state(one).stoch, one.context)
-        coarse = world.coarse_heads.decoder.observation(coarse_feature)
+        assert isinstance(world.world.dynamics, CRSSM) and world.world.coarse_heads is not None
+        coarse_feature = world.world.dynamics.coarse_features(state(one).stoch, one.context)
+        coarse = world.world.coarse_heads.decoder.observation(coarse_feature)
         found = of.decode_coarse(one.stoch, one.context)
     for mine, theirs in ((decoded, expected), (found, coarse)):
         pairs = [(mine[key], theirs[key]) for key in theirs] if isinstance(theirs, dict) else [(mine, theirs)]
@@ -121,23 +121,27 @@ def test_embeddings_and_decoded_observations_are_those_of_the_trained_model(spac
 def test_heads_are_those_of_the_trained_model(kind: str) -> None:
     world = randomised(model(kind=kind, actor_critic=True))
     one = belief(world, 2, 4)
-    feature = world.dynamics.features(state(one))
+    feature = world.world.dynamics.features(state(one))
     low = frozen(world).exact
     reward, continuation = low.outcome(one)
-    assert world.heads.discount is not None and world.critic is not None and world.actor is not None
-    assert torch.allclose(reward, world.heads.reward(feature).squeeze(-1), **CLOSE)
-    predicted = torch.sigmoid(world.heads.discount(feature).squeeze(-1)) / world.config.discount
+    assert (
+        world.world.heads.discount is not None
+        and world.behaviour.critic is not None
+        and world.behaviour.actor is not None
+    )
+    assert torch.allclose(reward, world.world.heads.reward(feature).squeeze(-1), **CLOSE)
+    predicted = torch.sigmoid(world.world.heads.discount(feature).squeeze(-1)) / world.config.discount
     assert continuation is not None and torch.allclose(continuation, predicted.clamp(max=1), **CLOSE)
-    assert torch.allclose(low.value(one), world.critic(feature).squeeze(-1), **CLOSE)
+    assert torch.allclose(low.value(one), world.behaviour.critic(feature).squeeze(-1), **CLOSE)
     logits, std = low.policy(one)
-    assert std is None and torch.allclose(logits, world.actor(feature), **CLOSE)
+    assert std is None and torch.allclose(logits, world.behaviour.actor(feature), **CLOSE)
 
 
 def test_a_continuous_actor_is_that_of_the_trained_model() -> None:
     world = randomised(model(SPACES["vector"], ACTIONS["continuous"], actor_critic=True))
     one = belief(world, 2, 4)
-    assert world.actor is not None
-    mean, std = world.actor.distribution(world.dynamics.features(state(one)))
+    assert world.behaviour.actor is not None
+    mean, std = world.behaviour.actor.distribution(world.world.dynamics.features(state(one)))
     found = frozen(world).exact.policy(one)
     assert found[1] is not None
     assert torch.allclose(found[0], mean, **CLOSE) and torch.allclose(found[1], std, **CLOSE)
@@ -154,12 +158,14 @@ def test_without_a_discount_head_no_end_is_predicted_and_without_an_actor_there_
 @pytest.mark.parametrize("action", list(ACTIONS))
 def test_a_jump_is_that_of_the_trained_model(action: str) -> None:
     world = randomised(model(SPACES["vector"], ACTIONS[action], actor_critic=True))
-    assert isinstance(world.high, HighLevel) and isinstance(world.dynamics, CRSSM)
-    assert world.coarse_heads is not None and world.coarse_critic is not None
+    assert isinstance(world.hierarchy[0], HighLevel) and isinstance(world.world.dynamics, CRSSM)
+    assert world.world.coarse_heads is not None and world.behaviour.coarse_critic is not None
     one, choice = belief(world, 6), torch.tensor([0, 1, 2, 2, 1, 0])
     stoch, one_hot = state(one).stoch, F.one_hot(choice, 3).float()
-    limit = world.config.high.max_time
-    trained = world.high.jump(world.dynamics, stoch, one.context, one_hot, max_time=limit, sample=False)
+    limit = world.config.levels[0].max_time
+    trained = world.hierarchy[0].jump(
+        world.world.dynamics, stoch, one.context, one_hot, max_time=limit, sample=False
+    )
     high = frozen(world).high
     assert high is not None
     found = high.jump(one.stoch, one.context, choice)
@@ -175,11 +181,13 @@ def test_a_jump_is_that_of_the_trained_model(action: str) -> None:
     ):
         assert torch.allclose(getattr(found, name), expected, **CLOSE), name
     assert torch.allclose(high.segment_return(one.stoch, one.context, choice), trained.returns, **CLOSE)
-    assert torch.allclose(high.prior(one.stoch, one.context), world.high.prior(stoch, one.context), **CLOSE)
-    feature = world.dynamics.coarse_features(trained.stoch, trained.context)
-    assert torch.allclose(found.reward, world.coarse_heads.reward(feature).squeeze(-1), **CLOSE)
+    assert torch.allclose(
+        high.prior(one.stoch, one.context), world.hierarchy[0].prior(stoch, one.context), **CLOSE
+    )
+    feature = world.world.dynamics.coarse_features(trained.stoch, trained.context)
+    assert torch.allclose(found.reward, world.world.coarse_heads.reward(feature).squeeze(-1), **CLOSE)
     value = high.value(found.stoch, found.context)
-    assert torch.allclose(value, world.coarse_critic(feature).squeeze(-1), **CLOSE)
+    assert torch.allclose(value, world.behaviour.coarse_critic(feature).squeeze(-1), **CLOSE)
 
 
 def test_sampled_classes_follow_the_logits() -> None:
@@ -335,7 +343,7 @@ def test_freezing_leaves_the_model_alone() -> None:
         for weight in world.parameters():
             weight.zero_()
     assert world.training and all(weight.requires_grad for weight in world.parameters())
-    assert torch.equal(of.exact.gru.weight, before["dynamics.gru.weight"])
+    assert torch.equal(of.exact.gru.weight, before["world.dynamics.gru.weight"])
     embedding = of.encode(observations(SPACES["grid"], 2)["observation"])
     assert bool(embedding.any()) and not embedding.requires_grad
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from thick.training.config import TrainConfig, merge
+from thick.configuration import merge
+from thick.training.config import TrainConfig
 from thick.training.trainer import Trainer
 
 TINY: dict[str, Any] = {
+    "learner": "thick-dreamer",
     "env": "minigrid:MiniGrid-DoorKey-5x5-v0+map",
     "updates": 6,
     "batch": 4,
@@ -30,8 +32,8 @@ TINY: dict[str, Any] = {
         "mlp_units": 16,
         "head_layers": 1,
         "head_units": 16,
-        "actor_critic": True,
-        "high": {"actions": 3, "hidden": 16, "head_units": 16, "segment_ends": ["gates", "ends"]},
+        "behaviour": "actor_critic",
+        "levels": [{"actions": 3, "hidden": 16, "head_units": 16, "segment_ends": ["gates", "ends"]}],
     },
     "behaviour": {"horizon": 4, "starts": 8, "target_every": 2},
     "evaluation": {"alignment_every": 3, "alignment_steps": 60, "episodes": 2, "max_steps": 4},

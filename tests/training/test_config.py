@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from thick.training.config import (
-    Schedule,
-    TrainConfig,
-    describe,
-    load_config,
-    merge,
-    override,
-    presets,
-    to_dict,
-)
+from thick.configuration import describe, merge, to_dict
+from thick.learners.schedules import Schedule
+from thick.training.config import TrainConfig, load_config, override, presets
 
 
 @pytest.mark.parametrize("preset", presets())
@@ -25,11 +18,11 @@ def test_every_preset_loads_and_survives_the_way_through_plain_values(preset: st
 def test_any_field_can_be_overridden_on_the_command_line() -> None:
     config = override(
         TrainConfig(),
-        ["--model.stoch", "8", "--optimizer.lr=1e-3", "--model.high.segment_ends", "[gates, ends]"],
+        ["--model.stoch", "8", "--optimizer.lr=1e-3", "--model.levels.0.segment_ends", "[gates, ends]"],
     )
     assert config.model.stoch == 8
     assert config.optimizer.lr == 1e-3
-    assert config.model.high.segment_ends == ("gates", "ends")
+    assert config.model.levels[0].segment_ends == ("gates", "ends")
 
 
 @pytest.mark.parametrize(
@@ -37,9 +30,9 @@ def test_any_field_can_be_overridden_on_the_command_line() -> None:
     [
         (["--model.stohc", "8"], "did you mean 'model.stoch'"),
         (["--bacth", "8"], "did you mean 'batch'"),
-        (["--model.kind", "dreamer"], "'thick' | 'crssm' | 'rssm', got 'dreamer'"),
-        (["--updates", "many"], "updates: expected int, got 'many'"),
-        (["--optimizer.lr", "fast"], "optimizer.lr: expected a number, got 'fast'"),
+        (["--model.dynamics", "gru"], "expected 'crssm' or 'rssm', got 'gru'"),
+        (["--updates", "many"], "updates: expected a valid integer, got 'many'"),
+        (["--optimizer.lr", "fast"], "optimizer.lr: expected a valid number, got 'fast'"),
         (["--updates"], "a value is missing"),
         (["8"], "expected --FIELD VALUE"),
     ],

@@ -42,11 +42,11 @@ def test_alignment_counts_what_the_gates_did_on_every_event(trained: Path) -> No
     _, model, _ = load_run(trained)
     play = play_with_events(ENV, policy="scripted", steps=200, seed=3)
     with torch.no_grad():
-        gate = model.dynamics.gatel0rd.gate
+        gate = model.world.dynamics.gatel0rd.gate
         gate.bias.fill_(100.0)
-        always = gate_alignment(model, play)
+        always = gate_alignment(model.world, play)
         gate.bias.fill_(-100.0)
-        never = gate_alignment(model, play)
+        never = gate_alignment(model.world, play)
     assert always["context_change"] == 1
     assert {event["recall"] for event in always["events"].values()} == {1.0}
     assert always["precision"] == pytest.approx(always["any_event_rate"])

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from thick.configuration import merge
 from thick.training.checkpoint import load_checkpoint
-from thick.training.config import TrainConfig, merge
+from thick.training.config import TrainConfig
 from thick.training.trainer import Trainer, resume
 
 
@@ -57,11 +58,11 @@ def test_a_run_writes_losses_gates_and_pictures(trained: Path) -> None:
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     scalars = {name for line in lines for name in line}
     assert {
-        "loss/decoder",
-        "loss/coarse_kl",
-        "low/context_change",
-        "high/elapsed",
-        "behaviour/actor",
+        "world/decoder",
+        "world/coarse_kl",
+        "world/context_change",
+        "level1/elapsed",
+        "behaviour/policy",
     } <= scalars
     gates = next(line["gates"] for line in lines if "gates" in line)
     assert 0 <= gates["context_change"] <= 1
@@ -79,15 +80,15 @@ def test_learning_lowers_the_loss(tiny: TrainConfig, tmp_path: Path) -> None:
     )
     _train(config, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss/decoder"] for line in lines if "loss/decoder" in line]
+    losses = [line["world/decoder"] for line in lines if "world/decoder" in line]
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_a_world_model_without_a_high_level_trains_too(tiny: TrainConfig, tmp_path: Path) -> None:
-    for kind in ("crssm", "rssm"):
-        config = merge(tiny, {"model": {"kind": kind, "posterior": "observation"}})
-        tensors = _train(config, tmp_path / kind)
-        assert not any(name.startswith("model.high.") for name in tensors)
+    for dynamics in ("crssm", "rssm"):
+        changes = {"dynamics": dynamics, "levels": [], "posterior": "observation"}
+        tensors = _train(merge(tiny, {"learner": "dreamer", "model": changes}), tmp_path / dynamics)
+        assert not any(name.startswith("model.levels.") for name in tensors)
 
 
 def test_a_run_can_start_from_the_weights_of_another(

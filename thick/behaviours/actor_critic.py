@@ -1,148 +1,191 @@
-"""Dreamer's actor and critic, trained in imagination; with a high level, THICK Dreamer's long values as well."""
+"""Dreamer's actor and critic, trained in imagination; with a level above the dynamics, THICK Dreamer's long values.
+
+Symbols: N states imagination starts from, H imagined steps. Time comes first: ``[H, N]``.
+"""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from thick.behaviours.config import BehaviourConfig
 from thick.behaviours.returns import lambda_returns, long_returns
-from thick.models.batch import Batch
-from thick.models.beliefs import State, Trajectory
-from thick.models.distributions import (
-    normal_log_prob,
-    one_hot_sample,
-)
+from thick.behaviours.rollouts import Rollout, discounts, head_discount, rollout, survival
+from thick.learners.parts import Group, Losses, Reward, Shared
+from thick.models.beliefs import State
+from thick.models.distributions import normal_log_prob, one_hot_sample
 from thick.models.dynamics.crssm import CRSSM
+from thick.models.hierarchy.level import HighLevel
+from thick.models.networks import Behaviour
 from thick.models.world_model import WorldModel
 
 
-class ActorCritic(nn.Module):
-    """Actor, critic and its target; for THICK a coarse critic too.
+class LongValues:
+    """Values over one jump of a level: what THICK Dreamer adds to Dreamer.
 
     Args:
-        model: the world model to imagine in; it holds actor and critics. It is not a submodule: only the targets
-            are this module's own weights.
-        config: a ``thick.behaviours.config.BehaviourConfig`` or anything with its fields.
+        world: with a C-RSSM; its coarse heads judge where a jump lands.
+        level: the level that jumps.
+        max_time: bound on the predicted number of steps before a change.
     """
 
-    def __init__(self, model: WorldModel, config: Any) -> None:
-        super().__init__()
-        if model.actor is None or model.critic is None:
-            raise ValueError("the model has no actor and critic: set model.actor_critic")
-        # In a tuple, so that they are not registered as submodules.
-        self._parts = (model, model.actor, model.critic)
-        self.config = config
-        self.target = copy.deepcopy(model.critic)
-        self.coarse_target = copy.deepcopy(model.coarse_critic)
-
-    def update_target(self) -> None:
-        """Copy the critics to their targets."""
-        model, _, critic = self._parts
-        self.target.load_state_dict(critic.state_dict())
-        if self.coarse_target is not None and model.coarse_critic is not None:
-            self.coarse_target.load_state_dict(model.coarse_critic.state_dict())
-
-    def losses(self, batch: Batch, trajectory: Trajectory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses of actor and critic from imagination that starts in the batch's posterior states.
-
-        Args:
-            batch, trajectory: what the world model was just trained on.
-
-        Returns:
-            ``{"actor", "critic"}`` and metrics.
-        """
-        (model, actor, critic), config = self._parts, self.config
-        start = self._starts(batch, trajectory)
-        with torch.set_grad_enabled(model.continuous):
-            states, actions = self._imagine(start)
-        features = model.dynamics.features(states)  # [H+1, N, F], the first is the start
-        with torch.set_grad_enabled(model.continuous):
-            reward = model.heads.reward(features).squeeze(-1).float()
-            discount = self._discount(model.heads, features)
-            value = self.target(features).squeeze(-1).float()
-            # reward[t+1] is received on entering state t+1; the action at t is credited with it.
-            returns = lambda_returns(reward[1:], value[:-1], discount[1:], value[-1], lambda_=config.lambda_)
-        # States after a predicted end do not count.
-        weight = torch.cat([torch.ones_like(discount[:1]), discount[1:-1]]).cumprod(0).detach()
-        fixed = features.detach()
-        log_prob, entropy = actor.judge(fixed[:-1], actions.detach())
-        if model.continuous:
-            objective = returns
-        else:
-            baseline = self.target(fixed[:-1]).squeeze(-1).float()
-            objective = log_prob * (returns - baseline).detach()
-        actor_loss = -(weight * (objective + config.entropy * entropy)).mean()
-        goal = returns.detach()
-        metrics = {"return": goal.mean(), "entropy": entropy.mean(), "imagined_reward": reward[1:].mean()}
-        prediction = critic(fixed[:-1]).squeeze(-1).float()
-        if model.coarse_critic is None:
-            critic_loss = -(weight * normal_log_prob(goal, prediction)).mean()
-        else:
-            states = State(*(part[:-1].detach() for part in states))
-            long = self._long_values(states)
-            goal = config.long_weight * goal + (1 - config.long_weight) * long
-            assert isinstance(model.dynamics, CRSSM)
-            coarse = model.coarse_critic(model.dynamics.coarse_features(states.stoch, states.context))
-            critic_loss = -(
-                weight
-                * (normal_log_prob(goal, prediction) + normal_log_prob(goal, coarse.squeeze(-1).float()))
-            ).mean()
-            metrics["long_value"] = long.mean()
-        return {"actor": actor_loss, "critic": critic_loss}, metrics
-
-    # -- parts -----------------------------------------------------------------------------------------------
-
-    def _starts(self, batch: Batch, trajectory: Trajectory) -> State:
-        """Up to ``config.starts`` posterior states ``[N]`` in which the episode has not ended."""
-        alive = (batch.is_terminal.flatten() == 0).nonzero().squeeze(-1)
-        chosen = alive[torch.randperm(len(alive), device=alive.device)[: self.config.starts]]
-        return State(*(part.detach().flatten(0, 1)[chosen] for part in trajectory.posterior))
-
-    def _imagine(self, state: State) -> tuple[State, Tensor]:
-        """States ``[H+1, N, ...]`` and actions ``[H, N, A]`` of the actor's roll-out in the model."""
-        model, actor, _ = self._parts
-        dynamics = model.dynamics
-        states, actions = [state], []
-        for _ in range(self.config.horizon):
-            # Gradients reach the actor through the dynamics, not through the feature it looked at (DreamerV2).
-            action = actor.sample(dynamics.features(state).detach())
-            state = dynamics.imagine_step(state, action)
-            states.append(state)
-            actions.append(action)
-        return State(*(torch.stack(parts) for parts in zip(*states, strict=True))), torch.stack(actions)
-
-    def _discount(self, heads: Any, feature: Tensor) -> Tensor:
-        """γ times the probability that the episode goes on, ``[...]``."""
-        if heads.discount is None:
-            return torch.full_like(feature[..., 0], self._parts[0].config.discount).float()
-        return torch.sigmoid(heads.discount(feature).squeeze(-1).float())
+    def __init__(self, world: WorldModel, level: HighLevel, max_time: float) -> None:
+        assert isinstance(world.dynamics, CRSSM) and world.coarse_heads is not None
+        self.world, self.level, self.max_time = world, level, max_time
+        self.dynamics, self.heads, self.gamma = world.dynamics, world.coarse_heads, world.config.discount
 
     @torch.no_grad()
-    def _long_values(self, states: State) -> Tensor:
-        """V_long of every imagined state by one jump of the high level (THICK Dreamer, equation 13)."""
-        model = self._parts[0]
-        assert model.high is not None and model.coarse_heads is not None and self.coarse_target is not None
-        assert isinstance(model.dynamics, CRSSM)
-        high_action = one_hot_sample(model.high.prior(states.stoch, states.context))
-        jump = model.high.jump(
-            model.dynamics,
-            states.stoch,
-            states.context,
-            high_action,
-            max_time=model.config.high.max_time,
-            sample=True,
+    def coarse_features(self, imagined: Rollout, first_logits: Tensor) -> Tensor:
+        """Features ``[z^c, c]`` of a rollout's states, ``[H+1, N, F]``: z drawn from the prior that never saw h.
+
+        It is the kind of state in which a jump lands, so a critic of these is trained on what it is asked about.
+
+        Args:
+            first_logits: ``[N, S, K]`` coarse prior of the starts.
+        """
+        states, dynamics = imagined.states, self.dynamics
+        logits = dynamics.coarse_prior(states.stoch[:-1], imagined.actions, states.context[1:])
+        stoch = one_hot_sample(torch.cat([first_logits.unsqueeze(0), logits]))
+        return dynamics.coarse_features(stoch, states.context)
+
+    @torch.no_grad()
+    def __call__(self, states: State, critic: nn.Module) -> Tensor:
+        """V_long of states ``[*B]`` by one jump: R + γ^Δ (r[τ] + γ[τ] v(s[τ])), less the reward of now.
+
+        High-level action, both states and the low-level action are sampled, so that the values are those of what the
+        level expects on average and not of its likeliest guess.
+
+        Args:
+            critic: v, of coarse features.
+        """
+        high_action = one_hot_sample(self.level.prior(states.stoch, states.context))
+        jump = self.level.jump(
+            self.dynamics, states.stoch, states.context, high_action, max_time=self.max_time, sample=True
         )
-        feature = model.dynamics.coarse_features(jump.stoch, jump.context)
+        feature = self.dynamics.coarse_features(jump.stoch, jump.context)
         long = long_returns(
             jump.returns.float(),
-            model.config.discount ** jump.elapsed.float(),
-            model.coarse_heads.reward(feature).squeeze(-1).float(),
-            self._discount(model.coarse_heads, feature),
-            self.coarse_target(feature).squeeze(-1).float(),
+            self.gamma ** jump.elapsed.float(),
+            self.heads.reward(feature).squeeze(-1).float(),
+            head_discount(self.heads.discount, feature, self.gamma),
+            critic(feature).squeeze(-1).float(),
         )
         # R begins with the reward of the state the jump starts from, which V^λ leaves out: values count what follows.
-        here = model.heads.reward(model.dynamics.features(states)).squeeze(-1).float()
-        return (long - here) / model.config.discount
+        here = self.world.heads.reward(self.dynamics.features(states)).squeeze(-1).float()
+        return (long - here) / self.gamma
+
+
+class ActorCritic(nn.Module):
+    """The part that trains an actor and its critics; its own weights are the critics' targets.
+
+    Args:
+        name: of the part.
+        world: where it imagines.
+        behaviour: the networks that are trained; its coarse critic, where it has one, with V_long.
+        reward: what the actor seeks.
+        config: how.
+        long: V_long, where the behaviour has a coarse critic.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        world: WorldModel,
+        behaviour: Behaviour,
+        reward: Reward,
+        config: BehaviourConfig,
+        long: LongValues | None = None,
+    ) -> None:
+        super().__init__()
+        if (behaviour.coarse_critic is None) != (long is None):
+            raise ValueError("a coarse critic and V_long come together: expected both, or neither")
+        self.name, self.start, self.config = name, config.start, config
+        self.reward, self.long = reward, long
+        # In a tuple, so that they are not registered as submodules: the model keeps their weights.
+        self._parts = (world, behaviour)
+        self.target = copy.deepcopy(behaviour.critic)
+        self.coarse_target = copy.deepcopy(behaviour.coarse_critic)
+        self.requires_grad_(False)
+
+    # -- a part of a learner ---------------------------------------------------------------------------------
+
+    def groups(self) -> dict[str, Group]:
+        """Actor and critics."""
+        _, behaviour = self._parts
+        critics = [critic for critic in (behaviour.critic, behaviour.coarse_critic) if critic is not None]
+        return {
+            "actor": Group(list(behaviour.actor.parameters()), self.config.actor_lr),
+            "critic": Group(
+                [weight for net in critics for weight in net.parameters()], self.config.critic_lr
+            ),
+        }
+
+    def scales(self, update: int) -> Mapping[str, float]:
+        """Everything counts once but the actor's entropy."""
+        coarse = {} if self.long is None else {"coarse_value": 1.0}
+        return {"policy": 1.0, "entropy": self.config.entropy, "value": 1.0, **coarse}
+
+    def updated(self, update: int) -> None:
+        """Copy the critics to their targets now and then."""
+        if update % self.config.target_every == 0:
+            self.copy_targets()
+
+    def copy_targets(self) -> None:
+        """Copy the critics to their targets."""
+        _, behaviour = self._parts
+        self.target.load_state_dict(behaviour.critic.state_dict())
+        if self.coarse_target is not None and behaviour.coarse_critic is not None:
+            self.coarse_target.load_state_dict(behaviour.coarse_critic.state_dict())
+
+    # -- losses ----------------------------------------------------------------------------------------------
+
+    def losses(self, shared: Shared) -> Losses:
+        """Losses of actor and critics from imagination that starts in the batch's filtered states."""
+        (world, behaviour), config = self._parts, self.config
+        index = shared.start_indices(config.starts or None)
+        with torch.set_grad_enabled(world.continuous):
+            imagined = rollout(world, behaviour.actor.sample, shared.at(index), config.horizon)
+            reward = self.reward(imagined.states, imagined.actions)  # [H, N]
+            discount = discounts(world, imagined.features)  # [H+1, N]
+            value = self.target(imagined.features).squeeze(-1).float()  # [H+1, N]
+            # reward[t] is received on entering state t+1; the action at t is credited with it.
+            returns = lambda_returns(reward, value[:-1], discount[1:], value[-1], lambda_=config.lambda_)
+        weight = survival(discount)
+        seen, taken = imagined.features[:-1].detach(), imagined.actions.detach()
+        log_prob, entropy = behaviour.actor.judge(seen, taken)
+        # Discrete actions by REINFORCE with a baseline, continuous ones through the dynamics.
+        advantage = returns if world.continuous else log_prob * (returns - value[:-1]).detach()
+        terms = {"policy": -(weight * advantage).mean(), "entropy": -(weight * entropy).mean()}
+        metrics = {
+            "return": returns.mean(),
+            "reward": reward.mean(),
+            "policy_entropy": entropy.mean(),
+            "survival": weight[-1].mean(),
+        }
+        goal = returns.detach()
+        if self.long is not None:
+            long = self.long(_detached(imagined.states, slice(None, -1)), self._coarse_target)
+            goal = config.long_weight * goal + (1 - config.long_weight) * long
+            metrics["long_value"] = long.mean()
+            coarse = self.long.coarse_features(imagined, shared.coarse_logits(index))[:-1]
+            assert behaviour.coarse_critic is not None
+            terms["coarse_value"] = _regression(behaviour.coarse_critic(coarse), goal, weight)
+        terms["value"] = _regression(behaviour.critic(seen), goal, weight)
+        return Losses(terms, {name: value.detach() for name, value in metrics.items()})
+
+    @property
+    def _coarse_target(self) -> nn.Module:
+        assert self.coarse_target is not None
+        return self.coarse_target
+
+
+def _regression(prediction: Tensor, goal: Tensor, weight: Tensor) -> Tensor:
+    """Negative log-likelihood of the goal under N(prediction, 1)."""
+    return -(weight * normal_log_prob(goal, prediction.squeeze(-1).float())).mean()
+
+
+def _detached(states: State, which: slice) -> State:
+    return State(*(part[which].detach() for part in states))

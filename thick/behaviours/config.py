@@ -1,20 +1,24 @@
-"""Settings of actor and critic, beside the modules they build: loading a model needs no training code."""
+"""Settings of an actor and critic trained in imagination."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from thick.configuration import RECORD
 
 
 @dataclass(frozen=True)
 class BehaviourConfig:
-    """An actor and a critic trained in imagination (Dreamer; THICK Dreamer with a high level)."""
+    """An actor and a critic trained in imagination (Dreamer; THICK Dreamer with a level above the dynamics)."""
 
-    enabled: bool = False
-    """train them"""
+    __pydantic_config__: ClassVar = RECORD
     start: int = 0
     """first update that trains them"""
     horizon: int = 15
     """steps imagined from every state"""
+    starts: int = 0
+    """states of the batch that imagination starts from, drawn anew in every update; 0: all of them (paper)"""
     lambda_: float = 0.95
     """λ of the return"""
     entropy: float = 2e-3
@@ -27,9 +31,3 @@ class BehaviourConfig:
     """updates between copies of the critic to its target"""
     long_weight: float = 0.9
     """ψ: share of V^λ beside V_long in the critics' target"""
-    starts: int = 256
-    """states of the batch that imagination starts from"""
-    units: int = 400
-    """width of actor and critics"""
-    layers: int = 4
-    """layers of actor and critics"""

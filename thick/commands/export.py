@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import contextlib
 import json
 import shlex
 import sys
@@ -70,11 +70,12 @@ def export_run(
         thick.manifest.EntryError: the folder holds no run, or not one of this release; or nothing can be
             written from it.
     """
+    from thick.configuration import to_dict
     from thick.envs import make
     from thick.envs.spaces import space_to_json
     from thick.export import EntryError, write_entry
     from thick.training.checkpoint import load_checkpoint
-    from thick.training.config import load_config, to_dict
+    from thick.training.config import load_config
 
     path = run / "config.yaml"
     if not path.is_file():
@@ -140,27 +141,27 @@ def provenance(run: Path, config: TrainConfig, state: dict[str, Any]) -> dict[st
 
 
 def training_command(config: TrainConfig) -> str:
-    """The shortest `thick train` that gives this configuration: the nearest preset, and what differs."""
+    """A short `thick train` that gives this configuration: the nearest presets, and what differs from them."""
+    from thick.configuration import differences
     from thick.training.config import load_config, presets
 
-    candidates = {name: _differences(load_config(name), config) for name in presets()}
-    name = min(candidates, key=lambda name: (len(candidates[name]), name != config.name, name))
-    words = ["thick", "train", "--preset", name]
-    for field, value in candidates[name].items():
+    known = presets()
+    taken: tuple[str, ...] = ()
+    rest = differences(load_config(), config)
+    while True:
+        candidates = {}
+        for name in known:
+            # Presets that do not go together are no candidates.
+            with contextlib.suppress(ValueError):
+                candidates[name] = differences(load_config(*taken, name), config)
+        name = min(candidates, key=lambda name: (len(candidates[name]), name != config.name, name))
+        if taken and len(candidates[name]) >= len(rest):
+            break
+        taken, rest = (*taken, name), candidates[name]
+    words = ["thick", "train", *(word for name in taken for word in ("--preset", name))]
+    for field, value in rest.items():
         words += [f"--{field}", shlex.quote(value if isinstance(value, str) else json.dumps(value))]
     return " ".join(words)
-
-
-def _differences(base: Any, record: Any, path: str = "") -> dict[str, Any]:
-    """Fields of a configuration that differ from another's, by their dotted names."""
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(record):
-        one, other = getattr(base, field.name), getattr(record, field.name)
-        if dataclasses.is_dataclass(other):
-            found |= _differences(one, other, f"{path}{field.name}.")
-        elif one != other:
-            found[path + field.name] = other
-    return found
 
 
 def _last_events(path: Path, kinds: tuple[str, ...]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 examples:
+  thick train --preset dreamer --preset small --env minigrid:MiniGrid-DoorKey-6x6-v0+map --run runs/d1
+                                                           a learner, its size, and a task
   thick train --preset doorkey6-memory                     the first of the five runs behind the MiniGrid model
   thick train --preset cartpole --run runs/c1 --seed 1     any field of the configuration can be overridden
   thick train --run runs/c1 --resume                       go on exactly where the run was interrupted
@@ -32,7 +34,12 @@ def run(argv: list[str]) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", help="a preset's name, or a YAML file")
+    parser.add_argument(
+        "--preset",
+        action="append",
+        default=[],
+        help="a preset's name, or a YAML file; several are applied one after the other",
+    )
     parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     parser.add_argument(
@@ -40,18 +47,19 @@ def run(argv: list[str]) -> int:
     )
     options, rest = parser.parse_known_args(argv)
 
+    from thick.configuration import describe
     from thick.files import FolderInUseError
-    from thick.training.config import TrainConfig, describe, load_config, override, presets
+    from thick.training.config import load_config, override, presets
 
     if options.fields:
-        print(describe(load_config(options.preset) if options.preset else TrainConfig()))
+        print(describe(load_config(*options.preset)))
         return 0
     if options.resume:
         if options.run is None:
             parser.error("--resume needs --run DIR: the folder of the interrupted run")
         if options.preset:
             parser.error("a resumed run keeps its configuration: leave out --preset")
-    elif options.preset is None:
+    elif not options.preset:
         parser.error(f"name a preset: {', '.join(presets())}")
     try:
         if options.resume:
@@ -59,7 +67,7 @@ def run(argv: list[str]) -> int:
         else:
             from thick.training.trainer import Trainer
 
-            config = override(load_config(options.preset), rest)
+            config = override(load_config(*options.preset), rest)
             trainer = Trainer(config, options.run or Path("runs") / config.name)
     except (ValueError, OSError, FolderInUseError) as error:
         print(f"thick train: {error}", file=sys.stderr)
@@ -69,7 +77,8 @@ def run(argv: list[str]) -> int:
 
 def resumed(directory: Path, words: list[str]) -> Trainer:
     """The trainer of a run that goes on, maybe to another end: ``--updates N``, ``--stop N``."""
-    from thick.training.config import TrainConfig, override, to_dict
+    from thick.configuration import to_dict
+    from thick.training.config import TrainConfig, override
     from thick.training.trainer import resume
 
     changed = override(TrainConfig(), words)  # checks names and types

@@ -39,16 +39,30 @@ class Shared:
         """Filtered states ``[B, T, ...]`` without gradient: what every part but the world model reads."""
         return State(*(part.detach() for part in self.trajectory.posterior))
 
-    def starts(self, most: int | None = None) -> State:
-        """Filtered states ``[N, ...]``, without gradient, from which the episode goes on.
+    def start_indices(self, most: int | None = None) -> Tensor:
+        """Filtered states from which the episode goes on: int64 ``[N]``, places in the flattened ``[B·T]``.
 
         Args:
             most: draw so many of them without repetition; None takes all.
         """
         alive = (self.batch.is_terminal.flatten() == 0).nonzero().squeeze(-1)
-        if most is not None and len(alive) > most:
-            alive = alive[torch.randperm(len(alive), device=alive.device)[:most]]
-        return State(*(part.flatten(0, 1)[alive] for part in self.posterior))
+        if most is None or len(alive) <= most:
+            return alive
+        return alive[torch.randperm(len(alive), device=alive.device)[:most]]
+
+    def at(self, index: Tensor) -> State:
+        """Filtered states ``[N, ...]`` at places of the flattened batch, without gradient."""
+        return State(*(part.flatten(0, 1)[index] for part in self.posterior))
+
+    def coarse_logits(self, index: Tensor) -> Tensor:
+        """Coarse prior ``[N, S, K]`` of the same states, without gradient; a C-RSSM has one."""
+        logits = self.trajectory.coarse_logits
+        assert logits is not None, "a flat RSSM has no coarse prior"
+        return logits.detach().flatten(0, 1)[index]
+
+    def starts(self, most: int | None = None) -> State:
+        """Filtered states ``[N, ...]``, without gradient, from which the episode goes on."""
+        return self.at(self.start_indices(most))
 
 
 class Losses(NamedTuple):
@@ -86,7 +100,8 @@ class Part(Protocol):
         of this part: the sum of all terms is differentiated once."""
 
     def updated(self, update: int) -> None:
-        """Called after each step of its optimisers, with the number of updates before it: targets, statistics."""
+        """Called after each step of its optimisers with the number of updates before it (targets, statistics),
+        and with 0 when a run begins with the weights of another."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a run must keep of it beside the weights that the model exports: targets, statistics, networks that
@@ -110,3 +125,19 @@ class Reward(Protocol):
             ``[H, N]`` in fp32: entry t is received on entering ``states[t+1]``, and the action at t is credited with
             it. With gradient into states and actions, for actors that learn through the dynamics.
         """
+
+
+class Stateless:
+    """What most parts have in common: trained from the first update on, and nothing to keep beside the model."""
+
+    start = 0
+
+    def updated(self, update: int) -> None:
+        """Nothing follows an update."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All its weights are the model's."""
+        return {}
+
+    def load_state_dict(self, tensors: Mapping[str, Any], /) -> None:
+        """Nothing to load."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thick.models.distributions import (
     one_hot_sample,
+    truncated_normal_entropy,
     truncated_normal_log_prob,
     truncated_normal_sample,
 )
-from thick.models.layers import MLP
+from thick.models.layers import ScalarMLP
 
 
 class Actor(nn.Module):
@@ -29,7 +28,7 @@ class Actor(nn.Module):
     def __init__(self, inputs: int, actions: int, *, continuous: bool, units: int, layers: int) -> None:
         super().__init__()
         self.continuous = continuous
-        self.mlp = MLP(inputs, units, layers, 2 * actions if continuous else actions)
+        self.mlp = ScalarMLP(inputs, units, layers, 2 * actions if continuous else actions)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Parameters of the policy: logits ``[..., A]``, or mean and raw spread ``[..., 2A]``."""
@@ -37,7 +36,7 @@ class Actor(nn.Module):
 
     def distribution(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of a continuous policy, ``[..., A]`` each."""
-        mean, spread = self.mlp(feature).chunk(2, -1)
+        mean, spread = self.mlp(feature).float().chunk(2, -1)
         return torch.tanh(mean), 2 * torch.sigmoid(spread / 2) + 0.1
 
     def sample(self, feature: Tensor) -> Tensor:
@@ -50,9 +49,8 @@ class Actor(nn.Module):
         """Log probability of an action ``[..., A]`` and entropy of the policy, both ``[...]``."""
         if self.continuous:
             mean, std = self.distribution(feature)
-            # Of the normal before truncation: an upper bound with the same gradient where it matters.
-            entropy = (torch.log(std) + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-            return truncated_normal_log_prob(action, mean, std).sum(-1), entropy
+            log_prob = truncated_normal_log_prob(action, mean, std).sum(-1)
+            return log_prob, truncated_normal_entropy(mean, std).sum(-1)
         log_probs = self.mlp(feature).float().log_softmax(-1)
         return (action * log_probs).sum(-1), -(log_probs.exp() * log_probs).sum(-1)
 

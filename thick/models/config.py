@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
+
+from thick.configuration import RECORD
 
 
 @dataclass(frozen=True)
-class HighLevelConfig:
-    """The high level of THICK."""
+class LevelLossConfig:
+    """Weights of a level's losses."""
 
+    __pydantic_config__: ClassVar = RECORD
+    state: float = 1.0
+    """KL to the state before the change"""
+    high_action: float = 1.0
+    """KL between posterior and prior of the high-level action"""
+    action: float = 1.0
+    """negative log-likelihood of the low-level action that leads into the change"""
+    time: float = 1.0
+    """negative log-likelihood of the elapsed time"""
+    returns: float = 1.0
+    """negative log-likelihood of the segment's return"""
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """A level of the hierarchy above the dynamics (THICK's high level)."""
+
+    __pydantic_config__: ClassVar = RECORD
     actions: int = 5
     """number of high-level actions"""
     hidden: int = 1024
@@ -20,24 +40,17 @@ class HighLevelConfig:
     """what ends a segment: gates, ends (terminal steps), or both"""
     kl_balance: float = 0.8
     """weight of the prior's side in the KL between posterior and prior of the high-level action"""
-    state_scale: float = 1.0
-    """weight of the KL to the state before the change"""
-    high_action_scale: float = 1.0
-    """weight of the KL between posterior and prior of the high-level action"""
-    action_scale: float = 1.0
-    """weight of the low-level action's negative log-likelihood"""
-    time_scale: float = 1.0
-    """weight of the elapsed time's negative log-likelihood"""
-    return_scale: float = 1.0
-    """weight of the segment return's negative log-likelihood"""
     max_time: float = 100.0
     """bound on the predicted number of steps before a change"""
+    loss: LevelLossConfig = field(default_factory=LevelLossConfig)
+    """weights of the level's losses"""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the low level's losses."""
+    """Weights of the world model's losses."""
 
+    __pydantic_config__: ClassVar = RECORD
     decoder: float = 1.0
     """negative log-likelihood of the observation, fine path"""
     reward: float = 1.0
@@ -60,10 +73,15 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A world model: its kind, its sizes and its losses."""
+    """A model: its dynamics, the levels above it, the behaviour that acts in it; sizes and losses."""
 
-    kind: Literal["thick", "crssm", "rssm"] = "thick"
-    """thick (C-RSSM with a high level), crssm (low level alone) or rssm (flat)"""
+    __pydantic_config__: ClassVar = RECORD
+    dynamics: Literal["crssm", "rssm"] = "crssm"
+    """crssm (with a context, THICK) or rssm (flat: PlaNet, Dreamer)"""
+    levels: tuple[LevelConfig, ...] = (LevelConfig(),)
+    """levels of the hierarchy above a C-RSSM, the lowest first; none for a flat learner"""
+    behaviour: Literal["none", "actor_critic"] = "none"
+    """networks that act beside the world model: actor_critic (Dreamer, THICK Dreamer)"""
     stoch: int = 32
     """categorical groups of z"""
     classes: int = 32
@@ -90,8 +108,6 @@ class ModelConfig:
     """layers of the reward and discount heads, of actor and critics"""
     head_units: int = 400
     """width of the reward and discount heads, of actor and critics"""
-    actor_critic: bool = False
-    """an actor and critics beside the world model (Dreamer, THICK Dreamer)"""
     discount_head: bool = True
     """predict the end of an episode"""
     clip_rewards: Literal["tanh", "none"] = "tanh"
@@ -102,5 +118,17 @@ class ModelConfig:
     """weight of the prior's side in the KLs"""
     loss: LossConfig = field(default_factory=LossConfig)
     """weights of the losses"""
-    high: HighLevelConfig = field(default_factory=HighLevelConfig)
-    """the high level (kind thick)"""
+
+    def __post_init__(self) -> None:
+        if self.levels and self.dynamics != "crssm":
+            raise ValueError(
+                f"levels: {len(self.levels)} above the dynamics {self.dynamics!r}, whose states have no context that "
+                "could change; expected dynamics 'crssm', or no levels"
+            )
+        if len(self.levels) > 1:
+            raise ValueError(f"levels: expected none or one, got {len(self.levels)}")
+
+    @property
+    def kind(self) -> str:
+        """What a manifest calls it: thick (C-RSSM with levels), crssm or rssm."""
+        return "thick" if self.levels else self.dynamics

@@ -80,6 +80,18 @@ def truncated_normal_log_prob(value: Tensor, mean: Tensor, std: Tensor) -> Tenso
     return normal_log_prob(inside, mean, std) - torch.log(mass.clamp_min(1e-8))
 
 
+def truncated_normal_entropy(mean: Tensor, std: Tensor) -> Tensor:
+    """Entropy in nats of a normal truncated to [-1, 1], exactly and element by element."""
+    low, high = (-1 - mean) / std, (1 - mean) / std
+    mass = (_normal_cdf(high) - _normal_cdf(low)).clamp_min(1e-8)
+    slope = (low * _normal_density(low) - high * _normal_density(high)) / mass
+    return torch.log(std * mass) + 0.5 * (_LOG_2PI + 1 + slope)
+
+
+def _normal_density(x: Tensor) -> Tensor:
+    return torch.exp(-0.5 * (x**2 + _LOG_2PI))
+
+
 def _normal_cdf(x: Tensor) -> Tensor:
     return 0.5 * (1 + torch.erf(x / _SQRT_2))
 
@@ -92,9 +104,7 @@ def bernoulli_log_prob(logits: Tensor, target: Tensor) -> Tensor:
 def truncated_normal_sample(mean: Tensor, std: Tensor) -> Tensor:
     """A reparametrised sample of a normal truncated to [-1, 1], by its inverse distribution function."""
     mean, std = mean.float(), std.float()
-    root = math.sqrt(2)
-    low = 0.5 * (1 + torch.erf((-1 - mean) / (std * root)))
-    high = 0.5 * (1 + torch.erf((1 - mean) / (std * root)))
+    low, high = _normal_cdf((-1 - mean) / std), _normal_cdf((1 - mean) / std)
     quantile = low + (high - low) * torch.rand_like(mean)
-    sample = mean + std * root * torch.erfinv((2 * quantile - 1).clamp(-1 + 1e-6, 1 - 1e-6))
+    sample = mean + std * _SQRT_2 * torch.erfinv((2 * quantile - 1).clamp(-1 + 1e-6, 1 - 1e-6))
     return sample.clamp(-1 + 1e-6, 1 - 1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,3 +44,18 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.hidden(x)
         return x if self.out is None else self.out(x)
+
+
+class ScalarMLP(MLP):
+    """An :class:`MLP` to few numbers, such as a reward or a value, whose last layer stays in fp32 under autocast:
+    in bf16 a return of 100 would be known to the nearest half."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.out is not None
+        return exact(self.out, self.hidden(x))
+
+
+def exact(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A layer in fp32, also under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.linear(x.float(), layer.weight, layer.bias)

@@ -1,24 +1,19 @@
-"""What a training run is made of: documented, frozen records; presets are YAML files beside this one.
+"""What a training run is made of: documented, frozen records, and the presets that set them.
 
-A preset names only what differs from the defaults. ``--field value`` overrides it on the command line.
+A preset is a YAML file beside this one that names only what differs from the defaults. Presets compose: its ``base``
+lists others that come before it, as do several names on the command line. ``--field value`` overrides any field.
 """
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import difflib
-import inspect
-import itertools
-import textwrap
-import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Any, ClassVar, Literal
 
 from thick.behaviours.config import BehaviourConfig
+from thick.configuration import RECORD, arguments, merge, nearest, read_yaml_file
+from thick.learners.schedules import Schedule
 from thick.models.config import ModelConfig
 
 PRESETS = Path(__file__).parent / "presets"
@@ -28,6 +23,7 @@ PRESETS = Path(__file__).parent / "presets"
 class DataConfig:
     """Where experience comes from."""
 
+    __pydantic_config__: ClassVar = RECORD
     policy: Literal["random", "scripted", "agent"] = "random"
     """who acts after the prefill: nobody but the prefill (random, scripted) or the agent being trained"""
     prefill: int = 5000
@@ -56,10 +52,11 @@ class DataConfig:
 class OptimizerConfig:
     """Adam (eps 1e-5) with clipped gradients and decoupled weight decay."""
 
+    __pydantic_config__: ClassVar = RECORD
     lr: float = 1e-4
-    """learning rate of the low level"""
-    high_lr: float = 1e-4
-    """learning rate of the high level"""
+    """learning rate of the world model"""
+    level_lr: float = 1e-4
+    """learning rate of the levels above it"""
     eps: float = 1e-5
     """Adam's epsilon"""
     clip: float = 100.0
@@ -78,32 +75,10 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """A weight over time: constant until ``ramp_from``, then geometric to ``final`` at ``ramp_to``."""
-
-    start: float = 1.0
-    """weight in the beginning"""
-    final: float = 1.0
-    """weight in the end"""
-    ramp_from: int = 0
-    """update at which it begins to change"""
-    ramp_to: int = 0
-    """update from which on it stays"""
-
-    def at(self, update: int) -> float:
-        """The weight at an update."""
-        if update >= self.ramp_to or self.start == self.final:
-            return self.final
-        if update <= self.ramp_from:
-            return self.start
-        share = (update - self.ramp_from) / (self.ramp_to - self.ramp_from)
-        return float(self.start * (self.final / self.start) ** share)
-
-
-@dataclass(frozen=True)
 class EvaluationConfig:
     """What is measured during and after training."""
 
+    __pydantic_config__: ClassVar = RECORD
     every: int = 0
     """updates between evaluations by planning; 0: only at the end"""
     episodes: int = 20
@@ -120,10 +95,13 @@ class EvaluationConfig:
 class TrainConfig:
     """One training run."""
 
+    __pydantic_config__: ClassVar = RECORD
     env: str = "minigrid:MiniGrid-DoorKey-6x6-v0+map"
     """the task (see 'docs/environments.md')"""
     env_options: dict[str, Any] = field(default_factory=dict)
     """options of the environment"""
+    learner: Literal["planet", "dreamer", "thick-planet", "thick-dreamer"] = "thick-planet"
+    """which recipe learns (see 'docs/learners.md')"""
     name: str = "model"
     """name under which the model is exported"""
     description: str = ""
@@ -132,8 +110,8 @@ class TrainConfig:
     """seed of everything"""
     init: str | None = None
     """folder of a run, or model-repository entry, whose weights this run starts from (its sizes must be the same)"""
-    init_high: bool = True
-    """take the high level's weights too; otherwise it starts at random, and may have other sizes"""
+    init_levels: bool = True
+    """take the levels' weights too; otherwise they start at random, and may have other sizes"""
     updates: int = 20_000
     """updates over which the schedules run"""
     stop: int = 0
@@ -142,8 +120,8 @@ class TrainConfig:
     """sequences of a batch"""
     length: int = 50
     """steps of a sequence"""
-    freeze_low: bool = False
-    """train the high level (and behaviour) alone, on a low level that is finished"""
+    freeze: tuple[str, ...] = ()
+    """parts that keep the weights they begin with, such as [world] to train the levels above it alone"""
     from_start: float = 0.0
     """share of the sequences that begin with their episode"""
     threads: int = 2
@@ -174,141 +152,63 @@ class TrainConfig:
     """planner defaults written into the exported manifest, and used for evaluation"""
 
 
-def presets() -> list[str]:
-    """Names of the presets in the package."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+def presets(kind: str = "") -> list[str]:
+    """Names of the presets in the package: ``cartpole``, ``learners/dreamer``, …
+
+    Args:
+        kind: only those in this folder (``learners``, ``tasks``, ``sizes``).
+    """
+    found = [path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.rglob("*.yaml")]
+    return sorted(name for name in found if name.startswith(f"{kind}/" if kind else ""))
 
 
-def load_config(source: str | Path, base: TrainConfig | None = None) -> TrainConfig:
-    """A preset by name, or a YAML file by path.
+def load_config(*sources: str | Path, base: TrainConfig | None = None) -> TrainConfig:
+    """Presets by name, or YAML files by path, one after the other.
+
+    A preset in a folder is also found by its last name where that is unique: ``dreamer`` is ``learners/dreamer``.
 
     Raises:
         ValueError: no such preset, or a key or value that does not fit (naming the nearest right key).
     """
-    path = Path(source)
-    if path.suffix not in (".yaml", ".yml"):
-        path = PRESETS / f"{source}.yaml"
-        if not path.is_file():
-            near = difflib.get_close_matches(str(source), presets(), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"no preset {str(source)!r}{hint} (there are {', '.join(presets())})")
-    content = yaml.safe_load(path.read_text()) or {}
-    return merge(base or TrainConfig(), content)
-
-
-T = typing.TypeVar("T")
-
-
-def merge(record: T, changes: dict[str, Any], path: str = "") -> T:
-    """A frozen record with some fields replaced by plain YAML or JSON values, nested records included.
-
-    Raises:
-        ValueError: an unknown key (with the nearest right one) or a value of the wrong type.
-    """
-    hints = typing.get_type_hints(type(record))
-    replaced: dict[str, Any] = {}
-    for key, value in changes.items():
-        where = f"{path}.{key}" if path else key
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1, cutoff=0.5)
-            hint = f"; did you mean {(path + '.' if path else '') + near[0]!r}?" if near else ""
-            raise ValueError(f"unknown key {where!r}{hint} (known here: {', '.join(hints)})")
-        current = getattr(record, key)
-        if dataclasses.is_dataclass(current) and isinstance(value, dict):
-            replaced[key] = merge(current, value, where)
-        else:
-            replaced[key] = _checked(value, hints[key], where)
-    return dataclasses.replace(record, **replaced)  # type: ignore[type-var]
-
-
-def _checked(value: Any, hint: Any, where: str) -> Any:
-    """``value`` in the field's type, or a ValueError that says what was expected."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value in arguments:
-            return value
-    elif origin is dict:
-        if isinstance(value, dict):
-            return value
-    elif origin is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(value)
-    elif type(None) in arguments:
-        others = [argument for argument in arguments if argument is not type(None)]
-        return None if value is None else _checked(value, others[0], where)
-    elif hint is bool or isinstance(value, bool):
-        if isinstance(value, bool) and hint is bool:
-            return value
-    elif hint is float:
-        if isinstance(value, int | float):
-            return float(value)
-        if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+    config = base or TrainConfig()
+    for source in sources:
+        for path, content in _files(source, ()):
             try:
-                return float(value)
-            except ValueError:
-                raise ValueError(f"{where}: expected a number, got {value!r}") from None
-    elif isinstance(value, hint):
-        return value
-    expected = " | ".join(map(repr, arguments)) if origin is Literal else getattr(hint, "__name__", str(hint))
-    raise ValueError(f"{where}: expected {expected}, got {value!r}")
+                config = merge(config, content)
+            except ValueError as error:
+                raise ValueError(f"{path.name}: {error}") from error
+    return config
 
 
-def override(config: TrainConfig, arguments: list[str]) -> TrainConfig:
+def override(config: TrainConfig, words: list[str]) -> TrainConfig:
     """A configuration with ``--field.name value`` arguments applied; values are read as YAML.
 
     Raises:
         ValueError: an argument that is no field, or a value that does not fit.
     """
-    changes: dict[str, Any] = {}
-    rest = [part for argument in arguments for part in _split(argument)]
-    while rest:
-        name = rest.pop(0)
-        if not name.startswith("--"):
-            raise ValueError(f"expected --FIELD VALUE, got {name!r} (fields: thick train --fields)")
-        if not rest:
-            raise ValueError(f"{name}: a value is missing")
-        value = yaml.safe_load(rest.pop(0))
-        place = changes
-        *path, last = name[2:].replace("-", "_").split(".")
-        for key in path:
-            place = place.setdefault(key, {})
-        place[last] = value
-    return merge(config, changes)
+    return merge(config, arguments(words))
 
 
-def describe(record: Any, path: str = "") -> str:
-    """Every field, one a line: name, value and meaning."""
-    meanings = _meanings(type(record))
-    lines = []
-    for item in dataclasses.fields(record):
-        value, name = getattr(record, item.name), path + item.name
-        if dataclasses.is_dataclass(value):
-            lines += ["", f"{name}: {meanings.get(item.name, '')}", describe(value, name + ".")]
-        else:
-            lines.append(f"  --{name} {value!r}".ljust(48) + f" {meanings.get(item.name, '')}")
-    return "\n".join(lines)
+def _files(source: str | Path, within: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """A preset's file, its bases before it."""
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        path = path if path.is_absolute() or not within else within[-1].parent / path
+    else:
+        path = _preset(str(source))
+    if path in within:
+        raise ValueError(f"{path.name} is among its own bases")
+    content = read_yaml_file(path)
+    bases = content.pop("base", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    return [file for base in bases for file in _files(base, (*within, path))] + [(path, content)]
 
 
-def _split(argument: str) -> list[str]:
-    return argument.split("=", 1) if argument.startswith("--") and "=" in argument else [argument]
-
-
-def _meanings(record: type) -> dict[str, str]:
-    """The string under each field of a dataclass, read from its source."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0].body  # type: ignore[attr-defined]
-    found = {}
-    for statement, following in itertools.pairwise(body):
-        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
-            found[statement.target.id] = " ".join(str(ast.literal_eval(following.value)).split())  # type: ignore[union-attr]
-    return found
-
-
-def to_dict(record: Any) -> dict[str, Any]:
-    """A record as plain YAML or JSON values."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-    return plain(dataclasses.asdict(record))  # type: ignore[no-any-return]
+def _preset(name: str) -> Path:
+    known = presets()
+    fitting = [name] if name in known else [each for each in known if each.rpartition("/")[2] == name]
+    if len(fitting) != 1:
+        short = [each.rpartition("/")[2] for each in known]
+        found = f"is one of {', '.join(fitting)}" if fitting else f"is none{nearest(name, [*short, *known])}"
+        raise ValueError(f"no preset {name!r}: it {found} (there are {', '.join(known)})")
+    return PRESETS / f"{fitting[0]}.yaml"

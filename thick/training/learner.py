@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -10,20 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from thick.agent import Agent
-from thick.behaviours.actor_critic import ActorCritic
+from thick.learners.parts import Group, Losses, Part, Shared
+from thick.learners.recipes import RECIPES
 from thick.models.batch import Batch
-from thick.models.world_model import WorldModel
+from thick.models.networks import AgentNetworks
 from thick.runtimes.torch.agents import torch_agent
 from thick.training.checkpoint import optimizer_tensors, restore_optimizer
 from thick.training.config import TrainConfig
 
 
 class Learner:
-    """World model and behaviour with their optimisers.
+    """A model, the parts that train it, and their optimisers.
 
     Args:
         config: the run.
         observation_space, action_space: of the environment.
+
+    Raises:
+        ValueError: the model has not what the learner trains, or ``freeze`` names no part.
     """
 
     def __init__(
@@ -33,104 +38,149 @@ class Learner:
         self.device = torch.device(config.device)
         self.precision = "bf16" if config.precision == "bf16" else "fp32"
         """of matrix products; a run with ``precision: auto`` sets it before its first update"""
-        self.model = WorldModel(config.model, observation_space, action_space).to(self.device)
-        options = config.optimizer
-        self._groups: dict[str, tuple[torch.optim.Adam, list[nn.Parameter], float]] = {}
-        self._add("low", self.model.low_level_parameters(), options.lr)
-        if self.model.high is not None:
-            self._add("high", list(self.model.high.parameters()), options.high_lr)
-        self.behaviour: ActorCritic | None = None
-        if self.model.actor is not None:
-            self.behaviour = ActorCritic(self.model, config.behaviour).to(self.device)
-            self._add("actor", list(self.model.actor.parameters()), config.behaviour.actor_lr)
-            self._add("critic", self.model.critic_parameters(), config.behaviour.critic_lr)
+        self.model = AgentNetworks(config.model, observation_space, action_space).to(self.device)
+        self._recipe = RECIPES[config.learner](self.model, config)
+        self.parts: list[Part] = self._recipe.parts
+        for part in self.parts:
+            if isinstance(part, nn.Module):
+                part.to(self.device)
+        names = [part.name for part in self.parts]
+        unknown = [name for name in config.freeze if name not in names]
+        if unknown:
+            raise ValueError(
+                f"freeze: {unknown[0]!r} is no part of {config.learner!r}, which has {', '.join(names)}"
+            )
+        self._optimizers = {
+            part.name: {name: self._optimizer(group) for name, group in part.groups().items()}
+            for part in self.parts
+        }
         self.updates = 0
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One update from one batch; returns losses and metrics as detached scalars."""
-        config = self.config
-        sparsity, kl = config.sparsity.at(self.updates), config.kl.at(self.updates)
-        scales = {
-            "sparsity": sparsity * config.model.loss.sparsity,
-            "kl": kl * config.model.loss.kl,
-            "coarse_kl": kl * config.model.loss.coarse_kl,
-        }
+        """One update of every part from one batch; returns losses and metrics as detached scalars."""
+        frozen = "world" in self.config.freeze
+        with self._autocast(), torch.set_grad_enabled(not frozen):
+            shared = Shared(batch, self.model.world.observe(batch), self.updates)
         log: dict[str, Tensor] = {}
-        with self._autocast(), torch.set_grad_enabled(not config.freeze_low):
-            loss, trajectory, terms, metrics = self.model.losses(batch, scales=scales)
-        log |= {f"loss/{name}": term for name, term in terms.items()}
-        log |= {f"low/{name}": value for name, value in metrics.items()}
-        log["low/sparsity_weight"], log["low/kl_weight"] = torch.tensor(sparsity), torch.tensor(kl)
-        log["loss/low"] = loss
-        if not config.freeze_low:
-            log["grad_norm/low"] = self._step("low", loss)
-        if self.model.high is not None:
-            with self._autocast():
-                loss, terms, metrics = self.model.high_losses(batch, trajectory)
-            log |= {f"high/{name}": term for name, term in {**terms, **metrics}.items()}
-            log["loss/high"] = loss
-            log["grad_norm/high"] = self._step("high", loss)
-        if self.behaviour is not None and self.updates >= config.behaviour.start:
-            with self._autocast():
-                losses, metrics = self.behaviour.losses(batch, trajectory)
-            log |= {f"behaviour/{name}": value for name, value in {**losses, **metrics}.items()}
-            for name, value in losses.items():
-                log[f"grad_norm/{name}"] = self._step(name, value)
-            if self.updates % config.behaviour.target_every == 0:
-                self.behaviour.update_target()
+        for part in self.parts:
+            if self.updates >= part.start:
+                log |= {f"{part.name}/{name}": value for name, value in self._learn(part, shared).items()}
         self.updates += 1
         return {name: value.detach() for name, value in log.items()}
 
-    def agent(self, planner: dict[str, Any]) -> Agent:
-        """An agent with a copy of the weights as they are now, for collecting and evaluating."""
-        return torch_agent(copy.deepcopy(self.model), planner=planner, device=self.device)
+    def agent(self, planner: Mapping[str, Any], *, exploring: bool = False) -> Agent:
+        """An agent with a copy of the weights as they are now.
+
+        Args:
+            planner: its defaults.
+            exploring: act with the behaviour that collects experience, where the recipe has one of its own.
+        """
+        model = self.model
+        if exploring and self._recipe.explorer is not None:
+            model = copy.copy(model)
+            model._modules = {**model._modules, "behaviour": self._recipe.explorer}
+        return torch_agent(model, planner=planner, device=self.device)
+
+    # -- state -----------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything learned: weights, moments of the optimisers."""
+        """Everything learned: weights, what parts keep beside them, moments of the optimisers."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        if self.behaviour is not None:
-            tensors |= {f"behaviour.{name}": value for name, value in self.behaviour.state_dict().items()}
-        for name, (optimizer, _, _) in self._groups.items():
-            tensors |= optimizer_tensors(f"optimizer.{name}", optimizer)
+        for part in self.parts:
+            tensors |= {f"part.{part.name}.{name}": value for name, value in part.state_dict().items()}
+            for group, optimizer in self._optimizers[part.name].items():
+                tensors |= optimizer_tensors(f"optimizer.{part.name}.{group}", optimizer)
         return tensors
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """The reverse of :meth:`tensors`."""
         self.model.load_state_dict(_under("model.", tensors))
-        if self.behaviour is not None:
-            self.behaviour.load_state_dict(_under("behaviour.", tensors))
-        for name, (optimizer, _, _) in self._groups.items():
-            restore_optimizer(f"optimizer.{name}", optimizer, tensors)
+        for part in self.parts:
+            part.load_state_dict(_under(f"part.{part.name}.", tensors))
+            for group, optimizer in self._optimizers[part.name].items():
+                restore_optimizer(f"optimizer.{part.name}.{group}", optimizer, tensors)
         self.updates = int(state["update"])
 
-    def _add(self, name: str, parameters: list[nn.Parameter], lr: float) -> None:
-        self._groups[name] = (
-            torch.optim.Adam(parameters, lr=lr, eps=self.config.optimizer.eps, fused=True),
-            parameters,
-            lr,
-        )
+    def begin_with(self, weights: Mapping[str, Tensor], *, levels: bool = True) -> None:
+        """Take another model's weights before the first update; optimisers and schedules start anew.
 
-    def _step(self, name: str, loss: Tensor) -> Tensor:
-        optimizer, parameters, lr = self._groups[name]
-        options = self.config.optimizer
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate(lr, self.updates, self.config.updates)
-        optimizer.zero_grad(set_to_none=True)
-        # Only this group's parameters receive gradients: imagination also reaches the world model's weights.
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
-        norm = torch.nn.utils.clip_grad_norm_(parameters, options.clip)
-        optimizer.step()
-        if options.weight_decay:
-            with torch.no_grad():
-                torch._foreach_mul_(list[Tensor](parameters), 1 - options.weight_decay)
-        return norm
+        Args:
+            weights: a state of an :class:`AgentNetworks`.
+            levels: take the levels' too.
+
+        Raises:
+            ValueError: they are of other sizes.
+        """
+        own = self.model.state_dict()
+        given = {k: v for k, v in weights.items() if levels or not k.startswith("levels.")}
+        kept = {k: v for k, v in own.items() if not levels and k.startswith("levels.")}
+        try:
+            self.model.load_state_dict(given | kept)
+        except RuntimeError as error:
+            raise ValueError(f"the weights are those of a model of other sizes: {error}") from error
+        for part in self.parts:
+            part.updated(0)
+
+    # -- updates ---------------------------------------------------------------------------------------------
+
+    def _learn(self, part: Part, shared: Shared) -> dict[str, Tensor]:
+        """Losses of a part and, unless it is frozen, one step of its optimisers."""
+        frozen = part.name in self.config.freeze
+        scales = part.scales(self.updates)
+        with self._autocast(), torch.set_grad_enabled(not frozen):
+            total, losses = weighted(part, scales, shared)
+        log = {**losses.terms, **losses.metrics, "loss": total}
+        if not frozen:
+            log |= self._step(part, total)
+            part.updated(self.updates)
+        return log
+
+    def _step(self, part: Part, loss: Tensor) -> dict[str, Tensor]:
+        """Step the part's optimisers; norms of its gradients by group."""
+        options, groups = self.config.optimizer, part.groups()
+        # Only this part's weights receive gradients: imagination also reaches the world model's.
+        everything = [weight for group in groups.values() for weight in group.parameters]
+        gradients = iter(torch.autograd.grad(loss, everything, allow_unused=True))
+        log = {}
+        for name, group in groups.items():
+            for weight in group.parameters:
+                gradient = next(gradients)
+                weight.grad = torch.zeros_like(weight) if gradient is None else gradient
+            norm = nn.utils.clip_grad_norm_(group.parameters, options.clip)
+            optimizer = self._optimizers[part.name][name]
+            for settings in optimizer.param_groups:
+                settings["lr"] = options.rate(group.lr, self.updates, self.config.updates)
+            optimizer.step()
+            for weight in group.parameters:
+                weight.grad = None
+            if options.weight_decay:
+                with torch.no_grad():
+                    torch._foreach_mul_(list[Tensor](group.parameters), 1 - options.weight_decay)
+            log["grad_norm" if len(groups) == 1 else f"grad_norm_{name}"] = norm
+        return log
+
+    def _optimizer(self, group: Group) -> torch.optim.Adam:
+        return torch.optim.Adam(group.parameters, lr=group.lr, eps=self.config.optimizer.eps, fused=True)
 
     def _autocast(self) -> torch.autocast:
         """bf16 matrix products where asked for; weights, losses and optimisers stay in fp32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def weighted(part: Part, scales: Mapping[str, float], shared: Shared) -> tuple[Tensor, Losses]:
+    """The total of a part's losses, and the losses themselves.
+
+    Raises:
+        ValueError: a term has no scale, or a scale no term: something would be dropped from the loss.
+    """
+    losses = part.losses(shared)
+    if losses.terms.keys() != scales.keys():
+        raise ValueError(
+            f"{part.name}: the losses are {sorted(losses.terms)}, but the scales are of {sorted(scales)}"
+        )
+    total = torch.stack([scales[name] * term.float() for name, term in losses.terms.items()]).sum()
+    return total, losses
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -119,12 +119,13 @@ class RunLog:
 
     def _show(self, update: int, means: dict[str, Any]) -> None:
         shown = (
-            "loss/decoder",
-            "loss/kl",
-            "loss/coarse_decoder",
-            "loss/coarse_kl",
-            "low/context_change",
-            "loss/high",
+            "world/decoder",
+            "world/kl",
+            "world/coarse_decoder",
+            "world/coarse_kl",
+            "world/context_change",
+            "level1/loss",
+            "behaviour/return",
         )
         note = " ".join(
             f"{name.split('/')[-1]} {means[name]:.3g}"

@@ -47,7 +47,7 @@ class Measurements:
         Raises:
             Interrupted: somebody asked to stop.
         """
-        evaluation, model = self._config.evaluation, self._learner.model
+        evaluation, model = self._config.evaluation, self._learner.model.world
         pictures: dict[str, np.ndarray] = {}
         results: dict[str, dict[str, Any]] = {}
         if evaluation.alignment_every > 0 and (update % evaluation.alignment_every == 0 or update == last):

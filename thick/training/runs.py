@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from thick.agent import Agent
+from thick.configuration import to_dict
 from thick.envs import make
 from thick.export import load_model
 from thick.manifest import MANIFEST
-from thick.models.world_model import WorldModel
+from thick.models.networks import AgentNetworks
 from thick.runtimes.torch import agents
 from thick.training.checkpoint import load_checkpoint
-from thick.training.config import TrainConfig, load_config, to_dict
+from thick.training.config import TrainConfig, load_config
 
 
 def load_agent(path: Path) -> tuple[Agent, str, dict[str, Any]]:
@@ -38,7 +39,7 @@ def load_agent(path: Path) -> tuple[Agent, str, dict[str, Any]]:
     return agents.torch_agent(model, planner=config.planner), config.env, config.env_options
 
 
-def load_run(path: Path) -> tuple[TrainConfig, WorldModel, dict[str, Any]]:
+def load_run(path: Path) -> tuple[TrainConfig, AgentNetworks, dict[str, Any]]:
     """Configuration, model and state of a run's latest checkpoint.
 
     Raises:
@@ -52,7 +53,7 @@ def load_run(path: Path) -> tuple[TrainConfig, WorldModel, dict[str, Any]]:
     tensors, state = load_checkpoint(path / "checkpoints")
     env = make(config.env, **config.env_options)
     with torch.device("meta"):
-        model = WorldModel(config.model, env.observation_space, env.action_space)
+        model = AgentNetworks(config.model, env.observation_space, env.action_space)
     weights = {
         key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")
     }

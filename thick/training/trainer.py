@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from thick.configuration import to_dict
 from thick.data.collect import Collector
 from thick.data.finite import NotFiniteError
 from thick.models.batch import batch_from_arrays
@@ -23,7 +24,7 @@ from thick.training.checkpoint import (
     rng_state,
     save_checkpoint,
 )
-from thick.training.config import TrainConfig, load_config, to_dict
+from thick.training.config import TrainConfig, load_config
 from thick.training.experience import Experience
 from thick.training.extension import extended
 from thick.training.finite import check_update
@@ -243,15 +244,10 @@ class Trainer:
         bad = not_finite_tensors(weights)
         if bad:
             raise ValueError(f"init: {source}: {bad[0]} is not finite")
-        if not self.config.init_high:
-            own = self.learner.model.state_dict()
-            weights = {name: (own if name.startswith("high.") else weights)[name] for name in own}
         try:
-            self.learner.model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f"{source} holds a model of other sizes than this run's: {error}") from error
-        if self.learner.behaviour is not None:
-            self.learner.behaviour.update_target()
+            self.learner.begin_with(weights, levels=self.config.init_levels)
+        except ValueError as error:
+            raise ValueError(f"init: {source}: {error}") from error
         return origin
 
     def _restore(self) -> list[str]:

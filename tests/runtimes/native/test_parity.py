@@ -10,8 +10,8 @@ import torch
 
 from tests.models.sizes import ACTIONS, SPACES, actions, model, observations
 from thick.models.beliefs import Belief
-from thick.models.config import HighLevelConfig
-from thick.models.world_model import WorldModel
+from thick.models.config import LevelConfig
+from thick.models.networks import AgentNetworks
 from thick.planning.jumps import JumpModel
 from thick.planning.protocols import JumpState
 from thick.runtimes.native.model import NativeModel
@@ -28,12 +28,12 @@ ODD: dict[str, Any] = {
     "head_units": 33,
     "mlp_units": 27,
     "head_layers": 2,
-    "high": HighLevelConfig(actions=3, hidden=37, head_units=18),
+    "level": LevelConfig(actions=3, hidden=37, head_units=18),
 }
 """no size is a multiple of a vector's"""
 
 
-def clear(world: WorldModel) -> WorldModel:
+def clear(world: AgentNetworks) -> AgentNetworks:
     """Larger weights and non-zero biases, so that modes are clear and no bias can be forgotten."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -45,15 +45,15 @@ def clear(world: WorldModel) -> WorldModel:
     return world
 
 
-def both(world: WorldModel) -> tuple[FrozenModel, NativeModel]:
+def both(world: AgentNetworks) -> tuple[FrozenModel, NativeModel]:
     tensors = {key: value.numpy() for key, value in world.state_dict().items()}
     native = NativeModel(tensors, world.config, world.observation_space, world.action_space)
     return FrozenModel(world, precision="fp32"), native
 
 
-def belief(world: WorldModel, *leading: int) -> Belief:
+def belief(world: AgentNetworks, *leading: int) -> Belief:
     config, rng = world.config, np.random.default_rng(0)
-    context = world.dynamics.context
+    context = world.world.dynamics.context
 
     def numbers(*shape: int) -> np.ndarray:
         return np.tanh(rng.standard_normal((*leading, *shape))).astype(np.float32)
@@ -80,7 +80,7 @@ def agree(found: Any, wanted: Any) -> None:
     params=[(kind, action, odd) for kind in KINDS for action in ACTIONS for odd in (0, 1)],
     ids=lambda p: f"{p[0]}-{p[1]}{'-odd' * p[2]}",
 )
-def world(request: pytest.FixtureRequest) -> WorldModel:
+def world(request: pytest.FixtureRequest) -> AgentNetworks:
     kind, action, odd = request.param
     changes = ODD if odd else {}
     return clear(
@@ -96,7 +96,7 @@ def world(request: pytest.FixtureRequest) -> WorldModel:
     )
 
 
-def test_every_step_and_head_of_the_low_level_agrees(world: WorldModel) -> None:
+def test_every_step_and_head_of_the_low_level_agrees(world: AgentNetworks) -> None:
     reference, native = both(world)
     now = belief(world, 3, 14)
     act = actions(world.action_space, 3, 14)
@@ -117,7 +117,7 @@ def test_every_step_and_head_of_the_low_level_agrees(world: WorldModel) -> None:
         np.testing.assert_allclose(native.features(found), reference.features(wanted), **CLOSE)
 
 
-def test_an_observed_step_agrees_also_where_an_episode_begins(world: WorldModel) -> None:
+def test_an_observed_step_agrees_also_where_an_episode_begins(world: AgentNetworks) -> None:
     reference, native = both(world)
     first = np.array([True, False, False, True, False])
     now, act = belief(world, 5), actions(world.action_space, 5)
@@ -130,8 +130,8 @@ def test_an_observed_step_agrees_also_where_an_episode_begins(world: WorldModel)
     agree(native.observe(native.initial(5), act.numpy(), native.encode(seen.numpy()), ~first), start)
 
 
-def test_jumps_and_nodes_of_a_search_agree(world: WorldModel) -> None:
-    if world.high is None:
+def test_jumps_and_nodes_of_a_search_agree(world: AgentNetworks) -> None:
+    if not world.levels:
         pytest.skip("no high level")
     reference, native = both(world)
     assert reference.high is not None and native.high is not None

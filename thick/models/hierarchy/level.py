@@ -16,9 +16,10 @@ from thick.models.distributions import (
     one_hot_mode,
     one_hot_sample,
     truncated_normal_log_prob,
+    truncated_normal_sample,
 )
 from thick.models.dynamics.crssm import CRSSM
-from thick.models.layers import MLP, Dense
+from thick.models.layers import MLP, Dense, exact
 
 
 class SegmentPrediction(NamedTuple):
@@ -180,7 +181,7 @@ class HighLevel(nn.Module):
             "high_action": kl,
             "action": -self.action_log_prob(prediction, batch.action),
             "time": -normal_log_prob(batch.elapsed, prediction.time, prediction.time_std),
-            "return": -normal_log_prob(batch.returns, prediction.returns),
+            "returns": -normal_log_prob(batch.returns, prediction.returns),
         }
         losses = {name: (term * batch.mask).mean() for name, term in terms.items()}
         count = batch.mask.sum().clamp_min(1)
@@ -220,12 +221,12 @@ class HighLevel(nn.Module):
             context: ``[..., C]``.
             high_action: ``[..., G]`` one-hot.
             max_time: bound of the predicted Δ.
-            sample: sample states instead of taking their modes.
+            sample: sample states and the action instead of taking their modes.
         """
         draw = one_hot_sample if sample else one_hot_mode
         prediction = self.predict(stoch, context, high_action)
         before = draw(prediction.stoch_logits)
-        action = prediction.action if self.continuous else one_hot_mode(prediction.action)
+        action = self._action(prediction, sample=sample)
         state = State(before, prediction.stoch_logits, context[..., :0], context, context)
         next_context, gates, coarse = dynamics.context_step(state, action)
         elapsed = prediction.time.clamp(0, max_time) + 1
@@ -241,6 +242,15 @@ class HighLevel(nn.Module):
             prediction.returns,
         )
 
+    def _action(self, prediction: SegmentPrediction, *, sample: bool) -> Tensor:
+        """The low-level action â that leads into the change, ``[..., A]``."""
+        if not self.continuous:
+            return (one_hot_sample if sample else one_hot_mode)(prediction.action)
+        if not sample:
+            return prediction.action
+        assert prediction.action_std is not None
+        return truncated_normal_sample(prediction.action, prediction.action_std)
+
 
 class _Head(nn.Module):
     """ELU layers and a linear output, with a second output for the spread where asked."""
@@ -253,7 +263,7 @@ class _Head(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         x = self.mlp(x)
-        return self.out(x), None if self.std is None else self.std(x)
+        return exact(self.out, x), None if self.std is None else exact(self.std, x)
 
 
 def _join(stoch: Tensor, context: Tensor) -> Tensor:

@@ -30,29 +30,33 @@ class NativeHighLevel:
     def __init__(self, weights: Weights, config: ModelConfig, low: NativeDynamics) -> None:
         self._weights, self._low = weights, low
         self.stoch, self.classes, self.context, self.action = low.stoch, low.classes, low.context, low.action
-        self.actions, self.continuous = weights.size("high.prior_logit"), low.continuous
-        self.gamma, self.max_time = config.discount, config.high.max_time
+        self.actions, self.continuous = weights.size("levels.0.prior_logit"), low.continuous
+        self.gamma, self.max_time = config.discount, config.levels[0].max_time
         record = native.High(low.address, self.actions, int(self.continuous))
         record.max_time, record.log_gamma = (
             self.max_time,
             math.log(self.gamma) if self.gamma > 0 else -math.inf,
         )
-        body = ["high.body0"]
-        while weights.has(f"high.body{len(body)}"):
-            body.append(f"high.body{len(body)}")
-        self.prior_chain = weights.chain(["high.prior_hidden", "high.prior_logit"], linear=True, z=True)
+        body = ["levels.0.body0"]
+        while weights.has(f"levels.0.body{len(body)}"):
+            body.append(f"levels.0.body{len(body)}")
+        self.prior_chain = weights.chain(
+            ["levels.0.prior_hidden", "levels.0.prior_logit"], linear=True, z=True
+        )
         record.body = self._body = weights.chain(body, linear=False, z=True)
-        record.state = weights.chain(["high.stoch_hidden", "high.stoch_logit"], linear=True, logits=True)
-        record.act = self._head(weights, "high.action_head")
-        record.time = self._head(weights, "high.time_head")
-        record.segment = self._segment = self._head(weights, "high.reward_head")
-        record.summary = weights.chain(weights.layers("dynamics.ctxt_head"), linear=True, z=True)
-        coarse = ["dynamics.ctxt_img_out", "dynamics.ctxt_img_logit"]
+        record.state = weights.chain(
+            ["levels.0.stoch_hidden", "levels.0.stoch_logit"], linear=True, logits=True
+        )
+        record.act = self._head(weights, "levels.0.action_head")
+        record.time = self._head(weights, "levels.0.time_head")
+        record.segment = self._segment = self._head(weights, "levels.0.reward_head")
+        record.summary = weights.chain(weights.layers("world.dynamics.ctxt_head"), linear=True, z=True)
+        coarse = ["world.dynamics.ctxt_img_out", "world.dynamics.ctxt_img_logit"]
         record.coarse = weights.chain(coarse, linear=True, z=True, logits=True)
         heads = {
-            "reward": "coarse_heads.reward",
-            "discount": "coarse_heads.discount",
-            "critic": "coarse_critic",
+            "reward": "world.coarse_heads.reward",
+            "discount": "world.coarse_heads.discount",
+            "critic": "behaviour.coarse_critic",
         }
         self.chains: dict[str, Any] = {
             key: weights.chain(weights.layers(name), linear=True, z=True)

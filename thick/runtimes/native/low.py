@@ -32,36 +32,36 @@ class NativeDynamics:
             config.deter,
             config.hidden,
         )
-        self.context = 0 if config.kind == "rssm" else config.context
+        self.context = 0 if config.dynamics == "rssm" else config.context
         self.action, self.continuous, self.gamma = action, continuous, config.discount
         flat, h, c = weights.flat, self.deter, self.context
         memory = [(h, h + c), (0, h)]  # a kernel has [c, h] where the trained layers read [h, c]
         feature = [(flat + begin, flat + end) for begin, end in memory]
         record = native.Low(self.stoch, self.classes, h, self.hidden, c, action)
         record.threshold, record.gamma = config.change_threshold if c else 0.0, config.discount
-        record.img_in = weights.chain(["dynamics.img_in"], linear=False, z=True)
+        record.img_in = weights.chain(["world.dynamics.img_in"], linear=False, z=True)
         if c:
-            gates = ("dynamics.gatel0rd.gate", "dynamics.gatel0rd.candidate")
+            gates = ("world.dynamics.gatel0rd.gate", "world.dynamics.gatel0rd.candidate")
             record.gatel0rd = weights.pack(
                 [weights.weight(name) for name in gates], [weights.bias(name) for name in gates]
             )
-        gru = weights.weight("dynamics.gru"), weights.bias("dynamics.gru")
+        gru = weights.weight("world.dynamics.gru"), weights.bias("world.dynamics.gru")
         record.gru = weights.pack(np.split(gru[0], 3), np.split(gru[1], 3))
-        record.img_out = weights.dense("dynamics.img_out", columns=memory)
-        record.img_logit = weights.dense("dynamics.img_logit", logits=True)
+        record.img_out = weights.dense("world.dynamics.img_out", columns=memory)
+        record.img_logit = weights.dense("world.dynamics.img_logit", logits=True)
         if config.posterior == "observation":
-            record.obs_embed = weights.dense("dynamics.obs_out")
+            record.obs_embed = weights.dense("world.dynamics.obs_out")
         else:
-            embed = weights.weight("dynamics.obs_out").shape[1]
-            record.obs_memory = weights.dense("dynamics.obs_out", columns=[(0, c + h)])
-            record.obs_embed = weights.dense("dynamics.obs_out", columns=[(c + h, embed)], bias=False)
-        record.obs_logit = weights.dense("dynamics.obs_logit", logits=True)
+            embed = weights.weight("world.dynamics.obs_out").shape[1]
+            record.obs_memory = weights.dense("world.dynamics.obs_out", columns=[(0, c + h)])
+            record.obs_embed = weights.dense("world.dynamics.obs_out", columns=[(c + h, embed)], bias=False)
+        record.obs_logit = weights.dense("world.dynamics.obs_logit", logits=True)
         self.embed = int(record.obs_embed.inputs)
         heads = {
-            "reward": "heads.reward",
-            "discount": "heads.discount",
-            "critic": "critic",
-            "actor": "actor.mlp",
+            "reward": "world.heads.reward",
+            "discount": "world.heads.discount",
+            "critic": "behaviour.critic",
+            "actor": "behaviour.actor.mlp",
         }
         self.chains: dict[str, Any] = {
             key: weights.chain(weights.layers(name), linear=True, z=True, rest=feature)

@@ -55,11 +55,13 @@ class NativeModel:
         continuous = size is None
         action = int(action_space.shape[0] if size is None else size)  # type: ignore[index]
         self.exact = self.search = NativeDynamics(weights(), config, action=action, continuous=continuous)
-        self.high = NativeHighLevel(weights(), config, self.exact) if config.kind == "thick" else None
+        self.high = NativeHighLevel(weights(), config, self.exact) if config.levels else None
         self._encoder = Encoder(weights(), observation_space)
-        self._decoder = Decoder(weights(), "heads.decoder", observation_space)
+        self._decoder = Decoder(weights(), "world.heads.decoder", observation_space)
         self._coarse_decoder = (
-            None if config.kind == "rssm" else Decoder(weights(), "coarse_heads.decoder", observation_space)
+            None
+            if config.dynamics == "rssm"
+            else Decoder(weights(), "world.coarse_heads.decoder", observation_space)
         )
 
     @property

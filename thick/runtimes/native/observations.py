@@ -42,7 +42,7 @@ class Encoder:
             "vector": EncodeVector,
         }
         self._parts: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-            key: makers[kind_of(entry)](weights, weights.entry("encoder.encoders", key), entry)
+            key: makers[kind_of(entry)](weights, weights.entry("world.encoder.encoders", key), entry)
             for key, entry in entries(space).items()
         }
 

@@ -1,6 +1,6 @@
 """Trained weights as the kernels read them: panels of 16 columns, tables of rows for one-hots, aligned.
 
-Names are those of the trained modules (``dynamics.gru.weight`` …), shapes ``[outputs, inputs]``.
+Names are those of the trained modules (``world.dynamics.gru.weight`` …), shapes ``[outputs, inputs]``.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ import torch
 from thick.agent import Agent
 from thick.export import load_model
 from thick.manifest import Manifest
-from thick.models.world_model import WorldModel
+from thick.models.networks import AgentNetworks
 from thick.runtimes.torch.model import FrozenModel
 
 
 def torch_agent(
-    model: WorldModel,
+    model: AgentNetworks,
     *,
     manifest: Manifest | None = None,
     planner: Mapping[str, Any] | None = None,

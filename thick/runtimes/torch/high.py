@@ -11,7 +11,7 @@ from torch import Tensor
 from thick.models.beliefs import Landing
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.hierarchy.level import HighLevel
-from thick.models.world_model import WorldModel
+from thick.models.networks import AgentNetworks
 from thick.runtimes.torch.frozen import (
     Chain,
     Gather,
@@ -35,19 +35,20 @@ class FrozenHighLevel:
     """The high level, the coarse path and the coarse heads, in fp32.
 
     Args:
-        model: a trained model of kind thick.
+        model: a trained model with levels.
+        index: which of them.
     """
 
-    def __init__(self, model: WorldModel) -> None:
-        high, dynamics, heads = model.high, model.dynamics, model.coarse_heads
+    def __init__(self, model: AgentNetworks, index: int = 0) -> None:
+        high, dynamics, heads = model.levels[index], model.world.dynamics, model.world.coarse_heads
         assert isinstance(high, HighLevel) and isinstance(dynamics, CRSSM) and heads is not None
         dtype, config = torch.float32, model.config
         sizes: dict[str, Any] = {"stoch": config.stoch, "classes": config.classes, "dtype": dtype}
         self.stoch, self.classes, self.context = config.stoch, config.classes, dynamics.context
         self.actions, self.continuous = high.actions, high.continuous
-        self.gamma, self.max_time = config.discount, config.high.max_time
+        self.gamma, self.max_time = config.discount, config.levels[index].max_time
         # Small networks cost a call, not a row: sessions share one, also where each asks for all its jumps at once.
-        self.by_row = config.high.hidden <= _SMALL
+        self.by_row = config.levels[index].hidden <= _SMALL
         self.prior_hidden = Gather(high.prior_hidden.weight, high.prior_hidden.bias, **sizes)
         self.prior_logit = affine(high.prior_logit, dtype)
         body = [dense(high, f"body{index}") for index in range(high.body_layers)]
@@ -75,7 +76,7 @@ class FrozenHighLevel:
         self.ctxt_img_out = Gather(dynamics.ctxt_img_out.weight, dynamics.ctxt_img_out.bias, **sizes)
         self.ctxt_img_logit = affine(dynamics.ctxt_img_logit, dtype)
         self._outcome = [Head(mlp, **sizes) for mlp in present(heads.reward, heads.discount)]
-        critic = model.coarse_critic
+        critic = None if model.behaviour is None else model.behaviour.coarse_critic
         self._critic = None if critic is None else Head(critic, **sizes)
 
     def prior(self, stoch: Tensor, context: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from thick.arrays.torch_arrays import on
 from thick.models.beliefs import Belief
 from thick.models.dynamics.crssm import CRSSM
-from thick.models.world_model import WorldModel
+from thick.models.networks import AgentNetworks
 from thick.runtimes.torch.encoder import FrozenEncoder
 from thick.runtimes.torch.frozen import (
     Gather,
@@ -46,8 +46,9 @@ class FrozenDynamics:
         dtype: of weights and activations.
     """
 
-    def __init__(self, model: WorldModel, dtype: torch.dtype) -> None:
-        dynamics, config = model.dynamics, model.config
+    def __init__(self, model: AgentNetworks, dtype: torch.dtype) -> None:
+        world, behaviour, config = model.world, model.behaviour, model.config
+        dynamics = world.dynamics
         self.dtype = dtype
         self.stoch, self.classes = config.stoch, config.classes
         self.deter, self.context = config.deter, dynamics.context
@@ -62,10 +63,10 @@ class FrozenDynamics:
             if isinstance(dynamics, CRSSM)
             else None
         )
-        self._outcome = [Head(mlp, **sizes) for mlp in present(model.heads.reward, model.heads.discount)]
-        self._critic = None if model.critic is None else Head(model.critic, **sizes)
-        self._actor = None if model.actor is None else Head(model.actor.mlp, **sizes)
-        self.continuous = model.continuous
+        self._outcome = [Head(mlp, **sizes) for mlp in present(world.heads.reward, world.heads.discount)]
+        self._critic = None if behaviour is None else Head(behaviour.critic, **sizes)
+        self._actor = None if behaviour is None else Head(behaviour.actor.mlp, **sizes)
+        self.continuous = world.continuous
         self._imagined, self._outcome_of = Traced(self._imagine), Traced(self._outcomes)
         if self._critic is not None:
             self._value_of = Traced(self._critic)
@@ -160,14 +161,14 @@ class FrozenModel:
     """Everything an agent needs of a trained model.
 
     Args:
-        model: the trained world model.
+        model: the trained model.
         precision: of the candidates of a search: auto (bf16 where that is faster), fp32 or bf16.
         device: where to run.
     """
 
     def __init__(
         self,
-        model: WorldModel,
+        model: AgentNetworks,
         *,
         precision: str = "auto",
         device: torch.device | str = "cpu",
@@ -184,10 +185,11 @@ class FrozenModel:
         self.search = (
             self.exact if types[precision] == torch.float32 else FrozenDynamics(model, types[precision])
         )
-        self.high = FrozenHighLevel(model) if model.high is not None else None
-        self._encoder, self._decoder = FrozenEncoder(model.encoder, device), model.heads.decoder
-        self._coarse_decoder = None if model.coarse_heads is None else model.coarse_heads.decoder
-        dynamics = model.dynamics
+        self.levels = [FrozenHighLevel(model, index) for index in range(len(model.levels))]
+        world = model.world
+        self._encoder, self._decoder = FrozenEncoder(world.encoder, device), world.heads.decoder
+        self._coarse_decoder = None if world.coarse_heads is None else world.coarse_heads.decoder
+        dynamics = world.dynamics
         self._obs_out = affine(dynamics.obs_out, torch.float32)
         self._obs_logit = affine(dynamics.obs_logit, torch.float32)
         self._from_observation = dynamics.posterior_from_observation
@@ -196,6 +198,11 @@ class FrozenModel:
     def take(self, other: FrozenModel) -> None:
         """Take the weights of another frozen model of the same configuration, in place: traces stay good."""
         take_weights(self, tensors_of(other))
+
+    @property
+    def high(self) -> FrozenHighLevel | None:
+        """The lowest level above the dynamics, where there is one."""
+        return self.levels[0] if self.levels else None
 
     # -- the dynamics' protocol, in fp32 -------------------------------------------------------------------------
 

@@ -1,0 +1,227 @@
+"""The losses of world model and level: nothing is dropped, each part learns its own, a batch can be learned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.models.sizes import ACTIONS, CONTINUOUS, DISCRETE, GRID, MIXED, SPACES, VECTOR, batch, model, tiny
+from thick.learners.level import segment_batch
+from thick.learners.parts import Part, Shared
+from thick.learners.recipes import RECIPES
+from thick.learners.schedules import Schedule
+from thick.models.batch import Batch
+from thick.models.config import LossConfig
+from thick.models.networks import AgentNetworks
+from thick.training.config import TrainConfig, load_config
+from thick.training.learner import Learner, weighted
+
+
+def parts(world: AgentNetworks) -> list[Part]:
+    """The parts that train the world model and its levels."""
+    learner = "thick-planet" if world.hierarchy else "planet"
+    return RECIPES[learner](world, TrainConfig(model=world.config)).parts
+
+
+def shared(world: AgentNetworks, data: Batch) -> Shared:
+    return Shared(data, world.world.observe(data), 0)
+
+
+def total(part: Part, data: Shared) -> Tensor:
+    return weighted(part, part.scales(0), data)[0]
+
+
+def fit(world: AgentNetworks, data: Batch, updates: int) -> list[float]:
+    """Overfit one batch; the totals of the world model at every update."""
+    torch.manual_seed(1)
+    trained = parts(world)
+    optimizers = [
+        torch.optim.Adam([weight for group in part.groups().values() for weight in group.parameters], 3e-3)
+        for part in trained
+    ]
+    totals = []
+    for _ in range(updates):
+        now = shared(world, data)
+        for part, optimizer in zip(trained, optimizers, strict=True):
+            loss = total(part, now)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if part.name == "world":
+                totals.append(loss.item())
+    return totals
+
+
+@pytest.mark.parametrize("kind", ["thick", "crssm", "rssm"])
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
+def test_one_batch_can_be_learned(kind: str, action: object) -> None:
+    world = model(GRID, action, kind=kind)
+    totals = fit(world, batch(GRID, action), 50)
+    assert sum(totals[-5:]) / 5 < 0.7 * totals[0]
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
+def test_the_high_level_learns_the_segments_of_one_batch(action: object) -> None:
+    world = model(VECTOR, action)
+    world.eval()  # no gate noise: the same segments every time
+    data = batch(VECTOR, action)
+    with torch.no_grad():
+        seen_once = shared(world, data)
+    _, level = parts(world)
+    assert segment_batch(world.world, world.config.levels[0], data, seen_once.posterior).mask.sum() > 4
+    optimizer = torch.optim.Adam(world.hierarchy[0].parameters(), 3e-3)
+    seen: dict[str, list[float]] = {}
+    torch.manual_seed(0)
+    for _ in range(80):
+        loss, (terms, _) = weighted(level, level.scales(0), seen_once)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        for name, term in terms.items():
+            seen.setdefault(name, []).append(term.item())
+    for name in ("state", "action", "returns"):
+        assert sum(seen[name][-5:]) / 5 < seen[name][0], name
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
+def test_every_kind_of_observation_gives_finite_losses_and_gradients_everywhere(space: object) -> None:
+    world = model(space)
+    data = batch(space, size=2, time=6)
+    now = shared(world, data)
+    for part in parts(world):
+        loss, (terms, metrics) = weighted(part, part.scales(0), now)
+        for name, value in {**terms, **metrics}.items():
+            assert value.shape == () and bool(value.isfinite()), name
+        loss.backward()
+    unused = [name for name, weight in world.named_parameters() if weight.grad is None]
+    assert not unused
+
+
+@pytest.mark.parametrize("kind", ["thick", "crssm", "rssm"])
+def test_the_total_is_every_term_times_its_scale(kind: str) -> None:
+    names = list(asdict(LossConfig()))
+    scales = LossConfig(**{name: 2.0 + index for index, name in enumerate(names)})
+    world = model(kind=kind, loss=scales).eval()
+    part = parts(world)[0]
+    loss, (terms, _) = weighted(part, part.scales(0), shared(world, batch()))
+    weights = asdict(scales)
+    torch.testing.assert_close(loss, torch.stack([weights[name] * terms[name] for name in terms]).sum())
+    coarse = {name for name in names if name.startswith("coarse_")} | {"sparsity"}
+    assert terms.keys() == set(names) - (coarse if kind == "rssm" else set())
+
+
+def test_a_term_without_a_scale_and_a_scale_without_a_term_are_refused() -> None:
+    world = model()
+    part, data = parts(world)[0], shared(world, batch())
+    for scales in ({**part.scales(0), "surprise": 1.0}, {"decoder": 1.0}):
+        with pytest.raises(ValueError, match="world: the losses are"):
+            weighted(part, scales, data)
+
+
+def test_sparsity_counts_once() -> None:
+    world = model().eval()
+    part, data = parts(world)[0], shared(world, batch())
+    totals = []
+    for weight in (0.0, 1.0, 5.0):
+        loss, (terms, _) = weighted(part, {**part.scales(0), "sparsity": weight}, data)
+        totals.append(loss.item())
+    gates = terms["sparsity"].item()
+    assert 0 < gates <= 1
+    assert totals[1] - totals[0] == pytest.approx(gates, rel=1e-3)
+    assert totals[2] - totals[0] == pytest.approx(5 * gates, rel=1e-3)
+
+
+def test_schedules_weigh_the_gates_and_both_kls() -> None:
+    world = model(loss=LossConfig(sparsity=3.0, kl=2.0, coarse_kl=5.0))
+    half = Schedule(start=0.5, final=1.0, ramp_from=10, ramp_to=20)
+    config = TrainConfig(learner="thick-planet", model=world.config, sparsity=half, kl=half)
+    part = RECIPES["thick-planet"](world, config).parts[0]
+    early, late = part.scales(0), part.scales(20)
+    assert (early["sparsity"], early["kl"], early["coarse_kl"]) == (1.5, 1.0, 2.5)
+    assert (late["sparsity"], late["kl"], late["coarse_kl"]) == (3.0, 2.0, 5.0)
+    assert early["decoder"] == late["decoder"] == 1.0
+
+
+def test_the_high_level_teaches_nothing_to_the_low_level() -> None:
+    world = model()
+    _, level = parts(world)
+    loss = total(level, shared(world, batch()))
+    gradients = torch.autograd.grad(loss, list(world.world.parameters()), allow_unused=True)
+    assert all(gradient is None for gradient in gradients)
+
+
+@pytest.mark.parametrize("learner", list(RECIPES))
+def test_every_weight_belongs_to_exactly_one_group(learner: str) -> None:
+    config = load_config(f"learners/{learner}")
+    sizes = tiny(kind="thick" if config.model.levels else "rssm")
+    world = AgentNetworks(replace(sizes, behaviour=config.model.behaviour), GRID, DISCRETE)
+    trained = RECIPES[learner](world, replace(config, model=world.config)).parts
+    ids = [id(w) for part in trained for group in part.groups().values() for w in group.parameters]
+    assert len(ids) == len(set(ids))
+    assert {id(weight) for weight in world.parameters()} <= set(ids)
+
+
+def test_the_second_episode_of_a_row_changes_nothing_in_the_first() -> None:
+    world = model(VECTOR, CONTINUOUS, posterior="observation").eval()
+
+    def targets(data: Batch) -> tuple[Tensor, ...]:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            posterior = shared(world, data).posterior
+            segments = segment_batch(world.world, world.config.levels[0], data, posterior)
+            return tuple(part[2:, :5] for part in segments[6:])
+
+    data = batch(VECTOR, CONTINUOUS)  # in rows 2 and 3 another episode begins at step 6
+    other = {name: array.clone() for name, array in data.observation.items()}
+    for array in other.values():
+        array[:, 6:] += 1
+    changed = data._replace(observation=other, reward=data.reward + (torch.arange(12) >= 6))
+    for one, two in zip(targets(data), targets(changed), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_a_terminal_step_is_taught_to_end_and_every_other_to_go_on_at_the_discount() -> None:
+    world = model(VECTOR, discount=0.9)
+    assert world.world.heads.discount is not None
+    torch.nn.init.zeros_(world.world.heads.discount.out.weight)
+    torch.nn.init.constant_(world.world.heads.discount.out.bias, 2.0)
+    data = batch(VECTOR)  # 2 of 48 steps are terminal
+    terms = parts(world)[0].losses(shared(world, data)).terms
+    target = 0.9 * 46 / 48
+    going_on = 1 / (1 + math.exp(-2.0))
+    expected = -(target * math.log(going_on) + (1 - target) * math.log(1 - going_on))
+    assert terms["discount"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_rewards_are_squashed_only_where_asked() -> None:
+    reward = torch.tensor([0.0, 1.0, 10.0])
+    assert torch.equal(model(clip_rewards="tanh").world.target_reward(reward), reward.tanh())
+    assert torch.equal(model(clip_rewards="none").world.target_reward(reward), reward)
+
+
+def test_a_model_without_a_discount_head_has_no_such_loss() -> None:
+    world = model(discount_head=False)
+    terms = parts(world)[0].losses(shared(world, batch())).terms
+    assert not any("discount" in name for name in terms)
+
+
+@pytest.mark.parametrize("learner", list(RECIPES))
+def test_a_batch_is_encoded_and_filtered_once_for_all_parts(
+    learner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(f"learners/{learner}")
+    sizes = tiny(kind="thick" if config.model.levels else "rssm")
+    learning = Learner(
+        replace(config, model=replace(sizes, behaviour=config.model.behaviour)), MIXED, DISCRETE
+    )
+    calls = []
+    world = learning.model.world
+    world.encoder.register_forward_hook(lambda *_: calls.append("encode"))
+    observe = world.dynamics.observe
+    monkeypatch.setattr(world.dynamics, "observe", lambda *a, **k: calls.append("filter") or observe(*a, **k))
+    learning.update(batch(MIXED, size=2, time=4))
+    assert calls == ["encode", "filter"]

@@ -1,0 +1,81 @@
+"""The part that trains a world model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from torch import Tensor
+
+from thick.learners.parts import Group, Losses, Shared, Stateless
+from thick.learners.schedules import Schedule
+from thick.models.batch import Batch
+from thick.models.distributions import balanced_kl, bernoulli_log_prob, normal_log_prob
+from thick.models.dynamics.crssm import CRSSM
+from thick.models.world_model import Heads, WorldModel
+
+
+class WorldPart(Stateless):
+    """Encoder, dynamics and heads from the evidence lower bound of a batch (THICK, equations 5 to 8).
+
+    Args:
+        world: what is trained.
+        lr: learning rate.
+        sparsity: β over time.
+        kl: weight of both KLs over time.
+    """
+
+    name = "world"
+
+    def __init__(self, world: WorldModel, *, lr: float, sparsity: Schedule, kl: Schedule) -> None:
+        self.world, self._lr, self._sparsity, self._kl = world, lr, sparsity, kl
+
+    def groups(self) -> dict[str, Group]:
+        """All of the world model."""
+        return {"world": Group(list(self.world.parameters()), self._lr)}
+
+    def scales(self, update: int) -> Mapping[str, float]:
+        """The configured weights of the terms that this world model has, on schedule."""
+        scales = asdict(self.world.config.loss)
+        scales["sparsity"] *= self._sparsity.at(update)
+        for name in ("kl", "coarse_kl"):
+            scales[name] *= self._kl.at(update)
+        coarse = isinstance(self.world.dynamics, CRSSM)
+        return {
+            name: scale
+            for name, scale in scales.items()
+            if (coarse or not name.startswith(("coarse_", "sparsity")))
+            and (self.world.config.discount_head or not name.endswith("discount"))
+        }
+
+    def losses(self, shared: Shared) -> Losses:
+        """Negative log-likelihoods, KLs and, for a C-RSSM, the share of open gates."""
+        world, batch, trajectory = self.world, shared.batch, shared.trajectory
+        balance, posterior = world.config.kl_balance, trajectory.posterior
+        terms = _head_terms(world, world.heads, world.dynamics.features(posterior), batch)
+        kl, _ = balanced_kl(posterior.logits, trajectory.prior_logits, balance)
+        terms["kl"] = kl.mean()
+        metrics = {}
+        if isinstance(world.dynamics, CRSSM):
+            assert world.coarse_heads is not None and trajectory.coarse_logits is not None
+            feature = world.dynamics.coarse_features(posterior.stoch, posterior.context)
+            coarse = _head_terms(world, world.coarse_heads, feature, batch)
+            terms |= {f"coarse_{name}": term for name, term in coarse.items()}
+            kl, _ = balanced_kl(posterior.logits, trajectory.coarse_logits, balance)
+            terms["coarse_kl"] = kl.mean()
+            terms["sparsity"] = posterior.gates.mean()
+            inside = 1 - batch.is_first.float()
+            opened = (world.dynamics.changes(posterior, batch.is_first) > 0).any(-1).float()
+            metrics["context_change"] = ((opened * inside).sum() / inside.sum().clamp_min(1)).detach()
+        return Losses(terms, metrics)
+
+
+def _head_terms(world: WorldModel, heads: Heads, feature: Tensor, batch: Batch) -> dict[str, Tensor]:
+    decoded = heads.decoder.log_prob(heads.decoder(feature), batch.observation)
+    reward = normal_log_prob(world.target_reward(batch.reward), heads.reward(feature).squeeze(-1))
+    terms = {"decoder": -decoded.mean(), "reward": -reward.mean()}
+    if heads.discount is not None:
+        target = world.config.discount * (1 - batch.is_terminal.float())
+        going_on = bernoulli_log_prob(heads.discount(feature).squeeze(-1), target)
+        terms["discount"] = -going_on.mean()
+    return terms
