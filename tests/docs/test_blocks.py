@@ -1,0 +1,231 @@
+"""Every command that the pages show is one that exists, and every block says why it is not run, where it is not."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import io
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import PAGES, PYTHON, ROOT, SHELL, Block, blocks, commands, inline
+from thick import cli
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+PRESETS = {file.stem for file in (ROOT / "thick" / "training" / "presets").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == SHELL], ids=lambda b: b.place)
+def test_every_shell_block_uses_commands_and_flags_that_exist(block: Block) -> None:
+    wrong = [problem for command in commands(block.text) for problem in problems(command)]
+    assert not wrong, f"{block.place}: {'; '.join(wrong)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_within_a_sentence_exists(page: Path) -> None:
+    wrong = []
+    for line, span in inline(page):
+        if not re.match(r"(\.venv/bin/)?(thick|make|pip|scripts/\S+|python) ", span):
+            continue
+        wrong += [f"line {line}: {problem}" for command in commands(span) for problem in problems(command)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == PYTHON], ids=lambda b: b.place)
+def test_every_python_block_compiles_and_imports_what_there_is(block: Block) -> None:
+    tree = ast.parse(block.text, block.place)
+    compile(tree, block.place, "exec")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
+        elif isinstance(node, ast.ImportFrom) and _is_ours_or_installed(node.module or ""):
+            module = importlib.import_module(node.module or "")
+            lacking = [alias.name for alias in node.names if not _has(module, alias.name)]
+            assert not lacking, f"{block.place}: {node.module} has no {', '.join(lacking)}"
+
+
+def _is_ours_or_installed(name: str) -> bool:
+    return importlib.util.find_spec(name.partition(".")[0]) is not None or name.startswith(
+        ("thick", "clients")
+    )
+
+
+def _has(module: object, name: str) -> bool:
+    if hasattr(module, name):
+        return True
+    with contextlib.suppress(ImportError):
+        importlib.import_module(f"{module.__name__}.{name}")  # type: ignore[attr-defined]
+        return True
+    return False
+
+
+def test_a_block_that_is_not_run_says_why_or_which_test_runs_it() -> None:
+    for block in BLOCKS:
+        if block.marker is None:
+            continue
+        kind, text = block.marker
+        if kind == "run by":
+            assert (ROOT / text.partition("::")[0]).exists(), f"{block.place}: there is no test {text}"
+        else:
+            assert len(text) > 5, f"{block.place}: say why it cannot run where tests run"
+
+
+def test_a_fence_says_its_language() -> None:
+    nameless = []
+    for page in PAGES:
+        opened = False
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            if line.lstrip().startswith("```"):
+                opened = not opened
+                if opened and line.strip() == "```":
+                    nameless.append(f"{page.relative_to(ROOT)}:{number}")
+    assert not nameless, f"write ```bash, ```python, ```json, ```text …: {', '.join(nameless)}"
+
+
+# ---- what is wrong with a command
+
+
+def problems(command: list[str]) -> list[str]:
+    """What is wrong with a command of ours; commands of others are left alone."""
+    program, rest = Path(command[0]).name, command[1:]
+    if program.startswith("python") and rest[:2] == ["-m", "thick"]:
+        program, rest = "thick", rest[2:]
+    if program == "thick":
+        return _of_thick(rest)
+    if program == "make":
+        return _of_make(rest)
+    if program in ("pip", "pipx") and "install" in rest:
+        return _of_pip(rest)
+    if command[0].startswith("scripts/"):
+        return _of_file(command[0], rest)
+    if program.startswith("python") and rest and rest[0].endswith(".py"):
+        return _of_file(rest[0], rest[1:])
+    return []
+
+
+def _of_thick(words: list[str]) -> list[str]:
+    if not words or words[0].startswith("-") or words[0].isupper():
+        return []  # `thick --help`, `thick COMMAND`
+    name, rest = words[0], words[1:]
+    if name not in {*cli.discover(), "help"}:
+        return [cli.unknown_command(name, cli.discover())]
+    known = flags(name) if name != "help" else set()
+    found = []
+    for word in rest:
+        flag = word.partition("=")[0]
+        if re.match(r"--\w", flag) and flag not in known and flag.replace("-", "_") not in known:
+            found.append(f"`thick {name}` has no flag {flag}")
+    if "--preset" in rest[:-1]:
+        preset = rest[rest.index("--preset") + 1]
+        if not re.search(r"\W|^[A-Z]+$", preset.replace("-", "")) and preset not in PRESETS:
+            found.append(f"there is no preset {preset}; there are {', '.join(sorted(PRESETS))}")
+    return found
+
+
+@cache
+def flags(name: str) -> set[str]:
+    """The flags of a subcommand, as its help lists them; of ``thick train`` the fields as well."""
+    known = set(re.findall(r"--[a-z][\w.-]*", said("thick", name, "--help")))
+    if name == "train":
+        known |= {
+            f"--{field}"
+            for field in re.findall(r"^\s*(?:--)?([a-z][\w.]*)", said("thick", name, "--fields"), re.M)
+        }
+    return {flag.rstrip(".") for flag in known} | {"--help"}
+
+
+def said(*command: str) -> str:
+    """What a subcommand prints, run in this process."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        cli.main(list(command[1:]))
+    return out.getvalue()
+
+
+def _of_make(words: list[str]) -> list[str]:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    asked = [word for word in words if not word.startswith("-") and "=" not in word and not word.isupper()]
+    return [f"the Makefile has no target {word}" for word in asked if word not in targets]
+
+
+def _of_pip(words: list[str]) -> list[str]:
+    extras = {
+        extra
+        for word in words
+        for found in re.findall(r"^(?:\.|thick-planner)\[(.+)\]$", word)
+        for extra in found.split(",")
+    }
+    wrong = [f"pyproject.toml has no extra {extra}" for extra in sorted(extras - EXTRAS)]
+    if any(re.match(r"thick(\[|$)", word) for word in words):
+        wrong.append("`thick` on the package index is another project: this one is thick-planner")
+    return wrong
+
+
+def _of_file(name: str, words: list[str]) -> list[str]:
+    file = ROOT / name
+    if not file.exists():
+        return [f"there is no file {name}"]
+    around = [file, *file.parent.rglob("*.py")] if file.suffix == ".py" else [file]
+    text = "\n".join(each.read_text() for each in around)
+    asked = [word.partition("=")[0] for word in words if re.match(r"--\w", word)]
+    return [f"{name} has no flag {flag}" for flag in asked if flag not in text]
+
+
+# ---- the checks notice what they are for
+
+
+@pytest.mark.parametrize(
+    ("shell", "problem"),
+    [
+        ("thick dirve --model m", "no command 'dirve'"),
+        ("curl -s x | thick drive --modle m", "no flag --modle"),
+        ("thick serve --models checkpoints --prot 8000", "no flag --prot"),
+        ("thick train --preset cart-pole", "no preset cart-pole"),
+        ("thick train --preset cartpole --data.perfill 10", "no flag --data.perfill"),
+        ("for x in a b; do\n  thick export \\\n    --nmae x\ndone", "no flag --nmae"),
+        ("make instal && make demo", "no target instal"),
+        ("python benchmarks/planing.py", "no file benchmarks/planing.py"),
+        ("scripts/install.sh --extra all --devise cpu", "no flag --devise"),
+        ("pip install '.[trian]'", "no extra trian"),
+        ("pip install 'thick[envs]'", "another project"),
+        ("id=$(thick modles)", "no command 'modles'"),
+    ],
+)
+def test_a_wrong_command_is_found(shell: str, problem: str) -> None:
+    assert problem in "; ".join(p for command in commands(shell) for p in problems(command))
+
+
+def test_right_commands_pass() -> None:
+    shell = """
+    # a comment with thick dirve in it
+    THICK_PORT=1 thick serve --models checkpoints --grpc-port=8001 > log 2>&1 &
+    thick train --preset cartpole --seed 1 --data.prefill 2000 --run runs/c1   # --nothing
+    curl -s localhost:8000/v1/act -d '{
+      "thick": "dirve --x"}'
+    make test ARGS="--no-such-flag" && thick --help
+    """
+    assert [p for command in commands(shell) for p in problems(command)] == []
+
+
+def test_markers_and_languages_are_read(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Text\n\n<!-- not run: needs docker -->\n\n    docker build .\n\nText\n\n"
+        "<!-- run by: tests/x.py -->\n```python\nimport os\n```\n\n<!-- not run: for a paragraph -->\nText\n\n"
+        "    from a import b\n\n    c\n\nand\n\n    z' ~ fine(h)\n"
+    )
+    made = [(b.line, b.language, b.marker) for b in blocks(page)]
+    assert made == [
+        (5, SHELL, ("not run", "needs docker")),
+        (11, PYTHON, ("run by", "tests/x.py")),
+        (17, PYTHON, None),
+        (23, "other", None),
+    ]
+    assert blocks(page)[2].text == "from a import b\n\nc"
