@@ -68,7 +68,7 @@ def _run_shell(block: Block, address: Address, folder: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("THICK_")}
     environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     # A refused request fails the block, as a reader would see it.
-    text = re.sub(r"\bcurl -s\b", "curl -sSf", text)
+    text = re.sub(r"\bcurl -s\b", "curl -sS --fail-with-body", text)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", text],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=120,

@@ -1,0 +1,104 @@
+"""The README's results are those of the manifests, which were made as the presets say; times name their processor."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.docs.blocks import PAGES, ROOT
+
+README = (ROOT / "README.md").read_text()
+PRESETS = ROOT / "thick" / "training" / "presets"
+LEFT_OUT = {
+    "precision",  # what the machine of the run was asked for; the presets now measure
+    "name", "description",
+}  # fmt: skip
+
+
+def manifest(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((ROOT / "checkpoints" / name / "1" / "manifest.json").read_text())
+    return loaded
+
+
+def preset(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    return loaded
+
+
+@pytest.mark.parametrize("name", ["doorkey6", "cartpole"])
+def test_the_bundled_planner_is_the_preset_s(name: str) -> None:
+    assert preset(name)["planner"] == manifest(name)["planner"]
+
+
+@pytest.mark.parametrize("name", ["doorkey6", "cartpole"])
+def test_a_bundled_checkpoint_was_trained_as_its_preset_says(name: str) -> None:
+    trained = manifest(name)
+    configurations = {name: trained["configuration"]}
+    before = trained["provenance"]["init"]
+    while before:
+        configurations[before["run"]] = before["configuration"]
+        before = before.get("init")
+    for run, configuration in configurations.items():
+        said = {key: value for key, value in preset(run).items() if key not in (*LEFT_OUT, "planner")}
+        assert not list(differences(said, configuration, run))
+
+
+def differences(said: Mapping[str, Any], done: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Members that the run had otherwise. Those that it did not know yet are no difference."""
+    for key, value in said.items():
+        if isinstance(value, Mapping) and isinstance(done.get(key), Mapping):
+            yield from differences(value, done[key], f"{path}.{key}")
+        elif key in done and done[key] != value:
+            yield f"{path}.{key}: {value!r}, was {done[key]!r}"
+
+
+def test_the_readme_s_figures_are_those_of_the_manifests() -> None:
+    room, cart = (manifest(name)["provenance"] for name in ("doorkey6", "cartpole"))
+    own = room["results"]["methods"]["hierarchical"]
+    within = [
+        f"{100 * room['results']['methods'][m]['success_rate']:.1f} %" for m in ("hierarchical", "random")
+    ]
+    assert room["results"]["max_steps"] == 150
+    assert all(
+        _row(start).split("|")[4].strip() == rate
+        for start, rate in zip(("hierarchical planning (200", "random actions (200"), within, strict=True)
+    )
+    for start, gates in (("scripted play", room["gates"]), ("the agent's own", own)):
+        shown = [
+            f"{100 * gates['context_change']:.2g} %",
+            f"{100 * gates['precision']:.0f} %",
+            f"{100 * gates['events']['pickup']['recall']:.0f} %",
+            f"{100 * gates['events']['door_opened']['recall']:.0f} %",
+        ]
+        assert [cell.split("(")[0].strip() for cell in _row(start).split("|")[2:6]] == shown
+    for start, method in (("flat planning (10", "flat"), ("random actions (10", "random")):
+        assert f"{cart['results']['methods'][method]['mean_return']:.0f}" in _row(start)
+
+
+def _row(start: str) -> str:
+    return next(line for line in README.splitlines() if line.startswith(f"| {start}"))
+
+
+def test_the_readme_says_what_its_results_rest_on() -> None:
+    words = " ".join(README.split())
+    for said in (
+        "One training run each", "scripted play that knows the task", "98 % of the evaluation seeds",
+        "The planner does more than the paper's", "30 episodes do not tell it from random", "is open",
+    ):  # fmt: skip
+        assert said in words
+    assert "cannot" not in words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_that_quotes_measured_times_names_the_processor(page: Path) -> None:
+    text = page.read_text()
+    measured = re.search(r"acts/s|GFLOP/s|updates a second|\d\.\d+ s\b|p50 ms|\bms/act", text)
+    if measured:
+        named = re.search(r"Xeon|EPYC|Ryzen|Zen \d|AVX", text)
+        assert named, f"{measured[0]!r}: on which processor? Quote it, or a ratio within one run"
