@@ -18,7 +18,7 @@ from thick.planning.randomness import Randomness
 from thick.planning.settings import PlannerSettings
 
 _EXPLORATION_BASE, _EXPLORATION_START = 19652.0, 1.25  # MuZero (Schrittwieser et al., 2020), appendix B
-_SMALLEST_RANGE = 0.01  # values closer than this are not blown up to the whole range (EfficientZero)
+SMALLEST_RANGE = 0.01  # values closer than this are not blown up to the whole range (EfficientZero)
 
 
 class Edges:
@@ -59,7 +59,7 @@ class SessionTree:
 
     def scale(self) -> float:
         """Factor that takes the range of all values to [0, 1]."""
-        return 1.0 / max(self.highest - self.lowest, _SMALLEST_RANGE)
+        return 1.0 / max(self.highest - self.lowest, SMALLEST_RANGE)
 
     def select(self, node: int, level: int) -> int:
         """The action that PUCT takes in a node; values are min-max normalised over the tree, 0 where never tried."""
@@ -138,7 +138,7 @@ class MCTS:
         self._batch, self.actions = root.prior.shape
         self._xp = of(root.prior)
         rates = [_rate(visits) for visits in range(simulations + 1)]
-        self._trees = [self._tree(rates) for _ in range(self._batch)]
+        self._trees = self._planted(rates)
         # States behind all edges of all nodes, [B · nodes · G, ...]: what an edge leads to is one read.
         self._nodes = simulations + 1
         self._next: Any = pytrees.map_arrays(
@@ -162,8 +162,9 @@ class MCTS:
                 ]
                 edges.explore = [rates[0] * prior for prior in edges.prior]
 
-    def _tree(self, rates: list[float]) -> SessionTree:
-        return SessionTree(rates)
+    def _planted(self, rates: list[float]) -> list[SessionTree]:
+        """A tree for each session."""
+        return [SessionTree(rates) for _ in range(self._batch)]
 
     @property
     def done(self) -> bool:

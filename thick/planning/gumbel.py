@@ -1,0 +1,157 @@
+"""Tree search that halves the root's actions: Gumbel MuZero (Danihelka et al., 2022), after mctx's implementation.
+
+PUCT spends simulations at the root wherever its bonus points, and needs many of them before visits say which action is
+best. Here a few actions are considered, each is tried equally often, and the worse half is dropped again and again
+(sequential halving). Below the root, actions are tried in the proportions of an improved policy. With few simulations
+this finds better actions, and it promises one that is no worse than the prior's.
+
+At temperature 0 nothing is drawn: the actions considered are the most probable ones. Above, Gumbel noise, scaled by it,
+decides which are.
+"""
+
+from __future__ import annotations
+
+import math
+
+from thick.arrays import Array
+from thick.arrays.functions import exp_of, log_of
+from thick.planning.mcts import MCTS, SMALLEST_RANGE, Edges, SessionTree
+from thick.planning.protocols import HighSearch, SearchModel
+from thick.planning.randomness import Randomness
+from thick.planning.settings import PlannerSettings
+
+CONSIDERED = 16
+"""actions that the root considers at most"""
+_VALUE_SCALE, _VISITS_START = 0.1, 50.0  # mctx, qtransform_completed_by_mix_value
+_TINY = 1e-30
+
+
+class GumbelTree(SessionTree):
+    """The tree of one session.
+
+    Args:
+        rates: of PUCT; not used here.
+        schedule: visits that the root's next action has had, for each simulation.
+        noise: Gumbel numbers of the root's actions; zeros where nothing is drawn.
+    """
+
+    __slots__ = ("noise", "schedule")
+
+    def __init__(self, rates: list[float], schedule: list[int], noise: list[float]) -> None:
+        super().__init__(rates)
+        self.schedule, self.noise = schedule, noise
+
+    def select(self, node: int, level: int) -> int:
+        """The root: the best of the actions whose turn it is. Below: the action furthest behind its share."""
+        edges = self.nodes[node]
+        completed = _completed(edges)
+        if level == 0:
+            return self._best_of(edges, completed, self.schedule[edges.total])
+        logits = [_log(prior) + value for prior, value in zip(edges.prior, completed, strict=True)]
+        most = max(logits)
+        shares = [exp_of(logit - most) for logit in logits]
+        whole = math.fsum(shares)
+        behind = [
+            share / whole - visits / (1 + edges.total)
+            for share, visits in zip(shares, edges.visits, strict=True)
+        ]
+        return behind.index(max(behind))
+
+    def best(self, node: int) -> int:
+        """Of the most visited actions the one with the best noise, prior and value."""
+        edges = self.nodes[node]
+        if node == 0:
+            return self._best_of(edges, _completed(edges), max(edges.visits))
+        return super().best(node)
+
+    def _best_of(self, edges: Edges, completed: list[float], visits: int) -> int:
+        """The best action among those that were visited so often."""
+        best, action = -math.inf, 0
+        for at, count in enumerate(edges.visits):
+            score = self.noise[at] + _log(edges.prior[at]) + completed[at]
+            if count == visits and score > best:
+                best, action = score, at
+        return action
+
+
+class GumbelSearch(MCTS):
+    """An anytime search as :class:`~thick.planning.mcts.MCTS`.
+
+    Args:
+        model, simulations, depth: see there.
+        scale: of the Gumbel noise; 0 draws nothing.
+        randomness: needed for noise alone.
+    """
+
+    def __init__(
+        self,
+        model: SearchModel,
+        *,
+        simulations: int,
+        depth: int,
+        scale: float = 0.0,
+        randomness: Randomness | None = None,
+    ) -> None:
+        self._scale, self._noise_of = scale, randomness
+        super().__init__(model, simulations=simulations, depth=depth)
+
+    def _planted(self, rates: list[float]) -> list[SessionTree]:
+        schedule = considered_visits(min(CONSIDERED, self.actions), self.simulations_asked)
+        noise = [[0.0] * self.actions] * self._batch
+        if self._scale > 0 and self._noise_of is not None:
+            noise = (self._scale * self._noise_of.gumbel(self.actions)).tolist()
+        return [GumbelTree(rates, schedule, row) for row in noise]
+
+    def best(self, *, temperature: float = 0.0, randomness: Randomness | None = None) -> Array:
+        """The root's action ``[B]``; what is drawn was drawn at the beginning."""
+        return super().best()
+
+
+def considered_visits(actions: int, simulations: int) -> list[int]:
+    """Sequential halving: how often the action of each simulation has been visited before.
+
+    Args:
+        actions: that are considered.
+        simulations: in all.
+    """
+    if actions <= 1:
+        return list(range(simulations))
+    halvings = math.ceil(math.log2(actions))
+    sequence: list[int] = []
+    visits, considered = [0] * actions, actions
+    while len(sequence) < simulations:
+        for _ in range(max(1, simulations // (halvings * considered))):
+            sequence += visits[:considered]
+            visits[:considered] = [count + 1 for count in visits[:considered]]
+        considered = max(2, considered // 2)
+    return sequence[:simulations]
+
+
+def _completed(edges: Edges) -> list[float]:
+    """Values of all actions in units of logits; an action that was never tried has the mixed value of its state."""
+    tried = [visits > 0 for visits in edges.visits]
+    value = edges.value
+    if edges.total:
+        priors = [max(prior, _TINY) if at else 0.0 for prior, at in zip(edges.prior, tried, strict=True)]
+        weighted = math.fsum(prior * each for prior, each in zip(priors, edges.values, strict=True))
+        value = (value + edges.total * weighted / math.fsum(priors)) / (1 + edges.total)
+    completed = [each if at else value for each, at in zip(edges.values, tried, strict=True)]
+    low, high = min(completed), max(completed)
+    # Values that hardly differ are not blown up to the whole range (mctx goes down to 1e-8).
+    scale = (_VISITS_START + max(edges.visits)) * _VALUE_SCALE / max(high - low, SMALLEST_RANGE)
+    return [(each - low) * scale for each in completed]
+
+
+def _log(prior: float) -> float:
+    return log_of(max(prior, _TINY))
+
+
+def high_search(model: SearchModel, settings: PlannerSettings, randomness: Randomness | None) -> HighSearch:
+    """Sequential halving over high-level actions; ``randomness`` None draws nothing."""
+    return GumbelSearch(
+        model,
+        simulations=settings.simulations,
+        depth=settings.depth,
+        scale=settings.temperature,
+        randomness=randomness,
+    )
