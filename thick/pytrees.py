@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from thick.arrays import Array, of
 
@@ -42,6 +42,19 @@ def walk(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
         yield prefix, tree
     else:
         raise TypeError(f"{prefix}: expected arrays in tuples, got {type(tree).__name__}")
+
+
+def flatten(tree: Tree) -> tuple[list[Array], Callable[[list[Array]], Tree]]:
+    """The arrays of a tree, in order, and a function that makes such a tree of others."""
+    arrays = [array for _, array in walk(tree)]
+    if hasattr(tree, "_make") and all(hasattr(part, "shape") for part in cast(tuple[Any, ...], tree)):
+        return arrays, tree._make
+
+    def build(others: list[Array]) -> Tree:
+        following = iter(others)
+        return map_arrays(lambda _: next(following), tree)
+
+    return arrays, build
 
 
 def first(tree: Any) -> Array:

@@ -24,18 +24,14 @@ SMALLEST_RANGE = 0.01  # values closer than this are not blown up to the whole r
 class Edges:
     """A node of one tree and its edges, one entry an action."""
 
-    __slots__ = ("child", "discount", "explore", "prior", "reward", "total", "value", "values", "visits")
+    __slots__ = ("child", "discount", "prior", "reward", "total", "value", "values", "visits")
 
-    def __init__(
-        self, prior: list[float], value: float, reward: list[float], discount: list[float], rate: float
-    ) -> None:
+    def __init__(self, prior: list[float], value: float, reward: list[float], discount: list[float]) -> None:
         self.prior, self.value, self.reward, self.discount = prior, value, reward, discount
         self.visits = [0] * len(prior)
         self.total = 0
         self.values = [0.0] * len(prior)
         """mean return of each edge"""
-        self.explore = [rate * probability for probability in prior]
-        """PUCT's exploration term"""
         self.child = [-1] * len(prior)
 
 
@@ -55,7 +51,7 @@ class SessionTree:
 
     def add(self, prior: list[float], value: float, reward: list[float], discount: list[float]) -> None:
         """A node that was just evaluated."""
-        self.nodes.append(Edges(prior, value, reward, discount, self.rates[0]))
+        self.nodes.append(Edges(prior, value, reward, discount))
 
     def scale(self) -> float:
         """Factor that takes the range of all values to [0, 1]."""
@@ -64,9 +60,12 @@ class SessionTree:
     def select(self, node: int, level: int) -> int:
         """The action that PUCT takes in a node; values are min-max normalised over the tree, 0 where never tried."""
         edges, lowest, scale = self.nodes[node], self.lowest, self.scale()
-        best, action, values, explore = -math.inf, 0, edges.values, edges.explore
+        best, action, values, prior = -math.inf, 0, edges.values, edges.prior
+        rate = self.rates[edges.total]
         for at, visits in enumerate(edges.visits):
-            score = explore[at] + (values[at] - lowest) * scale if visits else explore[at]
+            score = rate * prior[at]
+            if visits:
+                score = score / (1 + visits) + (values[at] - lowest) * scale
             if score > best:
                 best, action = score, at
         return action
@@ -90,10 +89,7 @@ class SessionTree:
             edges.visits[action] += 1
             edges.total += 1
             edges.values[action] += (value - edges.values[action]) / edges.visits[action]
-            mean, rate = edges.values[action], self.rates[edges.total]
-            edges.explore = [
-                rate * prior / (1 + visits) for prior, visits in zip(edges.prior, edges.visits, strict=True)
-            ]
+            mean = edges.values[action]
             self.lowest, self.highest = min(self.lowest, mean), max(self.highest, mean)
 
     def best(self, node: int) -> int:
@@ -139,13 +135,12 @@ class MCTS:
         self._xp = of(root.prior)
         rates = [_rate(visits) for visits in range(simulations + 1)]
         self._trees = self._planted(rates)
-        # States behind all edges of all nodes, [B · nodes · G, ...]: what an edge leads to is one read.
+        # States behind all edges of all nodes: what an edge leads to is one read.
         self._nodes = simulations + 1
-        self._next: Any = pytrees.map_arrays(
-            lambda x: self._xp.empty_like(x, self._batch, self._nodes, *x.shape[1:]), root.children
-        )
+        leaves, self._build = pytrees.flatten(root.children)
         edges = self._batch * self._nodes * self.actions
-        self._behind: Any = pytrees.map_arrays(lambda x: x.reshape(edges, *x.shape[3:]), self._next)
+        self._next = [self._xp.empty_like(x, self._batch, self._nodes, *x.shape[1:]) for x in leaves]
+        self._behind = [x.reshape(edges, *x.shape[3:]) for x in self._next]
         self._came: list[
             list[int]
         ] = []  # for each node but the root and each session, the edge that led there
@@ -160,7 +155,6 @@ class MCTS:
                     (1 - exploration) * prior + exploration * share / whole
                     for prior, share in zip(edges.prior, row, strict=True)
                 ]
-                edges.explore = [rates[0] * prior for prior in edges.prior]
 
     def _planted(self, rates: list[float]) -> list[SessionTree]:
         """A tree for each session."""
@@ -226,7 +220,7 @@ class MCTS:
             [self._came[node - 1][row] if node > 0 else 0 for node in each] for row, each in enumerate(rows)
         ]
         index, inner = xp.array(edges), nodes > 0
-        found = pytrees.map_arrays(lambda x: x[index], self._behind)
+        found = self._build([x[index] for x in self._behind])
         root = pytrees.map_arrays(
             lambda x: xp.expand(x[:, None], -1, nodes.shape[1], *x.shape[1:]), self._root
         )
@@ -242,8 +236,7 @@ class MCTS:
         # A path as deep as is allowed ends at a node that exists already: its value counts again.
         ends = [tree.nodes[way[-1][0]].child[way[-1][1]] for tree, way in zip(self._trees, ways, strict=True)]
         if min(ends) < 0:
-            index = self._xp.array(edges)
-            self._add(place, self.model.evaluate(pytrees.map_arrays(lambda x: x[index], self._behind)))
+            self._add(place, self.model.evaluate(self._states(edges)))
         else:
             for tree, end in zip(self._trees, ends, strict=True):
                 tree.nodes.append(tree.nodes[end])  # keeps the count; nothing leads here
@@ -253,14 +246,18 @@ class MCTS:
                 end = tree.nodes[node].child[action] = place
             tree.carry_back(way, tree.nodes[end].value)
 
+    def _states(self, edges: list[int]) -> Any:
+        """The states that an edge of each tree leads to."""
+        if self._batch == 1:  # a view costs less than an index
+            (edge,) = edges
+            return self._build([x[edge : edge + 1] for x in self._behind])
+        index = self._xp.array(edges)
+        return self._build([x[index] for x in self._behind])
+
     def _add(self, place: int, node: Node) -> None:
         """Store an evaluated node of every tree."""
-
-        def put(all_: Array, new: Array) -> Array:
-            all_[:, place] = new
-            return all_
-
-        pytrees.map_arrays(put, self._next, node.children)
+        for room, (_, new) in zip(self._next, pytrees.walk(node.children), strict=True):
+            room[:, place] = new
         numbers = (node.prior.tolist(), node.value.tolist(), node.reward.tolist(), node.discount.tolist())
         for tree, *each in zip(self._trees, *numbers, strict=True):
             tree.add(*each)
