@@ -23,6 +23,8 @@ INSTRUCTIONS = ("scalar", "avx2", "avx512")
 COLUMNS = 16
 LAYERS = 8
 TILE = 192
+ROWS = 12
+"""rows of a block of a product; a multiple of it wastes nothing"""
 
 CHAIN, STEP, SEARCH, GOAL, JUMP, EDGE, CONVOLVE, UNFOLD, MAP = range(9)
 EXP, TANH, SIGMOID, ELU = range(4)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thick.models.beliefs import Belief
 from thick.models.config import ModelConfig
+from thick.planning.protocols import RolloutObjective, Score, SoFar
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import batched, chained, numbers, whole
+from thick.runtimes.native.rollouts import Trees, rollout
 from thick.runtimes.native.weights import Weights
+
+if TYPE_CHECKING:
+    from thick.planning.randomness import Randomness
 
 
 class NativeDynamics:
@@ -73,6 +79,9 @@ class NativeDynamics:
             record.discount = self.chains["discount"]
         self.record = record
         self.address = ctypes.addressof(record)
+        self.seconds_per_row = 5e-6
+        """of a step of a candidate, as measured lately"""
+        self._trees = Trees()
 
     @property
     def lead(self) -> int:
@@ -126,6 +135,16 @@ class NativeDynamics:
         job = native.StepRows(self.address, *given, *(native.address(array) for array in made))
         native.run(native.STEP, job, batched(lead), self.lead)
         return made
+
+    def rollout(
+        self,
+        belief: Belief,
+        candidates: np.ndarray,
+        objective: RolloutObjective,
+        randomness: Randomness | None,
+    ) -> Generator[SoFar, None, Score]:
+        """Every candidate imagined and scored (:class:`thick.planning.protocols.Rollouts`)."""
+        return rollout(self, self._trees, belief, candidates, objective, randomness)
 
     def features(self, belief: Belief) -> np.ndarray:
         """Fine feature ``[z, h, c]``, ``[*B, S·K + H + C]``, with z as one-hots (zero where it is -1)."""

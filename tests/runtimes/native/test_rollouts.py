@@ -1,0 +1,183 @@
+"""Fused rollouts against the planner's own steps in the torch runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models.sizes import ACTIONS, SPACES, model
+from tests.runtimes.native.test_parity import ODD, belief, both, clear, torched
+from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
+from thick.planning.protocols import RolloutObjective, Score
+from thick.planning.randomness import Randomness
+from thick.planning.sampling import rollout
+from thick.runtimes.native import library, rollouts
+from thick.runtimes.native.model import NativeModel
+from thick.runtimes.torch.model import FrozenModel
+
+B, N, H = 2, 30, 6
+
+
+def finished(parts: Generator[Any, None, Score]) -> tuple[Score, list[Any]]:
+    pauses = []
+    while True:
+        try:
+            pauses.append(next(parts))
+        except StopIteration as end:
+            return end.value, pauses
+
+
+class Numpy:
+    """Randomness whose keys are numpy's, as who plans in numpy has it."""
+
+    def __init__(self, inner: Randomness) -> None:
+        self.inner, self.keys, self.row = inner, inner.keys.numpy(), inner.row
+
+    def fold(self, tag: int | str) -> Numpy:
+        return Numpy(self.inner.fold(tag))
+
+
+def objectives(
+    reference: FrozenModel, native: NativeModel, now: Any, *, goal: bool, arrival: bool, critic: bool
+) -> tuple[Any, RolloutObjective]:
+    returns = ReturnObjective(
+        reference.exact, discount=0.97, critic=reference.exact.value if critic else None
+    )
+    plain = RolloutObjective(0.97, critic, None, None, None, None, None, 0.0, arrival, 0.0)
+    if not goal:
+        return returns, plain
+    low, rng = native.exact, np.random.default_rng(5)
+    # Not far from what the model imagines, so that candidates do arrive.
+    ahead = low.imagine(
+        low.imagine(now, np.eye(low.action, dtype=np.float32)[[0] * B]),
+        np.eye(low.action, dtype=np.float32)[[1] * B],
+    )
+    subgoal = Subgoal(
+        *(
+            torch.from_numpy(x)
+            for x in (
+                ahead.logits + 0.1 * rng.standard_normal(ahead.logits.shape).astype(np.float32),
+                np.zeros((B, low.action), np.float32),
+                ahead.context,
+                np.array([0.9, 0.2], np.float32),
+            )
+        )
+    )
+    steered = SubgoalObjective(
+        returns,
+        subgoal=subgoal,
+        context=torch.from_numpy(now.context),
+        kappa=0.3,
+        arrival=arrival,
+        bonus=0.7,
+        threshold=0.2,
+    )
+    return steered, plain._replace(
+        goal=steered.goal[:, 0].numpy(),
+        threshold=steered.threshold[:, 0].numpy(),
+        context=steered.context[:, 0].numpy(),
+        distance=steered.distance[:, 0].numpy(),
+        ends=steered.ends[:, 0].numpy(),
+        kappa=0.3,
+        bonus=0.7,
+    )
+
+
+@pytest.fixture(scope="module", params=["thick-discrete", "thick-continuous", "rssm-discrete"])
+def models(request: pytest.FixtureRequest) -> tuple[Any, FrozenModel, NativeModel]:
+    kind, action = request.param.split("-")
+    world = clear(model(SPACES["vector"], ACTIONS[action], kind=kind, actor_critic=True, **ODD))
+    return (world, *both(world))
+
+
+def candidates(low: Any, seed: int = 0, count: int = N) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if low.continuous:
+        return rng.uniform(-1, 1, (B, count, H, low.action)).astype(np.float32)
+    return np.eye(low.action, dtype=np.float32)[rng.integers(low.action, size=(B, count, H))]
+
+
+@pytest.mark.parametrize("drawn", [False, True], ids=["modes", "drawn"])
+@pytest.mark.parametrize("critic", [False, True], ids=["", "critic"])
+@pytest.mark.parametrize("goal", ["none", "similarity", "arrival"])
+def test_scores_are_those_of_step_by_step_planning(models: Any, goal: str, critic: bool, drawn: bool) -> None:
+    world, reference, native = models
+    if goal != "none" and native.high is None:
+        pytest.skip("no context, no subgoal")
+    now, tried = belief(world, B), candidates(native.exact)
+    noise = Randomness(torch.tensor([3, 2**40])).rows(7) if drawn else None
+    torches, numbers = objectives(
+        reference, native, now, goal=goal != "none", arrival=goal == "arrival", critic=critic
+    )
+    with torch.no_grad():
+        wanted = rollout(reference.exact, torches, torched(now), torch.from_numpy(tried), noise)
+    found, _ = finished(native.exact.rollout(now, tried, numbers, None if noise is None else Numpy(noise)))
+    for x, y in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+
+
+def test_a_score_depends_neither_on_batch_mates_nor_on_pauses_nor_on_what_was_asked_before(
+    models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, reference, native = models
+    low, now = native.exact, belief(world, B)
+    goal = native.high is not None
+    _, numbers = objectives(reference, native, now, goal=goal, arrival=True, critic=True)
+    tried = candidates(low)
+    whole, _ = finished(low.rollout(now, tried, numbers, None))
+    finished(low.rollout(now, candidates(low, 1), numbers, None))
+    again, _ = finished(low.rollout(now, tried, numbers, None))
+    monkeypatch.setattr(rollouts, "PAUSE", 0.0)
+    fresh = type(now)(*(x.copy() for x in now))  # nothing is remembered of it
+    paused, pauses = finished(low.rollout(fresh, tried[:, ::-1], numbers, None))
+    assert len(pauses) > H
+    one = type(now)(*(x[1:] for x in now))
+    alone = numbers._replace(
+        **{
+            name: getattr(numbers, name)[1:]
+            for name in ("goal", "threshold", "context", "distance", "ends")
+            if goal
+        }
+    )
+    single, _ = finished(low.rollout(one, tried[1:, 4:5], alone, None))
+    for first, second, third, fourth in zip(whole, again, paused, single, strict=True):
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(first, third[:, ::-1])
+        np.testing.assert_array_equal(first[1:, 4:5], fourth)
+
+
+def test_a_pause_tells_the_scores_of_the_steps_that_are_complete(
+    models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, _, native = models
+    monkeypatch.setattr(rollouts, "PAUSE", 0.0)
+    numbers = RolloutObjective(0.97, False, None, None, None, None, None, 0.0, False, 0.0)
+    now, tried = belief(world, B), candidates(native.exact)
+    _, pauses = finished(native.exact.rollout(now, tried, numbers, None))
+    last = pauses[-1]
+    parts = native.exact.rollout(now, tried[:, :, : last.length], numbers, None)
+    wanted, _ = finished(parts)
+    assert last.length == H - 1
+    np.testing.assert_array_equal(last.score().score, wanted.score)
+
+
+@pytest.mark.parametrize("name", ["scalar", "avx2"])
+def test_scores_are_the_same_bits_with_every_instruction_set(models: Any, name: str) -> None:
+    if name not in library.available():
+        pytest.skip(f"this machine has no {name}")
+    world, reference, native = models
+    now, tried = belief(world, B), candidates(native.exact, count=5)
+    goal = native.high is not None
+    noise = Numpy(Randomness(torch.tensor([3, 4])))
+    for drawn in (None, noise):
+        _, numbers = objectives(reference, native, now, goal=goal, arrival=True, critic=True)
+        best, _ = finished(native.exact.rollout(now, tried, numbers, drawn))
+        fresh = type(now)(*(x.copy() for x in now))  # nothing is remembered of it
+        with library.using(name):
+            found, _ = finished(native.exact.rollout(fresh, tried, numbers, drawn))
+        for x, y in zip(found, best, strict=True):
+            np.testing.assert_array_equal(x, y)
