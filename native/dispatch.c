@@ -73,7 +73,8 @@ PUBLIC int thick_run(int instructions, int operation, const void *job, int64_t f
                      int64_t tile) {
   if (count <= 0) return 0;
   if (tile > TILE || tile < 1) tile = TILE;
-  float *work = aligned_alloc(64, sizeof(float) * BUFFERS * TILE * (size_t)lead);
+  if (tile > count) tile = count;
+  float *work = aligned_alloc(64, sizeof(float) * BUFFERS * (size_t)(tile * lead));
   if (!work) return -1;
   const uint64_t floats = set_floats();
   for (int64_t row = first; row < first + count; row += tile)

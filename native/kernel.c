@@ -257,8 +257,8 @@ typedef struct {
   int64_t lead;
 } Tile;
 
-static Tile tile(float *work, int64_t lead) {
-  const int64_t size = TILE * lead;
+static Tile tile(float *work, int64_t rows, int64_t lead) {
+  const int64_t size = rows * lead;
   return (Tile){work,
                 work + size,
                 work + 2 * size,
@@ -328,7 +328,7 @@ static void step_rows(const void *job, int64_t first, int64_t count, float *work
   const StepRows *j = job;
   const Low *m = j->low;
   const int64_t S = m->stoch, K = m->classes, H = m->deter, C = m->context, E = m->obs_embed.inputs;
-  Tile t = tile(work, lead);
+  Tile t = tile(work, count, lead);
   first_layer(&m->img_in, count, j->stoch + first * S, j->action + first * m->action, m->action, t.joint, lead, 1);
   for (int64_t r = 0; r < count; r++) {
     float *joint = t.joint + r * lead + m->hidden;
@@ -398,7 +398,7 @@ static void search_rows(const void *job, int64_t first, int64_t count, float *wo
   const Nodes *n = &j->nodes;
   const int64_t S = m->stoch, size = m->context + m->deter;
   const int64_t *parent = j->parent + first, *node = j->node + first;
-  Tile t = tile(work, lead);
+  Tile t = tile(work, count, lead);
   for (int64_t r = 0; r < count; r++) memcpy(t.stoch + r * S, n->stoch + parent[r] * S, sizeof(int64_t) * (size_t)S);
   first_layer(&m->img_in, count, t.stoch, j->action + first * m->action, m->action, t.joint, lead, 1);
   for (int64_t r = 0; r < count; r++)
@@ -439,7 +439,7 @@ static void jump_rows(const void *job, int64_t first, int64_t count, float *work
   const High *g = j->high;
   const Low *m = g->low;
   const int64_t S = m->stoch, K = m->classes, C = m->context, A = m->action, G = g->actions;
-  Tile t = tile(work, lead);
+  Tile t = tile(work, count, lead);
   for (int64_t r = 0; r < count; r++) { /* [c, A] */
     const int64_t row = first + r, state = row / j->each, action = j->actions ? j->actions[row] : row % j->each;
     float *x = t.joint + r * lead;
@@ -559,7 +559,7 @@ static void chain_rows(const void *job, int64_t first, int64_t count, float *wor
   const Dense *last = &c->layer[c->layers - 1];
   const int64_t ldx = c->layer[0].inputs, width = PADDED(last->outputs),
                 ldy = c->layers > 1 && c->linear && last->outputs == 1 ? 1 : width;
-  Tile t = tile(work, lead);
+  Tile t = tile(work, count, lead);
   chain(c, count, j->stoch + first * c->groups, j->x + first * ldx, ldx, t.a, t.b, lead, j->y + first * ldy, ldy);
 }
 

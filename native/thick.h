@@ -16,7 +16,7 @@
 #define COLUMNS 16 /* columns of a panel of weights; outputs are padded to a multiple of it */
 #define LAYERS 8   /* most layers of a chain */
 #define TILE 192   /* most rows that are computed together */
-#define BUFFERS 8  /* of TILE rows, that an operation works in */
+#define BUFFERS 8  /* that an operation works in, of as many rows as are computed together */
 
 /* y = x W + b. Weights lie in panels of 16 columns, [outputs/16][inputs][16]. */
 typedef struct {
@@ -158,7 +158,7 @@ typedef struct {
 
 enum { CHAIN, STEP, SEARCH, GOAL, JUMP, EDGE, CONVOLVE, UNFOLD, MAP, OPERATIONS };
 
-/* `work` has BUFFERS · TILE rows of `lead` floats. */
+/* `work` has BUFFERS · count rows of `lead` floats. */
 typedef void Operation(const void *job, int64_t first, int64_t count, float *work, int64_t lead);
 
 extern Operation *const thick_scalar[OPERATIONS];
