@@ -190,15 +190,21 @@ def step_conflict(expected_step: int, step: int, *, why: str | None = None) -> P
     return ProblemError("step_conflict", reason, expected_step=expected_step, step=step)
 
 
+def close_to(wrong: str, right: Iterable[str]) -> str | None:
+    """The right name that is nearest to a wrong one, where one is near."""
+    close = difflib.get_close_matches(wrong[:MAX_COMPARED], list(right), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
 def nearest(wrong: str, right: Iterable[str]) -> str:
-    """``"; did you mean `x`?"`` for the nearest right name, or the list of right names where none is near."""
+    """``did you mean `x`?`` for the nearest right name, or the list of right names where none is near."""
     names = list(right)
     if not names:
         return "none is expected here"
-    close = difflib.get_close_matches(wrong[:MAX_COMPARED], names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return "expected one of " + ", ".join(f"`{name}`" for name in names)
+    close = close_to(wrong, names)
+    return (
+        f"did you mean `{close}`?" if close else "expected one of " + ", ".join(f"`{name}`" for name in names)
+    )
 
 
 def show(value: Any) -> str:
