@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from pydantic_settings import CliSettingsSource
 
-from service.protocol.errors import close_to
 from service.settings import GROUPS, Settings, SettingsError, build
+from thick.nearest import nearest
 
 _UNKNOWN = re.compile(r"unrecognized arguments: ([^ =]+)")
 _NO_DEFAULT = re.compile(r" \(default: (None|False|\(\)|)\)$")
@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
         if unknown is None:
             raise SettingsError(message.removeprefix("argument "))
         name = unknown.group(1)
-        near = close_to(name, [flag for action in self._actions for flag in action.option_strings])
+        near = nearest(name, [flag for action in self._actions for flag in action.option_strings])
         hint = f"did you mean {near}?" if near else f"{self.prog} --help lists what there is"
         raise SettingsError(f"{name}: no such flag; {hint}")
 

@@ -6,20 +6,18 @@ under :data:`GRPC_PROBLEM_KEY`, beside the status code of the table.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from thick.nearest import nearest
 
 GRPC_PROBLEM_KEY = "thick-problem-bin"
 """trailing metadata key that carries the problem (JSON, UTF-8) over gRPC"""
 
 MAX_ERRORS = 20
 """the most wrong fields that are told at once; who has more than that wrong needs the first few"""
-
-MAX_COMPARED = 60
-"""characters of a wrong name that are compared with the right ones"""
 
 TYPE_PREFIX = "urn:thick:problem:"
 """a problem's ``type`` is this prefix and its code"""
@@ -190,20 +188,14 @@ def step_conflict(expected_step: int, step: int, *, why: str | None = None) -> P
     return ProblemError("step_conflict", reason, expected_step=expected_step, step=step)
 
 
-def close_to(wrong: str, right: Iterable[str]) -> str | None:
-    """The right name that is nearest to a wrong one, where one is near."""
-    close = difflib.get_close_matches(wrong[:MAX_COMPARED], list(right), n=1, cutoff=0.5)
-    return close[0] if close else None
-
-
-def nearest(wrong: str, right: Iterable[str]) -> str:
+def suggest(wrong: str, right: Iterable[str]) -> str:
     """``did you mean `x`?`` for the nearest right name, or the list of right names where none is near."""
     names = list(right)
     if not names:
         return "none is expected here"
-    close = close_to(wrong, names)
+    near = nearest(wrong, names)
     return (
-        f"did you mean `{close}`?" if close else "expected one of " + ", ".join(f"`{name}`" for name in names)
+        f"did you mean `{near}`?" if near else "expected one of " + ", ".join(f"`{name}`" for name in names)
     )
 
 

@@ -24,15 +24,15 @@ from pydantic import (
 )
 
 from service.protocol.errors import (
-    MAX_COMPARED,
     MAX_ERRORS,
     FieldError,
     invalid,
     invalid_fields,
-    nearest,
     show,
+    suggest,
 )
 from service.protocol.limits import DEFAULT_LIMITS, Limits
+from thick.nearest import MAX_COMPARED
 
 MAX_SEED = 2**63 - 1
 MAX_PARTS = 64
@@ -275,7 +275,7 @@ def _message(kind: type[Request], item: Any, location: list[Any]) -> str:
     sort = item["type"]
     if sort == "extra_forbidden":
         names = kind.model_fields if len(location) == 1 else Planner.model_fields
-        return f"unknown field; {nearest(str(location[-1]), names)}"
+        return f"unknown field; {suggest(str(location[-1]), names)}"
     if sort == "missing":
         return "is missing"
     got = show(item.get("input"))
