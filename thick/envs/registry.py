@@ -112,8 +112,8 @@ def family(name: str) -> Family:
     else:
         known = families()
         raise UnknownEnvironmentError(
-            f"unknown environment family {name!r}{did_you_mean(name, known)}; known: {', '.join(known)} (and there is no "
-            "module of that name that can be imported)"
+            f"unknown environment family {name!r}{did_you_mean(name, known)}; known: {', '.join(known)} "
+            "(and there is no module of that name that can be imported)"
         )
     if not isinstance(loaded, Family):
         raise TypeError(f"{source}: expected a thick.envs.Family, got {type(loaded).__name__}")
