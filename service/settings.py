@@ -31,7 +31,7 @@ GROUPS = {
 PATH_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,10}")
 """a path under which a proxy may show the service: segments of plain characters, no slash at the end"""
 OWN_PATHS = ("/v1", "/v2", "/health", "/metrics", "/docs", "/openapi.json", "/openpi")
-"""first segments of the service's own paths, which a prefix cannot begin with: nobody could tell them apart"""
+"""first segments of the service's own paths, which a prefix cannot begin with: the two would be ambiguous"""
 
 
 class SettingsError(Exception):
@@ -39,7 +39,7 @@ class SettingsError(Exception):
 
 
 def _field(group: str, default: Any, description: str, *, metavar: str = "N", **constraints: Any) -> Any:
-    shown = {"group": group, "metavar": metavar}
+    shown: dict[str, Any] = {"group": group, "metavar": metavar}
     return Field(default, description=description, json_schema_extra=shown, **constraints)
 
 
@@ -108,7 +108,11 @@ class Settings(BaseSettings):
     )
     max_batch: int = _field("compute", 32, "sessions planned together at most", ge=1, le=4096)
     batch_wait_ms: float = _field(
-        "compute", 1.0, "how long a request may wait for company while others are active", ge=0, le=1000
+        "compute",
+        1.0,
+        "how long a request may wait for others to share its batch while others are active",
+        ge=0,
+        le=1000,
     )
 
     # -- sessions ----------------------------------------------------------------------------------------
@@ -263,7 +267,7 @@ class Settings(BaseSettings):
         )
 
     def check_exposure(self) -> None:
-        """Refuse to serve strangers.
+        """Refuse to serve other machines without keys.
 
         Raises:
             SettingsError: the address is not loopback, there are no keys, and nobody said that this is

@@ -1,7 +1,7 @@
 """Errors that travel: RFC 9457 problems with a stable code, the same over HTTP and gRPC.
 
-A problem's HTTP form is ``application/problem+json``; over gRPC the same JSON rides in the trailing metadata
-under :data:`GRPC_PROBLEM_KEY`, beside the status code of the table.
+A problem's HTTP form is ``application/problem+json``; over gRPC the same JSON is in the trailing metadata
+under :data:`GRPC_PROBLEM_KEY`, with the status code of the table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GRPC_PROBLEM_KEY = "thick-problem-bin"
 """trailing metadata key that carries the problem (JSON, UTF-8) over gRPC"""
 
 MAX_ERRORS = 20
-"""the most wrong fields that are told at once; who has more than that wrong needs the first few"""
+"""the most wrong fields that one problem reports; whoever has more than that wrong needs the first few"""
 
 TYPE_PREFIX = "urn:thick:problem:"
 """a problem's ``type`` is this prefix and its code"""
@@ -79,7 +79,7 @@ class FieldError:
 
 
 class ProblemError(Exception):
-    """A request that cannot be answered, as it is told to the client.
+    """A request that cannot be answered, as it is reported to the client.
 
     Args:
         code: a key of :data:`PROBLEMS`.

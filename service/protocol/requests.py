@@ -204,7 +204,7 @@ def parse(kind: type[AnyRequest], tree: Any, *, path: str = "") -> AnyRequest:
 
 
 def _check_sizes(kind: type[Request], tree: Mapping[str, Any], path: str) -> None:
-    """Pydantic looks at every entry and tells of every wrong one: only what has a sensible size goes there."""
+    """Pydantic looks at every entry and reports every wrong one: only what has a sensible size goes there."""
     for where, value in ((path, tree), (_join(path, ["planner"]), tree.get("planner"))):
         most = DEFAULT_LIMITS.object_keys
         if isinstance(value, Mapping) and len(value) > most:
@@ -242,7 +242,7 @@ def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
             bound("rollouts", request.horizon * request.rollouts, limits.imagined_steps)
         given = len(request.actions or ())
         if given > max(limits.horizon, limits.rollouts):
-            most = f"{limits.horizon} actions, or a list for each of {limits.rollouts} roll-outs"
+            most = f"{limits.horizon} actions, or a list for each of {limits.rollouts} rollouts"
             errors.append(FieldError("actions", f"at most {most}; got {given}"))
     bound("ttl_s", getattr(request, "ttl_s", None), limits.ttl_s)
     if errors:

@@ -221,7 +221,7 @@ def make_box(shape: Sequence[int], dtype: Any, low: Any, high: Any) -> Box:
 
 
 def as_space(space: Any) -> Space:
-    """One of these spaces from one of these, a JSON form, or a gymnasium space (told by its class's name)."""
+    """One of these spaces from one of these, a JSON form, or a gymnasium space (recognized by its class's name)."""
     if isinstance(space, (Box, Discrete, MultiDiscrete, Dict)):
         return space
     if isinstance(space, Mapping) and not hasattr(space, "sample"):
