@@ -244,7 +244,9 @@ def _explained(cls: Any, error: ValidationError, where: str) -> str:
 
 
 def _unknown(key: str, known: list[str], path: str) -> str:
-    return f"unknown key {path + key!r}{did_you_mean(key, known, prefix=path)} (known here: {', '.join(known)})"
+    return (
+        f"unknown key {path + key!r}{did_you_mean(key, known, prefix=path)} (known here: {', '.join(known)})"
+    )
 
 
 def _known(cls: Any, path: list[str]) -> list[str]:
