@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from clients.base import SyncClient
 from clients.connection import API_KEY_VARIABLE, Tls
+from service.protocol.requests import HighSearch, LowSearch, PlanMethod
 
-METHODS = ("hierarchical", "flat", "policy")
+METHODS = get_args(PlanMethod)
 
 _NUMBERS: dict[str, tuple[type, str]] = {
     "samples": (int, "candidates an iteration"),
@@ -51,8 +52,8 @@ def add_planner(parser: argparse.ArgumentParser, *, default_method: str | None) 
     group.add_argument(
         "--method", choices=choices, default=default_method, help=f"how actions are chosen{baseline}{shown}"
     )
-    group.add_argument("--low", help="low-level search: cem, icem, mppi, categorical-cem, mcts")
-    group.add_argument("--high", help="high-level search: mcts, tree")
+    group.add_argument("--low", help=f"low-level search: {', '.join(get_args(LowSearch))}")
+    group.add_argument("--high", help=f"high-level search: {', '.join(get_args(HighSearch))}")
     for name, (kind, text) in _NUMBERS.items():
         group.add_argument(f"--{name}", type=kind, metavar="N" if kind is int else "X", help=text)
     group.add_argument("--deadline-ms", type=float, metavar="MS", help="bound on each act")

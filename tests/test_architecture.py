@@ -126,14 +126,7 @@ def test_a_light_package_reaches_neither_torch_nor_a_web_framework(
 
 
 def test_clients_use_only_the_protocol_and_the_environments(repository: Repository) -> None:
-    allowed = (
-        "clients",
-        "service.protocol",
-        "thick.envs",
-        "thick.cli",
-        "thick.distribution",
-        "thick.nearest",
-    )
+    allowed = ("clients", "service.protocol", "thick.envs", "thick.cli", "thick.distribution")
     for module in repository.modules("clients"):
         own = [name for name in repository.everything[module] if name.partition(".")[0] in PACKAGES]
         beyond = [
@@ -147,12 +140,7 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
 def test_the_protocol_stands_alone(repository: Repository) -> None:
     for module in repository.modules("service.protocol"):
         own = [name for name in repository.everything[module] if name.partition(".")[0] in PACKAGES]
-        allowed = ("service.protocol", "thick.nearest")
-        beyond = [
-            name
-            for name in own
-            if name not in ("thick", "service") and not any(_within(name, prefix) for prefix in allowed)
-        ]
+        beyond = [name for name in own if name != "service" and not _within(name, "service.protocol")]
         assert not beyond, f"{module} imports {beyond}"
 
 
@@ -174,9 +162,21 @@ def test_what_every_command_imports_first_is_light(repository: Repository) -> No
     assert not repository.breaches(first, heavy, on_start=True)
 
 
-def test_the_planner_settings_need_no_torch(repository: Repository) -> None:
+def test_planning_imagination_and_the_agent_need_no_torch(repository: Repository) -> None:
+    # One text for every runtime: who plans in numpy has no torch, not even for types.
+    modules = [
+        name
+        for package in ("thick.planning", "thick.imagination", "thick.agent", "thick.arrays", "thick.pytrees")
+        for name in repository.modules(package)
+        if name != "thick.arrays.torch_arrays"
+    ]
+    assert not repository.breaches([*modules, "thick.models.beliefs"], {"torch"})
+
+
+def test_the_planner_settings_need_nothing_at_all(repository: Repository) -> None:
     # The service validates them before any model is at hand, and the protocol describes them.
-    assert not repository.breaches(["thick.planning.settings"], {"torch"}, on_start=True)
+    heavy = {"torch", "numpy", "gymnasium", *WEB}
+    assert not repository.breaches(["thick.planning.settings"], heavy, on_start=True)
 
 
 def _declared_commands() -> dict[str, str]:

@@ -242,8 +242,8 @@ class ActResult(NamedTuple):
         searched = bool(found.replanned[row])
         return {
             "deadline_ms": None,
-            "iterations_done": found.iterations[0],
-            "iterations_asked": found.iterations[1],
+            "iterations_done": int(found.spent.iterations[row]),
+            "iterations_asked": found.iterations_asked,
             "simulations_done": found.simulations[0] if searched else 0,
             "simulations_asked": found.simulations[1] if searched else 0,
         }
@@ -256,8 +256,8 @@ class ActResult(NamedTuple):
         low = {
             "actions": self.agent.decode_action(found.sequence[row]),
             "expected_return": float(found.expected_return[row]),
-            "samples": int(found.samples),
-            "iterations": found.iterations[0],
+            "samples": int(found.spent.samples[row]),
+            "iterations": int(found.spent.iterations[row]),
         }
         above = self._above(row)
         return {

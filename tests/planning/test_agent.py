@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.models.sizes import ACTIONS, SPACES, model
 from tests.planning.models import BUDGET, agent, keys, row, same, seen, started
@@ -15,6 +16,8 @@ from thick import pytrees
 from thick.agent import ActResult, Agent, AgentState
 from thick.envs.spaces import space_to_json
 from thick.export import write_entry
+from thick.planning.low import follow_actor
+from thick.planning.randomness import Randomness
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.torch.agents import load_agent
 
@@ -199,6 +202,11 @@ def test_the_plan_is_told_as_the_api_has_it() -> None:
         "simulations_done": 12,
         "simulations_asked": 12,
     }
+    levels = info["levels"]
+    assert [level["level"] for level in levels] == [0, 1]
+    for level, named in zip(levels, (low, high), strict=True):
+        assert {name: value for name, value in level.items() if name != "level"}.keys() == named.keys()
+        assert level["actions"] == named["actions"]
 
 
 def test_a_step_without_a_high_level_search_keeps_telling_the_subgoal() -> None:
@@ -261,13 +269,42 @@ def test_what_a_checkpoint_has_is_told_and_what_it_lacks_is_refused() -> None:
 
 
 def test_an_actor_and_a_critic_help_the_search_and_can_be_left_out() -> None:
-    of = agent(action="continuous", actor_critic=True, planner={"method": "flat", "samples": 8})
+    # One iteration and one elite: the plan is the best of the candidates.
+    budget = {
+        "method": "flat", "low": "icem", "samples": 8, "iterations": 1, "elites": 1, "horizon": 3, "stochastic": False
+    }  # fmt: skip
+    of = agent(action="continuous", actor_critic=True, planner=budget)
     state = started(of, 1)
-    helped = of.act(state, of.settings({"actor_proposals": 4}), keys=keys(1))
-    alone = of.act(state, of.settings({"actor_proposals": 0}), keys=keys(1))
-    blind = of.act(state, of.settings({"actor_proposals": 0, "critic": False}), keys=keys(1))
-    assert not torch.equal(helped.action, alone.action)
-    assert not torch.equal(alone.found.expected_return, blind.found.expected_return)
+    low, belief = of.model.exact, state.belief
+
+    def worth(sequences: Tensor, *, critic: bool) -> tuple[Tensor, Tensor]:
+        """Discounted rewards of sequences ``[1, N, H, A]``, and the discounted value after them, step by step."""
+        at = pytrees.expand(belief, sequences.shape[1])
+        total, alive = torch.zeros(sequences.shape[:2]), torch.ones(sequences.shape[:2])
+        for step in range(3):
+            at = low.imagine(at, sequences[:, :, step])
+            reward, goes_on = low.outcome(at)
+            total = total + 0.99**step * alive * reward
+            alive = alive if goes_on is None else alive * goes_on
+        return total, 0.99**3 * alive * low.value(at) if critic else 0 * total
+
+    drawn = Randomness(keys(1)).fold("plan").fold("low")
+    proposed = follow_actor(low, belief, 4, 3, of.actions, drawn.fold("actor"))
+    assert torch.allclose(
+        proposed[:, 0, 0], low.policy(belief)[0].clamp(-1, 1)
+    )  # the first is the actor's mode
+    found = {}
+    for count, critic in ((4, True), (4, False), (0, True)):
+        settings = of.settings({"actor_proposals": count, "critic": critic})
+        found[count, critic] = of.act(state, settings, keys=keys(1)).found
+        plan = found[count, critic]
+        rewards, value = worth(plan.sequence[:, None], critic=critic)
+        assert torch.allclose(plan.expected_return, (rewards + value)[:, 0], atol=1e-5)
+    best = sum(worth(proposed, critic=True))
+    assert float(found[4, True].expected_return) >= float(best.max()) - 1e-5
+    # The candidates that nobody proposed are the same with proposals and without.
+    assert float(found[4, True].expected_return) != float(found[0, True].expected_return)
+    assert not torch.equal(found[4, True].expected_return, found[4, False].expected_return)
 
 
 def test_the_policy_is_the_actors_mode_and_a_temperature_samples_it() -> None:

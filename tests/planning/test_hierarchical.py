@@ -184,7 +184,7 @@ def test_there_is_a_valid_plan_at_any_time_and_asking_changes_nothing(method: st
         early = search.result()
         assert early.action.sum() == 1 and early.sequence.shape == (1, HORIZON, 3)
         assert all(bool(torch.isfinite(x).all()) for x in leaves(early.memory))
-        progress.append((*early.simulations, *early.iterations))
+        progress.append((*early.simulations, int(early.spent.iterations[0])))
         search.step()
     assert progress == sorted(progress) and progress[0][0] == 0
     calm = plan(model, settings, belief, state, 1)

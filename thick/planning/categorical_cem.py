@@ -62,6 +62,10 @@ class CategoricalCEM:
         """The most probable action of each step."""
         return of(parameters).one_hot(parameters.argmax(-1), self.actions)
 
+    def alike(self, actions: Array, action: Array) -> Array:
+        """The same choice."""
+        return actions.argmax(-1) == action.argmax(-1)[:, None]
+
     def plan(self, parameters: Array, elites: Array, scores: Array) -> Array:
         rows = of(elites).arange(elites.shape[0])
         first = elites[:, :, 0]  # [B, M, A]

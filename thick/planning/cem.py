@@ -73,6 +73,11 @@ class CEM:
     def plan(self, parameters: Gaussian, elites: Array, scores: Array) -> Array:
         return self.centre(parameters)
 
+    def alike(self, actions: Array, action: Array) -> Array:
+        """Within a tenth of half the range in every dimension."""
+        off = of(actions).maximum(actions - action[:, None], action[:, None] - actions)
+        return (off <= 0.1 * self.actions.half).all(-1)
+
     def _blend(self, old: Gaussian, mean: Array, std: Array) -> Gaussian:
         keep = self.smoothing
         std = of(std).maximum(keep * old.std + (1 - keep) * std, self.minimum_std * self.actions.half)

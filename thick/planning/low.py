@@ -88,6 +88,7 @@ def sampled(problem: LowProblem, sampler: Sampler) -> SamplingSearch:
         proposals=_actors_proposals(problem),
         insert=None if problem.subgoal is None else problem.subgoal.action,
         insert_share=settings.action_proposals,
+        agreement=settings.agreement,
     )
 
 

@@ -8,6 +8,7 @@ The numbers are float64, made of operations that are the same on every processor
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 from thick import pytrees
@@ -18,6 +19,8 @@ from thick.planning.randomness import Randomness
 from thick.planning.settings import PlannerSettings
 
 _EXPLORATION_BASE, _EXPLORATION_START = 19652.0, 1.25  # MuZero (Schrittwieser et al., 2020), appendix B
+SLICE_S = 0.0015
+"""a slice makes no further simulation after so long: others wait for its end"""
 SMALLEST_RANGE = 0.01  # values closer than this are not blown up to the whole range (EfficientZero)
 
 
@@ -112,7 +115,7 @@ class MCTS:
         model: what to search in.
         simulations: simulations of the whole budget.
         depth: longest path.
-        chunk: simulations of a slice.
+        chunk: simulations of a slice at most.
         exploration: share of Dirichlet(1) noise in the root's prior; 0 searches deterministically.
         randomness: needed for exploration alone.
     """
@@ -166,10 +169,13 @@ class MCTS:
         return self.simulations_done >= self.simulations_asked
 
     def step(self) -> None:
-        """A slice of simulations."""
+        """A slice of simulations; when it ends changes nothing but where the pauses are."""
+        until = time.perf_counter() + SLICE_S
         for _ in range(min(self.chunk, self.simulations_asked - self.simulations_done)):
             self._simulate()
             self.simulations_done += 1
+            if time.perf_counter() > until:
+                break
 
     # -- answers -----------------------------------------------------------------------------------------------
 

@@ -334,12 +334,23 @@ class HighSearch(Protocol):
         """States of nodes ``[B, D]`` (those of -1 are the root's), ``[B, D, ...]``."""
 
 
+class Spent(NamedTuple):
+    """What a search used for each of B sessions."""
+
+    iterations: Array
+    """[B] int64 iterations that were completed"""
+    samples: Array
+    """[B] int64 candidates that were imagined"""
+
+
 class LowSearch(Protocol):
     """An anytime search over sequences of low-level actions."""
 
-    iterations_done: int
     iterations_asked: int
-    samples: int
+
+    @property
+    def iterations_done(self) -> int:
+        """Iterations that were completed."""
 
     @property
     def done(self) -> bool:
@@ -353,6 +364,9 @@ class LowSearch(Protocol):
 
     def expected_return(self) -> Array:
         """Expected return of that plan, ``[B]``; 0 before the first slice."""
+
+    def spent(self) -> Spent:
+        """What was used so far."""
 
 
 class Evaluate(Protocol):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from thick import pytrees
 from thick.arrays import Array, of
-from thick.planning.protocols import Evaluate, Imaginer, Objective, Score, SoFar
+from thick.planning.protocols import Evaluate, Imaginer, Objective, Score, SoFar, Spent
 from thick.planning.randomness import Randomness
 
 PART = 1024
@@ -71,6 +71,9 @@ class Sampler(Protocol):
 
     def plan(self, parameters: Any, elites: Array, scores: Array) -> Array:
         """The plan ``[B, H, A]``, given the refitted parameters and the elites they were fitted to."""
+
+    def alike(self, actions: Array, action: Array) -> Array:
+        """Which of ``actions`` ``[B, M, A]`` are as good as the same as ``action`` ``[B, A]``, ``[B, M]`` bool."""
 
 
 def weights(scores: Array, sharpness: float) -> Array:
@@ -170,6 +173,7 @@ class SamplingSearch:
         proposals: further candidates of the first iteration.
         insert: an action ``[B, A]`` that a share of the first candidates takes at some step, or None.
         insert_share: that share.
+        agreement: a session's search ends once this share of its elites begins as its plan does; 0: never early.
     """
 
     def __init__(
@@ -184,10 +188,12 @@ class SamplingSearch:
         proposals: Proposals | None = None,
         insert: Array | None = None,
         insert_share: float = 0.0,
+        agreement: float = 0.0,
     ) -> None:
         self.sampler, self.evaluate, self.elites = sampler, evaluate, elites
         self.randomness, self.warm, self.proposals = randomness, warm, proposals
         self.insert, self.insert_share = insert, insert_share
+        self.agreement = agreement
         self.iterations_asked, self.iterations_done, self.samples = iterations, 0, 0
         self._parameters = sampler.start(warm)
         self._elites: Array | None = None
@@ -198,12 +204,27 @@ class SamplingSearch:
         self._return = xp.zeros(centre.shape[0])
         self._proposals = self._first_proposals()
         self._now: _Iteration | None = None
+        self._settled = xp.no(centre.shape[0])
+        self._spent = Spent(xp.whole(centre.shape[0]), xp.whole(centre.shape[0]))  # of settled sessions
         self._best = xp.full(centre.shape[:1], -INFINITY)
 
     @property
     def done(self) -> bool:
-        """Whether all iterations were made."""
-        return self.iterations_done >= self.iterations_asked
+        """Whether all iterations were made, or every session's elites agree."""
+        if self.iterations_done >= self.iterations_asked:
+            return True
+        return self.agreement > 0 and bool(self._settled.all())
+
+    def spent(self) -> Spent:
+        """What was used so far; a session whose elites agreed uses no more."""
+        batch = self._settled.shape[0]
+        now = (self.iterations_done, self.samples)
+        return Spent(
+            *(
+                self._xp.where(self._settled, then, self._xp.whole(batch) + count)
+                for then, count in zip(self._spent, now, strict=True)
+            )
+        )
 
     def sequence(self) -> Array:
         """The plan so far, ``[B, H, A]``."""
@@ -260,11 +281,19 @@ class SamplingSearch:
         xp, rows = self._xp, self._xp.arange(candidates.shape[0])[:, None]
         scores, places = xp.top(scored.score, min(self.elites, candidates.shape[1]))  # best first
         elites = candidates[rows, places]  # [B, M, H, A]
-        self._parameters = self.sampler.refit(self._parameters, elites, scores)
-        self._elites = elites
-        self._sequence = self.sampler.plan(self._parameters, elites, scores)
-        self._return = scored.returns[rows, places].mean(1)
+        parameters = self.sampler.refit(self._parameters, elites, scores)
+        sequence = self.sampler.plan(parameters, elites, scores)
+        learnt = (parameters, elites, sequence, scored.returns[rows, places].mean(1))
+        if self.agreement > 0 and self._elites is not None:
+            # Who agreed already stays as it was: nobody's plan depends on who else is still searching.
+            before = (self._parameters, self._elites, self._sequence, self._return)
+            learnt = pytrees.where(self._settled, before, learnt)
+        self._parameters, self._elites, self._sequence, self._return = learnt
         self.iterations_done += 1
+        if self.agreement > 0:
+            alike = self.sampler.alike(elites[:, :, 0], sequence[:, 0])
+            agreed = xp.as_float(alike).mean(1) >= self.agreement
+            self._spent, self._settled = self.spent(), self._settled | agreed
 
     def _so_far(self) -> tuple[Array, Array]:
         """Plan and expected return."""

@@ -16,6 +16,7 @@ from thick.arrays import Array
 from thick.models.beliefs import Belief
 from thick.planning import table
 from thick.planning.actions import Actions
+from thick.planning.groups import GroupedSearch
 from thick.planning.jumps import JumpModel
 from thick.planning.low import LowProblem, act, low_search, objective
 from thick.planning.memory import (
@@ -27,7 +28,7 @@ from thick.planning.memory import (
     warm_sequence,
 )
 from thick.planning.objectives import Subgoal
-from thick.planning.protocols import HighSearch, LowSearch, PlanningModel
+from thick.planning.protocols import HighSearch, LowSearch, PlanningModel, Spent
 from thick.planning.randomness import Randomness
 from thick.planning.settings import PlannerSettings
 
@@ -45,10 +46,10 @@ class FoundPlan(NamedTuple):
     """[B, H, A] the low-level plan"""
     expected_return: Array
     """[B] of it"""
-    samples: int
-    """candidates that were imagined"""
-    iterations: tuple[int, int]
-    """of the low level: done, asked"""
+    spent: Spent
+    """candidates and iterations of the low level, for each session"""
+    iterations_asked: int
+    """of the low level"""
     simulations: tuple[int, int]
     """of the high level: done, asked"""
     phase_ms: dict[str, float]
@@ -138,11 +139,11 @@ class ActionSearch:
         memory = self.memory
         if self.settings.method == "policy":
             action = self._act() if self._chosen is None else self._chosen
-            return self._found(memory, action[:, None], self.model.exact.value(self.belief), 0)
+            return self._found(memory, action[:, None], self.model.exact.value(self.belief))
         memory = self._with_subgoal(memory)
         if self._low is None:
-            return self._found(memory, self._unsearched(memory), self._xp.zeros(memory.taken.shape[0]), 0)
-        return self._found(memory, self._low.sequence(), self._low.expected_return(), self._low.samples)
+            return self._found(memory, self._unsearched(memory), self._xp.zeros(memory.taken.shape[0]))
+        return self._found(memory, self._low.sequence(), self._low.expected_return())
 
     # -- high level ----------------------------------------------------------------------------------------------
 
@@ -198,21 +199,45 @@ class ActionSearch:
     # -- low level -------------------------------------------------------------------------------------------------
 
     def _start_low(self) -> LowSearch:
-        settings, dynamics = self.settings, self.model.search
-        memory = self._with_subgoal(self.memory)
+        """The search of all sessions, or of those whose plan holds beside that of the others."""
+        settings, xp = self.settings, self._xp
+        holding = xp.no(self.memory.taken.shape[0])
+        if settings.hold < 1:
+            holding = self._plan_holds()
+        groups = []
+        for rows, samples in (
+            (xp.nonzero(~holding), settings.samples),
+            (xp.nonzero(holding), max(2, round(settings.hold * settings.samples))),
+        ):
+            if rows.shape[0]:
+                groups.append((rows, self._low_of(rows, settings.updated({"samples": samples}))))
+        return groups[0][1] if len(groups) == 1 else GroupedSearch(groups)
+
+    def _plan_holds(self) -> Array:
+        """Sessions that have a plan and no reason for another, ``[B]`` bool."""
+        holds = warm_sequence(self.memory, self.settings.horizon).valid & ~(self.belief.gates > 0).any(-1)
+        return holds & ~self._replanned()
+
+    def _low_of(self, rows: Array, settings: PlannerSettings) -> LowSearch:
+        """The search of some sessions, all of them or ``rows`` ``[M]``."""
+        dynamics, memory, belief = self.model.search, self._with_subgoal(self.memory), self.belief
+        randomness = self.randomness.fold("low")
+        if rows.shape[0] < memory.taken.shape[0]:
+            memory, belief = pytrees.select(memory, rows), pytrees.select(belief, rows)
+            randomness = randomness.select(rows)
         warm = warm_sequence(memory, settings.horizon)
         if not settings.warm_start:
             warm = warm._replace(valid=self._xp.no(*warm.valid.shape))
         subgoal = memory.levels[0].subgoal if settings.method == "hierarchical" else None
         problem = LowProblem(
             dynamics=dynamics,
-            objective=objective(dynamics, settings, subgoal, self.belief.context),
+            objective=objective(dynamics, settings, subgoal, belief.context),
             settings=settings,
             actions=self.actions,
-            belief=self.belief,
+            belief=belief,
             subgoal=subgoal,
             warm=warm,
-            randomness=self.randomness.fold("low"),
+            randomness=randomness,
         )
         return low_search(problem)
 
@@ -230,29 +255,35 @@ class ActionSearch:
             action = xp.one_hot(xp.whole(batch, 1), self.actions.size)
         return xp.where(warm.valid[:, None, None], warm.sequence, action)
 
+    def _replanned(self) -> Array:
+        """Sessions whose high level searched, ``[B]`` bool."""
+        replanned = self._xp.no(self.memory.taken.shape[0])
+        if self._high is not None:
+            replanned[self._searched] = True
+        return replanned
+
     def _act(self) -> Array:
         belief, temperature = pytrees.expand(self.belief, 1), self.settings.temperature
         randomness = self.randomness.fold("policy") if temperature > 0 else None
         return act(self.model.exact, belief, self.actions, randomness, temperature=temperature)[:, 0]
 
-    def _found(self, memory: PlanMemory, sequence: Array, expected: Array, samples: int) -> FoundPlan:
+    def _found(self, memory: PlanMemory, sequence: Array, expected: Array) -> FoundPlan:
         xp, batch = self._xp, sequence.shape[0]
         memory = memory._replace(
             sequence=xp.as_float(remembered(sequence, memory.sequence.shape[1])),
             planned=~xp.no(batch),
             taken=xp.whole(batch),
         )
-        replanned = xp.no(batch)
-        if self._high is not None:
-            replanned[self._searched] = True
+        nothing = xp.whole(batch)
+        spent = Spent(nothing + self.iterations[0], nothing) if self._low is None else self._low.spent()
         return FoundPlan(
             sequence[:, 0],
             memory,
-            replanned,
+            self._replanned(),
             sequence,
             expected,
-            samples,
-            self.iterations,
+            spent,
+            self.iterations[1],
             self.simulations,
             dict(self.phase_ms),
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from thick.nearest import did_you_mean
 from thick.planning.table import TABLE
 
 _MASK = (1 << 64) - 1
@@ -48,6 +48,10 @@ class PlannerSettings:
     """sample imagined states (otherwise take their modes)"""
     warm_start: bool = True
     """start from the previous plan, shifted by the step that was taken"""
+    agreement: float = _number(0.0, 0.0, 1.0)
+    """sampling searches stop once this share of the elites begins as the plan does; 0 makes all iterations"""
+    hold: float = _number(1.0, 0.01, 1.0)
+    """share of the samples used while the last plan holds: it is not used up, no gate opened, none searched above"""
     smoothing: float = _number(0.1, 0.0, 0.99)
     """share of the old distribution kept by each refit"""
     minimum_std: float = _number(0.05, 0.0, 2.0)
@@ -113,8 +117,9 @@ class PlannerSettings:
         known = {spec.name for spec in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
-                hint = did_you_mean(str(name), known) or f"; known are {', '.join(sorted(known))}"
-                raise ValueError(f"planner.{name}: no such setting{hint}")
+                near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+                raise ValueError(f"planner.{name}: no such setting; {hint}")
         return dataclasses.replace(self, **{name: _check(name, value) for name, value in changes.items()})
 
     def to_json(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from thick import pytrees
 from thick.arrays import Array, of
 from thick.planning.low import LowProblem
 from thick.planning.mcts import MCTS
-from thick.planning.protocols import Imaginer, LowSearch, Node, Objective
+from thick.planning.protocols import Imaginer, LowSearch, Node, Objective, Spent
 from thick.planning.sampling import Warm
 
 
@@ -124,6 +124,11 @@ class StepSearch:
         last = xp.clip((actions >= 0).sum(1) - 1, 0)[:, None]
         steps = xp.minimum(xp.arange(self.horizon)[None], last)
         return xp.one_hot(xp.clip(xp.take_along(actions, steps, 1), 0), self.model.actions)
+
+    def spent(self) -> Spent:
+        """What was used so far, the same for every session."""
+        nothing = of(self.warm.valid).whole(self.warm.valid.shape[0])
+        return Spent(nothing + self.iterations_done, nothing + self.samples)
 
     def expected_return(self) -> Array:
         """Return at the end of the most visited path, ``[B]``."""
