@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from clients import calls, results, tracing
 from clients.calls import Call
-from clients.connection import Connection
+from clients.connection import ServiceConnection
 from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError
 from clients.opening import Session, open_session
 from clients.session_state import EVERYTHING, prepare
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 class SyncClient(abc.ABC):
     """A client of the service, whatever the transport. It may be shared."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ServiceConnection) -> None:
         self.connection = connection
 
     # ---- what a transport does
@@ -127,7 +127,7 @@ class SyncClient(abc.ABC):
         include: Sequence[str] = EVERYTHING,
         **options: Any,
     ) -> results.Decision:
-        """One call for a first try: creates the session where none is named and tells its id.
+        """One call for a first try: creates the session where none is named, and returns its id.
 
         Takes the further options of :meth:`Session.decide`.
         """

@@ -30,7 +30,7 @@ def run_demo(argv: list[str]) -> int:
 
 
 def _run(name: str, work: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Runs a command; what is a person's to mend is told in one line, without a traceback."""
+    """Runs a command; what a person can correct is reported in one line, without a traceback."""
     import logging
 
     import stamina.instrumentation

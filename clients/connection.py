@@ -43,8 +43,8 @@ class Tls:
 
 
 @dataclass(frozen=True)
-class Connection:
-    """How to reach a service. ``Connection.to(url)`` fills in what a URL leaves out."""
+class ServiceConnection:
+    """How to reach a service. ``ServiceConnection.to(url)`` fills in what a URL leaves out."""
 
     scheme: str
     """``http``, ``https``, ``grpc`` or ``grpcs``"""
@@ -76,7 +76,7 @@ class Connection:
         timeout_s: float,
         retries: Retries | None,
         images: str | None,
-    ) -> Connection:
+    ) -> ServiceConnection:
         """The connection that a URL means.
 
         Args:
@@ -127,5 +127,5 @@ class Connection:
 
     @property
     def way(self) -> str:
-        """How errors tell of a proxy, where there is one."""
+        """What errors add where there is a proxy, such as `` through the proxy …``."""
         return f" through {self.proxy}" if self.proxy else ""

@@ -38,8 +38,8 @@ class Tally:
             results = list(self.results.values())
         if not results:
             return "first episodes running"
-        told = [result.success for result in results if result.success is not None]
-        rate = f"success {100 * sum(told) / len(told):.1f} %, " if told else ""
+        known = [result.success for result in results if result.success is not None]
+        rate = f"success {100 * sum(known) / len(known):.1f} %, " if known else ""
         return f"{rate}return {sum(result.return_ for result in results) / len(results):.3g}"
 
 
@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="thick drive",
         description="Play whole episodes in an environment on this machine, with actions from a running "
-        "service (`thick serve`), and tell how often they succeed.",
+        "service (`thick serve`), and report how often they succeed.",
         epilog="example: thick drive --model doorkey --episodes 20 --parallel 4 --gif episode.gif",
     )
     made.add_argument(

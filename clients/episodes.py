@@ -57,7 +57,7 @@ class Moment:
     """so far"""
     success: bool | None
     events: tuple[str, ...]
-    """what happened on the way here, as the environment tells it"""
+    """what happened on the way here, as the environment reports it"""
     frame: np.ndarray | None = None
     """the scene as the simulator draws it, uint8 [h, w, 3], where it was asked to"""
 
@@ -274,11 +274,11 @@ def action_names(env: Any) -> tuple[str, ...] | None:
 
 def summarise(results: list[EpisodeResult]) -> dict[str, Any]:
     """The contents of the file that ``thick drive --json`` writes."""
-    told = [result.success for result in results if result.success is not None]
+    known = [result.success for result in results if result.success is not None]
     act_ms = np.concatenate([result.act_ms for result in results]) if results else np.empty(0)
     return {
         "episodes": [result.to_json() for result in results],
-        "success_rate": float(np.mean(told)) if told else None,
+        "success_rate": float(np.mean(known)) if known else None,
         "mean_return": float(np.mean([result.return_ for result in results])) if results else None,
         "act_ms": {
             "p50": float(np.percentile(act_ms, 50)) if act_ms.size else None,

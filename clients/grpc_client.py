@@ -11,7 +11,7 @@ import grpc
 from clients import calls, tracing
 from clients.base import SyncClient
 from clients.calls import Call
-from clients.connection import Connection, Tls
+from clients.connection import ServiceConnection, Tls
 from clients.errors import ClientError, ConnectionLostError
 from clients.grpc_transport import ActStream, GrpcTransport, StreamBrokenError
 from clients.grpc_wire import SERVING, GrpcWire
@@ -51,7 +51,7 @@ class GrpcPlanningClient(SyncClient):
         retries: Retries | None = None,
         images: str | None = None,
     ) -> None:
-        connection = Connection.to(
+        connection = ServiceConnection.to(
             url, schemes=("grpc", "grpcs"), port=8001, api_key=api_key, tls=tls, timeout_s=timeout_s,
             retries=retries, images=images,
         )  # fmt: skip
@@ -87,7 +87,7 @@ class GrpcPlanningClient(SyncClient):
         try:
             return self._wire.models_failed(self._send(calls.list_models()))
         except ClientError:
-            return None  # it cannot be asked, or not with this key: then time tells
+            return None  # it cannot be asked, or not with this key: go on waiting
 
     def _send(self, call: Call[Result]) -> Result:
         try:

@@ -8,7 +8,7 @@ import grpc
 
 from clients import tracing
 from clients.calls import Call
-from clients.connection import Connection
+from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
     ConnectionLostError,
@@ -36,7 +36,7 @@ _TOO_LARGE = "message larger than max"
 class GrpcWire:
     """Between calls and gRPC."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ServiceConnection) -> None:
         self.connection = connection
         self.metadata = [(protobuf.TAKES_BYTES, str(ANSWER_LIMITS.body_bytes))]
         if connection.api_key:

@@ -10,7 +10,7 @@ import httpx
 
 from clients.base import SyncClient
 from clients.calls import Call
-from clients.connection import Connection, Tls
+from clients.connection import ServiceConnection, Tls
 from clients.errors import ClientError, ConnectionLostError, service_error
 from clients.http_wire import LIVE, PICTURES, READY, HttpWire
 from clients.retries import Retries
@@ -50,7 +50,7 @@ class PlanningClient(SyncClient):
         retries: Retries | None = None,
         images: str | None = None,
     ) -> None:
-        connection = Connection.to(
+        connection = ServiceConnection.to(
             url, schemes=("http", "https"), port=8000, api_key=api_key, tls=tls, timeout_s=timeout_s,
             retries=retries, images=images,
         )  # fmt: skip

@@ -10,7 +10,7 @@ import httpx
 
 from clients import tracing
 from clients.calls import Call
-from clients.connection import Connection
+from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
     ConnectionLostError,
@@ -43,7 +43,7 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.Un
 class HttpWire:
     """Between calls and httpx."""
 
-    def __init__(self, connection: Connection, encoding: str) -> None:
+    def __init__(self, connection: ServiceConnection, encoding: str) -> None:
         known = {"msgpack": media.MSGPACK, "json": media.JSON}
         if encoding not in known:
             raise ValueError(f"encoding: expected msgpack or json, got {encoding!r}")
@@ -104,7 +104,7 @@ class HttpWire:
             ) from error
 
     def check(self, call: Call[Any], response: httpx.Response) -> None:
-        """Raises the error that a response tells of, if it does; its body must have been read."""
+        """Raises the error that a response reports, if it does; its body must have been read."""
         if response.is_success:
             return
         request_id = response.headers.get("x-request-id")
@@ -128,8 +128,8 @@ class HttpWire:
         """What a failure below HTTP means for the call."""
         url, proxy = self.connection.url, self.connection.proxy
         if isinstance(error, httpx.ProxyError) or (proxy and isinstance(error, _UNSENT)):
-            told = error or type(error).__name__
-            reason = f"cannot connect through {proxy}: {told}; NO_PROXY names hosts to be asked directly"
+            said = error or type(error).__name__
+            reason = f"cannot connect through {proxy}: {said}; NO_PROXY names hosts to be asked directly"
             return ProxyError(url, call.asked, reason)
         if isinstance(error, _UNSENT):
             reason = f"cannot connect ({error or type(error).__name__}); is `thick serve` running there?"

@@ -131,7 +131,7 @@ class Film:
         d.write(draw, (left + 10, y), "the context changed", 12, d.SOFT)
         x = left + 24 + d.text_width("the context changed", 12)
         draw.ellipse((x, y + 2, x + 10, y + 12), fill=d.GREEN)
-        d.write(draw, (x + 16, y), "something happened (as the environment tells)", 12, d.SOFT)
+        d.write(draw, (x + 16, y), "something happened (as the environment reports)", 12, d.SOFT)
 
     def action_text(self, action: Any) -> str:
         """An action in words."""

@@ -11,7 +11,7 @@ from clients import calls, results, tracing
 from clients.asynchronous.opening import SessionOpening, open_session
 from clients.asynchronous.waiting import sleep
 from clients.calls import Call
-from clients.connection import Connection
+from clients.connection import ServiceConnection
 from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError
 from clients.session_state import EVERYTHING, prepare
 from service.protocol.events import Event
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 class AsyncClient(abc.ABC):
     """A client of the service, whatever the transport. It may be shared."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ServiceConnection) -> None:
         self.connection = connection
 
     # ---- what a transport does
@@ -126,7 +126,7 @@ class AsyncClient(abc.ABC):
         include: Sequence[str] = EVERYTHING,
         **options: Any,
     ) -> results.Decision:
-        """One call for a first try: creates the session where none is named and tells its id.
+        """One call for a first try: creates the session where none is named, and returns its id.
 
         Takes the further options of :meth:`AsyncSession.decide`.
         """

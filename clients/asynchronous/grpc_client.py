@@ -11,7 +11,7 @@ from clients import calls, tracing
 from clients.asynchronous.base import AsyncClient
 from clients.asynchronous.grpc_transport import ActStream, GrpcTransport, StreamBrokenError
 from clients.calls import Call
-from clients.connection import Connection, Tls
+from clients.connection import ServiceConnection, Tls
 from clients.errors import ClientError, ConnectionLostError
 from clients.grpc_wire import SERVING, GrpcWire
 from clients.retries import Retries
@@ -50,7 +50,7 @@ class AsyncGrpcPlanningClient(AsyncClient):
         retries: Retries | None = None,
         images: str | None = None,
     ) -> None:
-        connection = Connection.to(
+        connection = ServiceConnection.to(
             url, schemes=("grpc", "grpcs"), port=8001, api_key=api_key, tls=tls, timeout_s=timeout_s,
             retries=retries, images=images,
         )  # fmt: skip
@@ -86,7 +86,7 @@ class AsyncGrpcPlanningClient(AsyncClient):
         try:
             return self._wire.models_failed(await self._send(calls.list_models()))
         except ClientError:
-            return None  # it cannot be asked, or not with this key: then time tells
+            return None  # it cannot be asked, or not with this key: go on waiting
 
     async def _send(self, call: Call[Result]) -> Result:
         try:

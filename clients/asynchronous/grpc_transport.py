@@ -24,7 +24,7 @@ class GrpcTransport:
     def __init__(self, wire: GrpcWire) -> None:
         self._wire = wire
         self._timeout_s = wire.connection.timeout_s
-        self._arguments = wire.channel_arguments()  # files that cannot be read are told at once
+        self._arguments = wire.channel_arguments()  # files that cannot be read fail here
 
     @cached_property
     def _channel(self) -> Any:

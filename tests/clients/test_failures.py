@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from clients import GrpcPlanningClient, PlanningClient
-from clients.connection import Connection, Tls
+from clients.connection import ServiceConnection, Tls
 from clients.errors import (
     BusyError,
     ConnectionLostError,
@@ -270,7 +270,7 @@ def test_a_url_that_cannot_be_used_is_refused_at_once(url: str, message: str) ->
 def test_urls_leave_out_what_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THICK_API_KEY", "from the environment")
 
-    def to(url: str) -> Connection:
+    def to(url: str) -> ServiceConnection:
         return PlanningClient(url).connection
 
     assert to("localhost").url == "http://localhost:8000"
