@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from clients import calls, results, tracing
 from clients.calls import Call
 from clients.connection import ServiceConnection
-from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError
+from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError, models_failed
 from clients.opening import Session, open_session
 from clients.session_state import EVERYTHING, prepare
 from clients.waiting import sleep
@@ -47,10 +47,6 @@ class SyncClient(abc.ABC):
     @abc.abstractmethod
     def ready(self) -> bool:
         """Whether every configured model has loaded and warmed up."""
-
-    @abc.abstractmethod
-    def _hopeless(self) -> ClientError | None:
-        """Why the service will not become ready by waiting, if that is so: all its models failed."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -157,6 +153,14 @@ class SyncClient(abc.ABC):
                 reason = f"{state} after {timeout_s:g} s{self.connection.way}"
                 raise NotConnectedError(self.connection.url, "wait until ready", reason)
             sleep(pause_s)
+
+    def _hopeless(self) -> ClientError | None:
+        """Why the service will not become ready by waiting, if that is so: all its models failed."""
+        try:
+            models = self._send(calls.list_models())
+        except ClientError:
+            return None  # it cannot be asked, or not with this key: go on waiting
+        return models_failed(self.connection.url, models)
 
     def _run(self, call: Call[Result]) -> Result:
         """Sends a call, again where that is safe and may help."""

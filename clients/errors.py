@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from service.protocol.errors import FieldError, ProblemError
+
+if TYPE_CHECKING:
+    from clients.results import Model
 
 
 class ClientError(Exception):
@@ -124,3 +128,12 @@ def service_error(
     """The exception for a problem, by its status."""
     fallback = InvalidRequestError if 400 <= problem.status < 500 else ServerFailedError
     return _BY_STATUS.get(problem.status, fallback)(host, asked, problem, request_id)
+
+
+def models_failed(host: str, models: Sequence[Model]) -> ModelsFailedError | None:
+    """The error of a service all of whose models failed to load, with their reasons; None where one may serve."""
+    if not models or any(model.state != "failed" for model in models):
+        return None
+    reasons = "; ".join(f"model {each.name} version {each.version} failed: {each.reason}" for each in models)
+    problem = ProblemError("model_not_ready", f"no model can be served; {reasons}", state="failed")
+    return ModelsFailedError(host, "wait until ready", problem)

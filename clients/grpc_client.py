@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clients import calls, tracing
+from clients import tracing
 from clients.base import SyncClient
 from clients.calls import Call
 from clients.connection import ServiceConnection, Tls
@@ -82,12 +82,6 @@ class GrpcPlanningClient(SyncClient):
             stream.close()
         self._acts.clear()
         self._transport.close()
-
-    def _hopeless(self) -> ClientError | None:
-        try:
-            return self._wire.models_failed(self._send(calls.list_models()))
-        except ClientError:
-            return None  # it cannot be asked, or not with this key: go on waiting
 
     def _send(self, call: Call[Result]) -> Result:
         try:

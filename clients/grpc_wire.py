@@ -12,14 +12,12 @@ from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
     ConnectionLostError,
-    ModelsFailedError,
     NotConnectedError,
     ProxyError,
     UnexpectedAnswerError,
     service_error,
 )
 from clients.http_wire import ANSWER_LIMITS
-from clients.results import Model
 from service.protocol import protobuf
 from service.protocol.errors import GRPC_PROBLEM_KEY, ProblemError
 from service.protocol.generated import planner_pb2 as pb
@@ -87,14 +85,6 @@ class GrpcWire:
                 call.asked,
                 f"the answer cannot be read ({type(error).__name__}: {error})",
             ) from error
-
-    def models_failed(self, models: list[Model]) -> ClientError | None:
-        """The error of a service all of whose models failed to load."""
-        if not models or any(model.state != "failed" for model in models):
-            return None
-        reasons = "; ".join(f"model {each.name} {each.version} failed: {each.reason}" for each in models)
-        problem = ProblemError("model_not_ready", f"no model can be served; {reasons}", state="failed")
-        return ModelsFailedError(self.connection.url, "wait until ready", problem)
 
     def failure(self, call: Call[Any], error: Any) -> ClientError:
         """What a failed call means."""

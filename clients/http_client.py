@@ -74,7 +74,9 @@ class PlanningClient(SyncClient):
 
     def _hopeless(self) -> ClientError | None:
         response = self._health(READY)
-        return self._wire.models_failed(response) if response is not None else None
+        if response is None:
+            return None
+        return self._wire.models_failed(response) or super()._hopeless()
 
     def _health(self, path: str) -> httpx.Response | None:
         try:

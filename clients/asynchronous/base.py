@@ -12,7 +12,7 @@ from clients.asynchronous.opening import SessionOpening, open_session
 from clients.asynchronous.waiting import sleep
 from clients.calls import Call
 from clients.connection import ServiceConnection
-from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError
+from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError, models_failed
 from clients.session_state import EVERYTHING, prepare
 from service.protocol.events import Event
 
@@ -46,10 +46,6 @@ class AsyncClient(abc.ABC):
     @abc.abstractmethod
     async def ready(self) -> bool:
         """Whether every configured model has loaded and warmed up."""
-
-    @abc.abstractmethod
-    async def _hopeless(self) -> ClientError | None:
-        """Why the service will not become ready by waiting, if that is so: all its models failed."""
 
     @abc.abstractmethod
     async def close(self) -> None:
@@ -156,6 +152,14 @@ class AsyncClient(abc.ABC):
                 reason = f"{state} after {timeout_s:g} s{self.connection.way}"
                 raise NotConnectedError(self.connection.url, "wait until ready", reason)
             await sleep(pause_s)
+
+    async def _hopeless(self) -> ClientError | None:
+        """Why the service will not become ready by waiting, if that is so: all its models failed."""
+        try:
+            models = await self._send(calls.list_models())
+        except ClientError:
+            return None  # it cannot be asked, or not with this key: go on waiting
+        return models_failed(self.connection.url, models)
 
     async def _run(self, call: Call[Result]) -> Result:
         """Sends a call, again where that is safe and may help."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from clients import calls, tracing
+from clients import tracing
 from clients.asynchronous.base import AsyncClient
 from clients.asynchronous.grpc_transport import ActStream, GrpcTransport, StreamBrokenError
 from clients.calls import Call
@@ -81,12 +81,6 @@ class AsyncGrpcPlanningClient(AsyncClient):
             stream.close()
         self._acts.clear()
         await self._transport.close()
-
-    async def _hopeless(self) -> ClientError | None:
-        try:
-            return self._wire.models_failed(await self._send(calls.list_models()))
-        except ClientError:
-            return None  # it cannot be asked, or not with this key: go on waiting
 
     async def _send(self, call: Call[Result]) -> Result:
         try:

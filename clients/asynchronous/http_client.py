@@ -73,7 +73,9 @@ class AsyncPlanningClient(AsyncClient):
 
     async def _hopeless(self) -> ClientError | None:
         response = await self._health(READY)
-        return self._wire.models_failed(response) if response is not None else None
+        if response is None:
+            return None
+        return self._wire.models_failed(response) or await super()._hopeless()
 
     async def _health(self, path: str) -> httpx.Response | None:
         try:

@@ -36,8 +36,8 @@ class Address:
 
 
 @contextmanager
-def serving(repository: Path, log: Path, **settings: Any) -> Iterator[Address]:
-    """A service in a process of its own, ready; ``settings`` are ``THICK_*`` variables."""
+def serving(repository: Path, log: Path, *, wait: bool = True, **settings: Any) -> Iterator[Address]:
+    """A service in a process of its own, ready unless told not to ``wait``; ``settings`` are ``THICK_*`` variables."""
     http, grpc = free_ports(2)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("THICK_")}
     said = {
@@ -61,7 +61,7 @@ def serving(repository: Path, log: Path, **settings: Any) -> Iterator[Address]:
     address = Address(f"http{scheme}://127.0.0.1:{http}", f"grpc{scheme}://127.0.0.1:{grpc}", process, log)
     try:
         with PlanningClient(address.http) as client:
-            if not scheme:
+            if wait and not scheme:
                 client.wait_until_ready(180)
         yield address
     except Exception:

@@ -28,34 +28,21 @@ def servers() -> set[int]:
     }
 
 
-def test_the_service_is_ready_inside_and_gone_after_an_error(repository: Path, tmp_path: Path) -> None:
-    before = servers()
-    with pytest.raises(RuntimeError, match="on the way"):
-        with service(repository, tmp_path / "serve.log") as client:
-            assert client.ready()
-            assert len(servers() - before) == 1
-            raise RuntimeError("on the way")
-    assert servers() == before
-    assert (tmp_path / "serve.log").stat().st_size > 0
-
-
-def test_a_termination_stops_the_service_in_order(repository: Path, tmp_path: Path) -> None:
-    before = servers()
-    with pytest.raises(KeyboardInterrupt):
-        with service(repository, tmp_path / "serve.log"):
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            for _ in range(600):  # a signal may take its time on a busy machine
-                time.sleep(0.05)
-    assert servers() == before
-
-
-def test_other_services_settings_do_not_reach_it(
+def test_the_service_is_ready_inside_and_a_termination_stops_it_in_order(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THICK_API_KEYS", "for another service")
     monkeypatch.setenv("THICK_STORE", "redis://nowhere:1/0")
-    with service(repository, tmp_path / "serve.log") as client:
-        assert client.models()
+    before = servers()
+    with pytest.raises(KeyboardInterrupt):
+        with service(repository, tmp_path / "serve.log") as client:
+            assert client.ready() and client.models(), "settings of other services must not reach it"
+            assert len(servers() - before) == 1
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            for _ in range(600):  # a signal may take its time on a busy machine
+                time.sleep(0.05)
+    assert servers() == before
+    assert (tmp_path / "serve.log").stat().st_size > 0
 
 
 def test_a_service_that_does_not_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import shutil
 import ssl
 import threading
 import time
@@ -26,7 +27,7 @@ from clients.errors import (
     UnexpectedAnswerError,
 )
 from clients.retries import Retries
-from tests.clients.conftest import Address
+from tests.clients.conftest import Address, serving
 from tests.clients.proxy import LossyProxy
 from tests.clients.test_contract import SEEN
 
@@ -223,12 +224,57 @@ def test_waiting_for_models_that_all_failed_ends_with_their_reasons() -> None:
 
 
 def test_waiting_for_models_that_load_goes_on() -> None:
-    loading = problem(503, "model_not_ready")
-    client = answering(
-        loading, loading, loading, loading, lambda _: httpx.Response(200, json={"ready": True})
-    )
+    left = iter(range(3, 0, -1))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            loading = {"name": "door", "version": "2", "kind": "thick", "state": "loading"}
+            failed = {**loading, "version": "1", "state": "failed", "reason": "damaged"}
+            return httpx.Response(200, json={"models": [failed, loading]})
+        return problem(503, "model_not_ready")(request) if next(left, 0) else httpx.Response(200, json={})
+
+    client = answering(answer)
     client.wait_until_ready(60, pause_s=0.001)
-    assert len(client.asked) == 5
+    assert next(left, None) is None
+
+
+def test_models_that_all_failed_are_reported_by_a_service_that_lists_them_alone() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v1/models":
+            return problem(503, "model_not_ready")(request)
+        failed = {
+            "name": "door",
+            "version": "1",
+            "kind": "thick",
+            "state": "failed",
+            "reason": "damaged weights",
+        }
+        return httpx.Response(200, json={"models": [failed]})
+
+    with pytest.raises(ModelsFailedError, match="model door version 1 failed: damaged weights"):
+        answering(answer).wait_until_ready(60)
+
+
+@pytest.mark.parametrize("kind", [PlanningClient, GrpcPlanningClient])
+def test_waiting_for_a_service_whose_models_are_damaged_ends_with_the_reason(
+    damaged: Address, kind: Any
+) -> None:
+    with kind(damaged.http if kind is PlanningClient else damaged.grpc) as client:
+        with pytest.raises(ModelsFailedError, match=r"(?s)door.*failed.*SHA-256"):
+            client.wait_until_ready(120)
+        assert client.live() and not client.ready()
+
+
+@pytest.fixture(scope="module")
+def damaged(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """A service whose only model has other weights than its manifest says."""
+    folder = tmp_path_factory.mktemp("damaged")
+    shutil.copytree(repository / "doorkey", folder / "doorkey")
+    with (folder / "doorkey" / "1" / "model.safetensors").open("r+b") as file:
+        file.seek(-8, 2)
+        file.write(b"damaged!")
+    with serving(folder, folder / "serve.log", wait=False) as up:
+        yield up
 
 
 def test_a_stream_that_breaks_off_is_an_error_not_a_short_imagination() -> None:
