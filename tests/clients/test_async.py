@@ -41,10 +41,10 @@ async def test_it_takes_the_actions_of_the_synchronous_client(client: AsyncClien
 async def test_many_sessions_act_at_once_and_none_sees_another(client: AsyncClient) -> None:
     async def actions(seed: int) -> list[Any]:
         async with client.session("doorkey", seed=seed) as session:
-            return [await session.act(observation) for observation in SEEN]
+            return [await session.act(observation) for observation in SEEN[:2]]
 
-    alone = [await actions(seed) for seed in range(4)]
-    together = await asyncio.gather(*(actions(seed) for seed in range(4)))
+    alone = [await actions(seed) for seed in range(3)]
+    together = await asyncio.gather(*(actions(seed) for seed in range(3)))
     assert together == alone
 
 

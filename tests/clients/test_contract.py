@@ -285,7 +285,7 @@ def test_threads_share_a_session_one_act_after_the_other(client: Any) -> None:
         steps = list[int]()
 
         def work() -> None:
-            for _ in range(3):
+            for _ in range(2):
                 steps.append(session.decide(SEEN[0], include=()).step)
 
         threads = [threading.Thread(target=work) for _ in range(4)]
@@ -293,7 +293,7 @@ def test_threads_share_a_session_one_act_after_the_other(client: Any) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert sorted(steps) == list(range(12))
+    assert sorted(steps) == list(range(8))
 
 
 def test_threads_share_a_client_each_with_its_session(client: Any) -> None:
@@ -311,7 +311,7 @@ def test_threads_share_a_client_each_with_its_session(client: Any) -> None:
 
 def _actions(client: Any, seed: int) -> list[Any]:
     with client.session("doorkey", seed=seed) as session:
-        return [session.act(observation) for observation in SEEN]
+        return [session.act(observation) for observation in SEEN[:2]]
 
 
 @pytest.mark.parametrize("form", ["png", "gif", "webp"])

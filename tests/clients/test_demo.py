@@ -28,6 +28,7 @@ def servers() -> set[int]:
     }
 
 
+@pytest.mark.slow
 def test_the_service_is_ready_inside_and_a_termination_stops_it_in_order(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +46,7 @@ def test_the_service_is_ready_inside_and_a_termination_stops_it_in_order(
     assert (tmp_path / "serve.log").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_service_that_does_not_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(DemoError, match="ended with status"):
         with service(tmp_path / "nothing", tmp_path / "serve.log"):

@@ -255,6 +255,7 @@ def test_models_that_all_failed_are_reported_by_a_service_that_lists_them_alone(
         answering(answer).wait_until_ready(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [PlanningClient, GrpcPlanningClient])
 def test_waiting_for_a_service_whose_models_are_damaged_ends_with_the_reason(
     damaged: Address, kind: Any
