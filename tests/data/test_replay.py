@@ -91,3 +91,65 @@ def test_arrays_that_do_not_fit_their_description_are_refused(tmp_path: Path) ->
     np.save(tmp_path / "step.npy", np.zeros((1, 8), np.int64))
     with pytest.raises(ValueError, match=r"step.npy: expected <i8 \(2, 8\), found int64 \(1, 8\)"):
         ReplayRing.open(tmp_path, write=True)
+
+
+def test_a_data_set_that_was_opened_to_be_read_cannot_change(tmp_path: Path) -> None:
+    ring = ReplayRing(FIELDS, streams=2, capacity=8, directory=tmp_path)
+    fill(ring, 5)
+    ring.flush()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    given = ReplayRing.open(tmp_path)
+    with pytest.raises(ValueError, match="never written to"):
+        fill(given, 1)
+    with pytest.raises(ValueError, match="read-only"):
+        given._arrays["step"][:] = 3
+    given.flush()
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_steps_can_be_taken_back_as_far_as_there_is_slack(tmp_path: Path) -> None:
+    ring = ReplayRing(FIELDS, streams=2, capacity=8, slack=5, directory=tmp_path)
+    fill(ring, 20)
+    known = ring.steps("step").copy()
+    fill(ring, 5)
+    assert ring.steps("step")[0].tolist() == list(range(17, 25))
+    ring.flush()
+    again = ReplayRing.open(tmp_path, write=True)
+    again.rewind(20)
+    assert np.array_equal(again.steps("step"), known)
+    with pytest.raises(ValueError, match="cannot go back to 14 steps"):
+        again.rewind(14)
+
+
+def test_a_full_disk_is_told_before_a_step_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    ring = ReplayRing(FIELDS, streams=2, capacity=8, directory=tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        fill(ring, 1)
+    assert ring.written == 0
+
+
+def test_all_of_a_ring_on_disk_is_reserved_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    taken: list[tuple[int, int]] = []
+    real = os.posix_fallocate
+
+    def counted(descriptor: int, offset: int, length: int) -> None:
+        taken.append((offset, offset + length))
+        real(descriptor, offset, length)
+
+    monkeypatch.setattr("thick.data.replay._RESERVED_BYTES", 64)
+    monkeypatch.setattr("os.posix_fallocate", counted)
+    ring = ReplayRing(
+        {"is_first": FIELDS["is_first"], "step": FIELDS["step"]}, streams=1, capacity=20, directory=tmp_path
+    )
+    for step in range(45):
+        ring.add({"is_first": np.ones(1, bool), "step": np.array([step])})
+    assert len(taken) == 2 * 3  # of 8, 8 and 4 steps, and no more after the first round
+    assert max(end for _, end in taken) == (tmp_path / "step.npy").stat().st_size

@@ -38,18 +38,23 @@ def run(argv: list[str]) -> int:
         parser.error(f"{options.out} holds a data set already: name another folder, or remove it")
 
     import yaml
-    from rich.console import Console
-    from rich.progress import Progress
 
     from thick.data.collect import collect
+    from thick.files import FolderInUseError
+    from thick.progress import Screen
+    from thick.training.interrupts import StopRequest, on_signals
 
     policy_options = {}
     for item in options.option:
         name, _, value = item.partition("=")
         policy_options[name] = yaml.safe_load(value)
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("collecting", total=options.steps)
-        try:
+    stop = StopRequest()
+    try:
+        with (
+            Screen() as screen,
+            screen.task("collecting", options.steps) as bar,
+            on_signals(stop, "stopping; what was collected is kept (once more stops at once)"),
+        ):
             _, summary = collect(
                 options.env,
                 policy=options.policy,
@@ -58,14 +63,15 @@ def run(argv: list[str]) -> int:
                 seed=options.seed,
                 directory=options.out,
                 policy_options=policy_options,
-                progress=lambda done: bar.update(task, completed=done),
+                progress=bar,
+                stopped=lambda: stop.requested,
             )
-        except (ValueError, TypeError) as error:
-            print(f"thick collect: {error}", file=sys.stderr)
-            return 2
+    except (ValueError, TypeError, ArithmeticError, OSError, FolderInUseError) as error:
+        print(f"thick collect: {error}", file=sys.stderr)
+        return 2
     print(json.dumps(summary, indent=1))
     print(f"data set: {options.out}", file=sys.stderr)
-    return 0
+    return 130 if stop.requested else 0
 
 
 command = Command("collect", "play an environment and keep the steps as a data set", run)

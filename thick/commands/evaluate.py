@@ -46,10 +46,10 @@ def run(argv: list[str]) -> int:
 
     import torch
     from rich.console import Console
-    from rich.progress import Progress, TextColumn
     from rich.table import Table
 
     from thick.planning.settings import planner_changes
+    from thick.progress import Screen
     from thick.training.evaluate import evaluate_agent
     from thick.training.runs import load_agent
 
@@ -69,27 +69,24 @@ def run(argv: list[str]) -> int:
         m for m in ("hierarchical", "flat", "random") if m == "random" or agent.has(m)
     ]
     results = {}
-    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        for method in methods:
-            line = bar.add_task(method, total=options.episodes, note="")
-
-            def show(done: int, summary: dict, line=line) -> None:  # type: ignore[no-untyped-def, type-arg]
-                rate = summary["success_rate"]
-                note = f"return {summary['mean_return']:.2f}" if rate is None else f"success {rate:.1%}"
-                bar.update(line, completed=done, note=note)
-
-            results[method] = evaluate_agent(
-                None if method == "random" else agent,
-                task,
-                settings=settings.get(method),
-                episodes=options.episodes,
-                seed=options.seed,
-                parallel=options.parallel,
-                max_steps=options.max_steps,
-                options=env_options,
-                progress=show,
-            )
+    try:
+        with Screen() as screen:
+            for method in methods:
+                with screen.task(method, options.episodes) as bar:
+                    results[method] = evaluate_agent(
+                        None if method == "random" else agent,
+                        task,
+                        settings=settings.get(method),
+                        episodes=options.episodes,
+                        seed=options.seed,
+                        parallel=options.parallel,
+                        max_steps=options.max_steps,
+                        options=env_options,
+                        progress=lambda done, summary, bar=bar: bar(done, _note(summary)),  # type: ignore[misc]
+                    )
+    except (ValueError, ArithmeticError) as error:
+        print(f"thick evaluate: {error}", file=sys.stderr)
+        return 1
     table = Table(title=f"{task}, {options.episodes} episodes, seeds from {options.seed}")
     for heading in ("method", "success", "return", "length", "context changes"):
         table.add_column(heading)
@@ -119,6 +116,12 @@ def run(argv: list[str]) -> int:
         write_atomically(options.model / "results.json", json.dumps(content, indent=1).encode())
         print(f"kept in {options.model / 'results.json'}")
     return 0
+
+
+def _note(summary: dict[str, Any]) -> str:
+    """What a progress bar says of the episodes so far."""
+    rate = summary["success_rate"]
+    return f"return {summary['mean_return']:.2f}" if rate is None else f"success {rate:.1%}"
 
 
 def _alignment(results: dict[str, dict[str, Any]]) -> Table:

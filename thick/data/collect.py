@@ -15,6 +15,7 @@ from thick.data.replay import Field, ReplayRing
 from thick.envs import make
 from thick.envs.actions import ActionCodec
 from thick.envs.kinds import shape_of
+from thick.files import FolderLock
 
 TRAINING_SEEDS = 1_000_000_000
 """Training environments are reset with seeds from here upwards, so that every smaller seed is unseen."""
@@ -247,8 +248,23 @@ def collect(
     options: dict[str, Any] | None = None,
     policy_options: dict[str, Any] | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[ReplayRing, dict[str, Any]]:
     """Collect a data set of ``steps`` steps with a policy that needs no model.
+
+    Args:
+        env_id, options: the task.
+        policy, policy_options: who acts.
+        steps, streams: steps in all, and environments side by side.
+        seed: of environments and policy.
+        directory: where to write it; None keeps it in memory.
+        progress: told the number of steps so far.
+        stopped: asked before every step; True ends it there, with what there is.
+
+    Raises:
+        ValueError: no such policy.
+        FolderInUseError: another process writes into the folder.
+        NotFiniteError: an environment answered with NaN or infinity; no data set is left.
 
     Returns:
         The ring and a summary: episodes, mean return and length, success rate, events per 1000 steps.
@@ -257,6 +273,8 @@ def collect(
         raise ValueError(f"policy: expected one of {sorted(POLICIES)}, got {policy!r}")
     collector = Collector(env_id, streams=streams, seed=seed, options=options)
     metadata = {"env": env_id, "policy": policy, "policy_options": policy_options or {}, "seed": seed}
+    act = POLICIES[policy](seed, **(policy_options or {}))
+    lock = None if directory is None else FolderLock(directory)
     ring = ReplayRing(
         collector.ring_fields(),
         streams=streams,
@@ -264,13 +282,17 @@ def collect(
         directory=directory,
         metadata=metadata,
     )
-    act = POLICIES[policy](seed, **(policy_options or {}))
     for done in range(ring.capacity):
+        if stopped():
+            break
         ring.add(collector.step(act))
         progress((done + 1) * streams)
     summary = summarize(collector.finished, steps=len(ring))
     ring.metadata["summary"] = summary
     ring.flush()
+    collector.close()
+    if lock is not None:
+        lock.release()
     return ring, summary
 
 

@@ -1,0 +1,111 @@
+"""The acting copy: takes weights in place, explores as its learner asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.conftest import ONLINE
+from thick.data.collect import Collector
+from thick.runtimes.torch import traced
+from thick.runtimes.torch.model import FrozenModel
+from thick.runtimes.torch.refresh import take_weights, tensors_of
+from thick.training.acting import AgentPolicy
+from thick.configuration import merge
+from thick.training.config import TrainConfig
+from thick.training.learner import Learner
+
+
+def _learner(config: TrainConfig, seed: int) -> tuple[Learner, Collector]:
+    collector = Collector(config.env, streams=2, seed=seed)
+    torch.manual_seed(seed)
+    return Learner(config, collector.observation_space, collector.action_space), collector
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_frozen_model_that_took_weights_is_the_model_they_come_from_traces_included(
+    walk: TrainConfig, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(traced, "SEEN", 2)
+    one, other = (_learner(walk, seed)[0].model for seed in (1, 2))
+    acting, wanted = (FrozenModel(model, precision=precision) for model in (one, other))
+    observation = {"observation": torch.linspace(-1, 1, 6).reshape(2, 3)}
+
+    def numbers(model: FrozenModel) -> list[torch.Tensor]:
+        action = torch.eye(3)[:2]
+        belief = model.observe(
+            model.initial(2), action, model.encode(observation), torch.tensor([True, False])
+        )
+        landing = model.high.jump(belief.stoch, belief.context, torch.tensor([0, 1]))  # type: ignore[union-attr]
+        ahead = model.search.imagine(belief, action)
+        found = [*belief, *landing, *ahead, *model.search.outcome(ahead), model.exact.value(belief)]
+        return [x for x in found if isinstance(x, torch.Tensor)]
+
+    with torch.no_grad():
+        for _ in range(4):
+            before = numbers(acting)
+        acting.take(wanted)
+        for _ in range(3):
+            after = numbers(acting)
+        fresh = numbers(FrozenModel(other, precision=precision))
+    assert all(torch.equal(x, y) for x, y in zip(after, fresh, strict=True))
+    assert not all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
+
+
+def test_weights_of_another_model_are_refused(walk: TrainConfig) -> None:
+    model = FrozenModel(_learner(walk, 1)[0].model)
+    other = FrozenModel(_learner(merge(walk, {"model": {"deter": 8}}), 1)[0].model)
+    with pytest.raises(ValueError, match="those of another model"):
+        take_weights(model, tensors_of(other))
+
+
+def test_the_acting_copy_follows_the_learner_after_so_many_steps(walk: TrainConfig) -> None:
+    config = merge(walk, {"data": ONLINE})
+    learner, collector = _learner(config, 1)
+    policy = AgentPolicy(learner, config, refresh=2)
+    collector.step(policy)
+    followed = []
+    for _ in range(4):
+        with torch.no_grad():
+            for weight in learner.model.parameters():
+                weight.add_(0.1)
+        collector.step(policy)
+        fresh = tensors_of(learner.agent({}).model)
+        followed.append(
+            all(torch.equal(x, fresh[name]) for name, x in tensors_of(policy._agent.model).items())
+        )
+    assert followed == [True, False, True, False]
+
+
+@pytest.mark.parametrize("task", ["walk:steps", "walk:push"])
+def test_an_actor_is_sampled_and_no_other_randomness_is_added(walk: TrainConfig, task: str) -> None:
+    config = merge(
+        walk, {"env": task, "data": {**ONLINE, "exploration": 1.0, "planner": {"method": "policy"}}}
+    )
+    learner, collector = _learner(config, 1)
+    policy = AgentPolicy(learner, config)
+    assert policy.settings.temperature == 1.0
+    observations = [np.zeros(3, np.float32)] * 2
+
+    def act(**changes: Any) -> list[list[float]]:
+        policy = AgentPolicy(learner, merge(config, changes))
+        first = np.ones(2, bool)
+        return [np.asarray(policy(collector.envs, observations, first)).ravel().tolist() for _ in range(12)]
+
+    assert act() == act(data={"exploration": 0.0})
+    assert len({tuple(actions) for actions in act()}) > 1
+    still = act(data={"planner": {"method": "policy", "temperature": 0.0}})
+    assert len({tuple(actions) for actions in still}) == 1
+
+
+def test_planned_actions_are_explored(walk: TrainConfig, tmp_path: Path) -> None:
+    config = merge(walk, {"data": {**ONLINE, "exploration": 1.0}})
+    learner, collector = _learner(config, 1)
+    policy = AgentPolicy(learner, config)
+    observations = [np.zeros(3, np.float32)] * 2
+    chosen = [policy(collector.envs, observations, np.ones(2, bool)) for _ in range(20)]
+    assert {action for actions in chosen for action in actions} == {0, 1, 2}

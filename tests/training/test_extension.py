@@ -1,0 +1,51 @@
+"""A run can go on longer than it was to; what that does to its schedules is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.conftest import differences, finish
+from thick.configuration import merge
+from thick.training.config import TrainConfig
+from thick.training.extension import extended
+from thick.training.trainer import Trainer, resume
+
+
+def test_a_run_that_is_extended_equals_one_that_was_as_long_from_the_beginning(
+    walk: TrainConfig, tmp_path: Path
+) -> None:
+    finish(Trainer(merge(walk, {"updates": 3}), tmp_path / "short"))
+    assert finish(resume(tmp_path / "short"))
+    longer = resume(tmp_path / "short", {"updates": 6})
+    assert finish(longer)
+    assert longer.learner.updates == 6
+    finish(Trainer(walk, tmp_path / "long"))
+    assert not differences(tmp_path / "short", tmp_path / "long")
+    assert resume(tmp_path / "short").config.updates == 6
+
+
+def test_what_happens_to_the_schedules_is_said(walk: TrainConfig) -> None:
+    config = merge(
+        walk, {"updates": 100, "stop": 50, "optimizer": {"decay": 0.1}, "sparsity": {"ramp_to": 80}}
+    )
+    new, notes = extended(config, {"updates": 200}, done=50)
+    assert (new.updates, new.stop) == (200, 0)
+    text = " ".join(notes)
+    assert "from update 50 to 200; before, it ended at 50" in text
+    assert "at update 50 they are 0.775 of what they were at first, not 0.55" in text
+    assert "sparsity counts its own updates" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"updates": 40}, "has made 50 updates already"),
+        ({"batch": 3}, "batch: a run goes on as it was configured"),
+        ({"stop": 120}, "expected at most updates"),
+    ],
+)
+def test_other_changes_are_refused(walk: TrainConfig, changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        extended(merge(walk, {"updates": 100}), changes, done=50)
