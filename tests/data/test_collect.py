@@ -10,6 +10,7 @@ import pytest
 from thick.cli import main
 from thick.data.collect import Collector, RandomPolicy, collect
 from thick.data.replay import ReplayRing
+from thick.files import FolderLock
 
 ENV = "minigrid:MiniGrid-DoorKey-5x5-v0+map"
 
@@ -69,3 +70,31 @@ def test_the_command_writes_a_data_set_and_will_not_write_over_it(
     with pytest.raises(SystemExit):
         main(arguments)
     assert "holds a data set already" in capsys.readouterr().err
+
+
+def test_collecting_that_is_stopped_keeps_what_there_is(tmp_path: Path) -> None:
+    told: list[int] = []
+    collect(
+        ENV,
+        policy="random",
+        steps=400,
+        streams=2,
+        seed=0,
+        directory=tmp_path / "data",
+        progress=told.append,
+        stopped=lambda: len(told) == 10,
+    )
+    assert told[-1] == 20
+    assert ReplayRing.open(tmp_path / "data").steps("reward").shape == (2, 10)
+
+
+def test_a_folder_is_collected_into_by_one_at_a_time_and_a_typo_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = FolderLock(tmp_path / "data")
+    arguments = ["collect", "--steps", "20", "--streams", "2", "--out"]
+    assert main([*arguments, str(tmp_path / "data"), "--env", ENV]) == 2
+    assert "is being written by process" in capsys.readouterr().err
+    lock.release()
+    assert main([*arguments, str(tmp_path / "other"), "--env", "minigrid:MiniGrid-DorKey-5x5-v0"]) == 2
+    assert not (tmp_path / "other").exists()

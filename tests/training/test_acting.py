@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tests.training.conftest import ONLINE
+from thick.configuration import merge
 from thick.data.collect import Collector
 from thick.runtimes.torch import traced
 from thick.runtimes.torch.model import FrozenModel
 from thick.runtimes.torch.refresh import take_weights, tensors_of
 from thick.training.acting import AgentPolicy
-from thick.configuration import merge
 from thick.training.config import TrainConfig
 from thick.training.learner import Learner
 

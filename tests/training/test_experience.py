@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import differences, finish, lines
-from thick.data.collect import collect
 from thick.configuration import merge
+from thick.data.collect import collect
 from thick.training.config import TrainConfig
 from thick.training.trainer import Trainer, resume
 

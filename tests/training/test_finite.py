@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.training.conftest import finish, lines, tensors
+from thick.configuration import merge
 from thick.data.collect import collect
 from thick.data.finite import NotFiniteError
 from thick.data.replay import ReplayRing
-from thick.configuration import merge
 from thick.training.config import TrainConfig
 from thick.training.evaluate import evaluate_agent
 from thick.training.finite import check_update
@@ -55,7 +55,7 @@ def test_updates_that_are_not_finite_stop_the_run_and_are_not_saved(
     walk: TrainConfig, tmp_path: Path, what: str, cause: str
 ) -> None:
     trainer = Trainer(walk, tmp_path / "run")
-    weight = trainer.learner.model.heads.reward.out.weight
+    weight = trainer.learner.model.world.heads.reward.out.weight
     if what == "loss":
         handle = weight.register_hook(lambda gradient: gradient)
         trainer.run(until=4)
@@ -64,7 +64,7 @@ def test_updates_that_are_not_finite_stop_the_run_and_are_not_saved(
     else:
         trainer.run(until=4)
         # Loss and weights are finite here; what flows back from the loss is not.
-        handle = trainer.learner.model.heads.reward.register_full_backward_hook(
+        handle = trainer.learner.model.world.heads.reward.register_full_backward_hook(
             lambda module, into, out: tuple(None if x is None else x * float("nan") for x in into)
         )
     with pytest.raises(RunStoppedError, match=f"update 5: not finite.*{cause}.*000000004"):

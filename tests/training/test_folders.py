@@ -11,10 +11,10 @@ import pytest
 
 from tests.training.conftest import WALK, differences, finish
 from thick.cli import main
+from thick.configuration import merge
 from thick.data.collect import collect
 from thick.files import FolderInUseError, FolderLock, write_atomically
 from thick.training.checkpoint import CheckpointError, load_checkpoint
-from thick.configuration import merge
 from thick.training.config import TrainConfig
 from thick.training.interrupts import StopRequest
 from thick.training.trainer import RunStoppedError, Trainer, resume
@@ -49,7 +49,7 @@ def finished_once(walk: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_start_that_cannot_be_leaves_nothing_behind(
     walk: TrainConfig, tmp_path: Path, fault: dict[str, Any]
 ) -> None:
-    with pytest.raises((ValueError, OSError, RuntimeError, AssertionError)):
+    with pytest.raises((ValueError, FileNotFoundError)):
         Trainer(merge(walk, fault), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

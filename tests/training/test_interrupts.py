@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from tests.training.conftest import ONLINE, PLANNER, WALK, differences, finish, lines
+from thick.configuration import merge, to_dict
 from thick.training import evaluate, logs, trainer
 from thick.training.acting import AgentPolicy
-from thick.configuration import merge, to_dict
 from thick.training.config import TrainConfig
 from thick.training.interrupts import StopRequest, on_signals
 from thick.training.trainer import Trainer, resume

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.conftest import differences, finish, lines
-from thick.training import precision
 from thick.configuration import merge
+from thick.training import precision
 from thick.training.config import TrainConfig
 from thick.training.trainer import Trainer, resume
 

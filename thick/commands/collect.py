@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
                 progress=bar,
                 stopped=lambda: stop.requested,
             )
-    except (ValueError, TypeError, ArithmeticError, OSError, FolderInUseError) as error:
+    except (ValueError, TypeError, ArithmeticError, OSError, ImportError, FolderInUseError) as error:
         print(f"thick collect: {error}", file=sys.stderr)
         return 2
     print(json.dumps(summary, indent=1))

@@ -69,7 +69,7 @@ def run(argv: list[str]) -> int:
 
             config = override(load_config(*options.preset), rest)
             trainer = Trainer(config, options.run or Path("runs") / config.name)
-    except (ValueError, OSError, FolderInUseError) as error:
+    except (ValueError, TypeError, OSError, ImportError, FolderInUseError) as error:
         print(f"thick train: {error}", file=sys.stderr)
         return 2
     return train(trainer)

@@ -38,7 +38,7 @@ class AgentPolicy:
     def __init__(self, learner: Learner, config: TrainConfig, *, refresh: int = 25) -> None:
         self._learner, self._config, self._refresh = learner, config, refresh
         self._rng = np.random.default_rng([config.seed, 77])
-        self._agent = learner.agent(config.planner)
+        self._agent = learner.agent(config.planner, exploring=True)
         self.settings = self._settings()
         self._state: Any = None
         self._steps = 0
@@ -48,21 +48,26 @@ class AgentPolicy:
     ) -> list[Any]:
         space = envs[0].action_space
         if self._steps % self._refresh == 0:
-            self._agent.model.take(self._learner.agent(self._config.planner).model)
+            self._agent.model.take(self._learner.agent(self._config.planner, exploring=True).model)
         if self._state is None:
             self._state = self._agent.initial(len(envs))
         keys = torch.tensor(
-            [session_key(self._config.seed * 1000 + i, self._steps) for i in range(len(envs))]
+            [session_key(self._config.seed * 1000 + i, self._steps) for i in range(len(envs))],
+            device=self._agent.device,
         )
         if any(observation is None for observation in observations):
             observations = _filled(observations)
         arrays = stack_observations(observations, envs[0].observation_space)
         observation = {
-            key.removeprefix("observation/"): torch.from_numpy(value) for key, value in arrays.items()
+            key.removeprefix("observation/"): torch.from_numpy(value).to(self._agent.device)
+            for key, value in arrays.items()
         }
         with torch.no_grad():
             state = self._agent.observe(
-                self._state, observation, is_first=torch.as_tensor(is_first), keys=keys
+                self._state,
+                observation,
+                is_first=torch.as_tensor(is_first, device=self._agent.device),
+                keys=keys,
             )
             output = self._agent.act(state, self.settings, keys=keys)
         actions = self._explore(output.action.detach().to("cpu", torch.float32).numpy(), space)

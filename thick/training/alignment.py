@@ -97,22 +97,23 @@ def gate_alignment(model: WorldModel, play: EventPlay) -> dict[str, Any]:
     assert isinstance(model.dynamics, CRSSM), "a flat RSSM has no gates"
     training = model.training
     model.eval()
+    device = next(model.parameters()).device
     hits: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     steps = opened = opened_on_event = event_steps = 0
     for episode, names in zip(play.episodes, play.events, strict=True):
         observation = {
-            key.removeprefix("observation/"): torch.from_numpy(value)[None]
+            key.removeprefix("observation/"): torch.from_numpy(value)[None].to(device)
             for key, value in episode.items()
             if key.startswith("observation/")
         }
-        is_first = torch.from_numpy(episode["is_first"].astype(np.float32))[None]
+        is_first = torch.from_numpy(episode["is_first"].astype(np.float32))[None].to(device)
         trajectory = model.dynamics.observe(
             model.encoder(observation),
-            torch.from_numpy(episode["action"])[None],
+            torch.from_numpy(episode["action"])[None].to(device),
             is_first,
             sample=False,
         )
-        changed = (model.dynamics.changes(trajectory.posterior, is_first) > 0)[0].any(-1).numpy()
+        changed = (model.dynamics.changes(trajectory.posterior, is_first) > 0)[0].any(-1).cpu().numpy()
         for change, step_events in zip(changed[1:], names[1:], strict=True):
             steps += 1
             opened += int(change)

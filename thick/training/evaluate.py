@@ -72,7 +72,7 @@ def evaluate_agent(
         else:
             assert settings is not None and state is not None
             # Only live lanes are planned for: a plan does not depend on its batch-mates.
-            rows = torch.tensor(list(live))
+            rows = torch.tensor(list(live), device=agent.device)
             planned, chosen = _plan(agent, pytrees.select(state, rows), list(live.values()), settings)
             state = pytrees.put(state, rows, planned)
             actions = dict(zip(live, chosen, strict=True))
@@ -154,10 +154,13 @@ class _Lane:
 
 
 def _plan(agent: Agent, state: Any, rows: list[Any], settings: PlannerSettings) -> tuple[Any, list[Any]]:
-    keys = torch.tensor([session_key(lane.seed, lane.steps) for lane in rows])
+    keys = torch.tensor([session_key(lane.seed, lane.steps) for lane in rows], device=agent.device)
     arrays = stack_observations([lane.observation for lane in rows], agent.observation_space)
-    observation = {key.removeprefix("observation/"): torch.from_numpy(value) for key, value in arrays.items()}
-    is_first = torch.tensor([lane.steps == 0 for lane in rows])
+    observation = {
+        key.removeprefix("observation/"): torch.from_numpy(value).to(agent.device)
+        for key, value in arrays.items()
+    }
+    is_first = torch.tensor([lane.steps == 0 for lane in rows], device=agent.device)
     state = agent.observe(
         state, observation, is_first=is_first, executed_action=None, executed=None, keys=keys
     )

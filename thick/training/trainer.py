@@ -68,9 +68,15 @@ class Trainer:
         self.config, self.directory = config, directory
         self.stop = stop or StopRequest()
         self.folder = RunFolder(directory)
-        for name in ("log_every", "checkpoint_every"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+        _check(config)
+        try:
+            self._build(resume)
+        except BaseException:
+            self.folder.release()
+            raise
+
+    def _build(self, resume: bool) -> None:
+        config = self.config
         if resume:
             self.folder.lock()
         else:
@@ -83,9 +89,8 @@ class Trainer:
         )
         self.experience = Experience(config, self.folder.data, self.collector)
         self.learner = Learner(config, self.collector.observation_space, self.collector.action_space)
-        self.learner.agent(
-            config.planner
-        )  # a planner that does not fit is told now, not by who serves the model
+        # A planner that does not fit is told now, not by who serves the model.
+        self.learner.agent(config.planner)
         self._rng = np.random.default_rng(config.seed)
         self._seconds = 0.0
         self._reported = 0
@@ -97,7 +102,7 @@ class Trainer:
         notes = self._restore() if resume else self._claim()
         self.folder.write_config(to_dict(config))
         self.log = RunLog(
-            directory,
+            self.directory,
             total=config.updates,
             done=self.learner.updates,
             state=None if self._checkpoint is None else self._checkpoint["log"],
@@ -313,6 +318,22 @@ class Trainer:
     @property
     def _on_gpu(self) -> bool:
         return self.learner.device.type == "cuda"
+
+
+def _check(config: TrainConfig) -> None:
+    """ValueError for what no task or data could make right."""
+    for name in ("updates", "batch", "length", "threads", "log_every", "checkpoint_every"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    try:
+        device = torch.device(config.device)
+    except RuntimeError:
+        raise ValueError(f"device: expected cpu, cuda or cuda:N, got {config.device!r}") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device: torch finds {torch.cuda.device_count()} CUDA devices here, so there is no {config.device!r}; "
+            "expected cpu"
+        )
 
 
 def resume(
