@@ -17,7 +17,8 @@ def run_serve(argv: list[str]) -> int:
     # Threads that spin while they wait cost a busy machine a hundredfold (see docs/service.md). Read once, by
     # the first import of torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from service.settings import SettingsError, from_arguments
+    from service.flags import from_arguments
+    from service.settings import SettingsError
 
     try:
         settings = from_arguments(argv)

@@ -18,8 +18,9 @@ import uvicorn
 from service.core import PlanningService
 from service.faces.grpc.server import GrpcServer
 from service.faces.http.app import create_app
-from service.faces.http.connections import connection_type, give_up_the_silent
-from service.operations.tracing import Tracing, configure_logging
+from service.faces.http.connections import connection_type, drop_silent_peers
+from service.operations.logs import configure_logging
+from service.operations.tracing import Tracing
 from service.settings import Settings, SettingsError
 
 log = structlog.get_logger("thick.server")
@@ -72,7 +73,7 @@ async def serve(settings: Settings) -> int:
     began = time.monotonic()
     allow_many_connections()
     listener = listen(settings.host, settings.port, "--port")
-    give_up_the_silent(listener, settings.unread_timeout_s)
+    drop_silent_peers(listener, settings.unread_timeout_s)
     over_grpc = GrpcServer(settings)
     service = await PlanningService.create(settings)
     tracing = Tracing(settings)
@@ -147,7 +148,7 @@ def _uvicorn(settings: Settings, app: object) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         ws_max_size=settings.max_body_bytes,
-        # Those that are given up after drain_s are still told so.
+        # Those that are cancelled after drain_s still get their answer.
         timeout_graceful_shutdown=math.ceil(settings.drain_s + FLUSH_S),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
@@ -177,7 +178,7 @@ class _Stopping:
             loop.add_signal_handler(number, self._on_signal, number)
 
     async def drained(self) -> bool:
-        """Returns when nothing runs any more; False if something had to be given up for that."""
+        """Returns when nothing runs any more; False if something had to be cancelled for that."""
         self._begin()
         assert self._draining is not None
         return await self._draining
@@ -189,7 +190,7 @@ class _Stopping:
 
     def _on_signal(self, number: int) -> None:
         if self._draining is not None:
-            # Whatever was answered is in the store already; what runs is given up.
+            # Whatever was answered is in the store already; what runs is cancelled.
             log.warning("stopping at once")
             os._exit(128 + number)
         log.info("draining", signal=signal.Signals(number).name, advice="signal again to stop at once")

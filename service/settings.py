@@ -1,18 +1,14 @@
-"""Everything an operator may set: one record, read from ``--flags`` and ``THICK_*`` variables.
+"""Everything an operator may set: one record, read from flags (``service.flags``) and ``THICK_*`` variables.
 
-A flag wins over its variable, a variable over the default. ``thick serve --help`` is made from the
-descriptions here.
+A flag wins over its variable, a variable over the default.
 """
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import ipaddress
 import os
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,15 +31,16 @@ GROUPS = {
 PATH_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,10}")
 """a path under which a proxy may show the service: segments of plain characters, no slash at the end"""
 OWN_PATHS = ("/v1", "/v2", "/health", "/metrics", "/docs", "/openapi.json", "/openpi")
-"""first segments of the service's own paths, which a prefix cannot begin with: nobody could tell them apart"""
+"""first segments of the service's own paths, which a prefix cannot begin with: the two would be ambiguous"""
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the message is for the operator, and says what to change."""
 
 
-def _field(group: str, default: Any, description: str, **constraints: Any) -> Any:
-    return Field(default, description=description, json_schema_extra={"group": group}, **constraints)
+def _field(group: str, default: Any, description: str, *, metavar: str = "N", **constraints: Any) -> Any:
+    shown: dict[str, Any] = {"group": group, "metavar": metavar}
+    return Field(default, description=description, json_schema_extra=shown, **constraints)
 
 
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -61,14 +58,18 @@ class Settings(BaseSettings):
         "where",
         Path("checkpoints"),
         "model repository: a folder NAME/VERSION/{model.safetensors, manifest.json}",
+        metavar="DIR",
     )
-    host: str = _field("where", "127.0.0.1", "address to listen on; beyond loopback needs keys")
+    host: str = _field(
+        "where", "127.0.0.1", "address to listen on; beyond loopback needs keys", metavar="HOST"
+    )
     port: int = _field("where", 8000, "HTTP port; 0 takes a free one", ge=0, le=65535)
     grpc_port: int = _field("where", 8001, "gRPC port; 0 takes a free one", ge=0, le=65535)
     root_path: str = _field(
         "where",
         "",
         "path prefix under which a proxy shows the service, such as /thick; the proxy may strip it or leave it",
+        metavar="PATH",
     )
     load_versions: Literal["all", "latest"] = _field(
         "where", "all", "which versions of a model to load at the start; live sessions keep theirs either way"
@@ -85,7 +86,11 @@ class Settings(BaseSettings):
 
     # -- compute -----------------------------------------------------------------------------------------
     device: str = _field(
-        "compute", "cpu", "where models run: cpu, cuda or cuda:N", pattern=r"^(cpu|cuda(:\d+)?)$"
+        "compute",
+        "cpu",
+        "where models run: cpu, cuda or cuda:N",
+        pattern=r"^(cpu|cuda(:\d+)?)$",
+        metavar="DEVICE",
     )
     backend: Literal["torch", "onnx"] = _field("compute", "torch", "what runs them")
     precision: Literal["auto", "fp32", "bf16"] = _field(
@@ -103,7 +108,11 @@ class Settings(BaseSettings):
     )
     max_batch: int = _field("compute", 32, "sessions planned together at most", ge=1, le=4096)
     batch_wait_ms: float = _field(
-        "compute", 1.0, "how long a request may wait for company while others are active", ge=0, le=1000
+        "compute",
+        1.0,
+        "how long a request may wait for others to share its batch while others are active",
+        ge=0,
+        le=1000,
     )
 
     # -- sessions ----------------------------------------------------------------------------------------
@@ -112,6 +121,7 @@ class Settings(BaseSettings):
         None,
         "memory:// (lost with the process), sqlite:///PATH, or redis://HOST:PORT/DB; default an SQLite file "
         "of this model repository under the user's state folder",
+        metavar="URL",
     )
     store_sync: Literal["process", "power"] = _field(
         "sessions",
@@ -146,17 +156,22 @@ class Settings(BaseSettings):
 
     # -- security ----------------------------------------------------------------------------------------
     api_keys: Keys = _field(
-        "security", (), "keys of clients, separated by commas; each as it is, or sha256:HEX of it"
+        "security",
+        (),
+        "keys of clients, separated by commas; each as it is, or sha256:HEX of it",
+        metavar="KEY,...",
     )
-    admin_keys: Keys = _field("security", (), "keys that may also load and unload models; same form")
+    admin_keys: Keys = _field(
+        "security", (), "keys that may also load and unload models; same form", metavar="KEY,..."
+    )
     allow_anonymous: bool = _field(
         "security", False, "listen beyond loopback without keys: everybody who reaches the port may use it"
     )
     public_metrics: bool = _field("security", False, "serve /metrics without a key even when keys are set")
     tls_cert: Path | None = _field(
-        "security", None, "certificate chain (PEM); with --tls-key, TLS on both ports"
+        "security", None, "certificate chain (PEM); with --tls-key, TLS on both ports", metavar="FILE"
     )
-    tls_key: Path | None = _field("security", None, "private key (PEM) of the certificate")
+    tls_key: Path | None = _field("security", None, "private key (PEM) of the certificate", metavar="FILE")
 
     # -- limits ------------------------------------------------------------------------------------------
     max_body_bytes: int = _field("limits", DEFAULT_LIMITS.body_bytes, "request body, bytes", ge=1024)
@@ -189,6 +204,7 @@ class Settings(BaseSettings):
         "watch",
         None,
         "OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318; default no traces",
+        metavar="URL",
     )
 
     @field_validator("api_keys", "admin_keys", mode="before")
@@ -251,7 +267,7 @@ class Settings(BaseSettings):
         )
 
     def check_exposure(self) -> None:
-        """Refuse to serve strangers.
+        """Refuse to serve other machines without keys.
 
         Raises:
             SettingsError: the address is not loopback, there are no keys, and nobody said that this is
@@ -276,26 +292,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def from_arguments(argv: Sequence[str], *, program: str = "thick serve") -> Settings:
-    """Settings from flags and ``THICK_*`` variables.
-
-    Raises:
-        SettingsError: a flag is unknown (the nearest is named), or a value is wrong.
-        SystemExit: ``--help`` was asked for.
-    """
-    parser = _parser(program)
-    known, unknown = parser.parse_known_args(list(argv))
-    if unknown:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        name = unknown[0].split("=")[0]
-        near = difflib.get_close_matches(name, flags, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"{program} --help lists what there is"
-        raise SettingsError(f"{name}: no such flag; {hint}")
-    return build({name: value for name, value in vars(known).items() if value is not None})
-
-
 def build(values: Mapping[str, Any]) -> Settings:
-    """Settings from values and ``THICK_*`` variables.
+    """Settings from values (of flags) and ``THICK_*`` variables.
 
     Raises:
         SettingsError: a value is wrong; all of them are named.
@@ -308,55 +306,12 @@ def build(values: Mapping[str, Any]) -> Settings:
             name = ".".join(str(part) for part in item["loc"][:1])
             message = str(item["msg"]).removeprefix("Value error, ")
             if name:
-                source = _flag(name) if name in values else f"THICK_{name.upper()}"
+                source = flag(name) if name in values else f"THICK_{name.upper()}"
                 message = f"{source}: {message[0].lower()}{message[1:]}"
             lines.append(message)
         raise SettingsError("\n".join(lines)) from error
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """The flag of a setting."""
     return "--" + name.replace("_", "-")
-
-
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description="Host trained models and answer over HTTP and gRPC: act, plan, imagine. Every flag "
-        "is also a variable: --grpc-port is THICK_GRPC_PORT. A flag wins over its variable.",
-        epilog="example: thick serve --models checkpoints --port 8000",
-        allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=_width()),
-    )
-    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
-    for name, field in Settings.model_fields.items():
-        extra = field.json_schema_extra
-        group = groups[str(extra["group"])] if isinstance(extra, dict) else parser
-        text = str(field.description).replace("%", "%%") + _default(field.default)
-        if field.annotation is bool:
-            group.add_argument(_flag(name), action=argparse.BooleanOptionalAction, default=None, help=text)
-            continue
-        choices = getattr(field.annotation, "__args__", ()) if "Literal" in str(field.annotation) else ()
-        metavar = "{" + ",".join(choices) + "}" if choices else _metavar(name)
-        group.add_argument(_flag(name), dest=name, metavar=metavar, default=None, help=text)
-    return parser
-
-
-def _metavar(name: str) -> str:
-    special = {"models": "DIR", "host": "HOST", "store": "URL", "otlp_endpoint": "URL", "device": "DEVICE"}
-    if name in special:
-        return special[name]
-    if name.endswith("_keys"):
-        return "KEY,..."
-    if name.startswith("tls_"):
-        return "FILE"
-    return "N"
-
-
-def _default(value: Any) -> str:
-    if value in (None, (), False):
-        return ""
-    return " (on)" if value is True else f" ({value:g})" if isinstance(value, float) else f" ({value})"
-
-
-def _width() -> int:
-    return 110 if sys.stdout.isatty() else 100

@@ -126,7 +126,14 @@ def test_a_light_package_reaches_neither_torch_nor_a_web_framework(
 
 
 def test_clients_use_only_the_protocol_and_the_environments(repository: Repository) -> None:
-    allowed = ("clients", "service.protocol", "thick.envs", "thick.cli", "thick.distribution")
+    allowed = (
+        "clients",
+        "service.protocol",
+        "thick.envs",
+        "thick.cli",
+        "thick.distribution",
+        "thick.nearest",
+    )
     for module in repository.modules("clients"):
         own = [name for name in repository.everything[module] if name.partition(".")[0] in PACKAGES]
         beyond = [
@@ -140,7 +147,12 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
 def test_the_protocol_stands_alone(repository: Repository) -> None:
     for module in repository.modules("service.protocol"):
         own = [name for name in repository.everything[module] if name.partition(".")[0] in PACKAGES]
-        beyond = [name for name in own if name != "service" and not _within(name, "service.protocol")]
+        allowed = ("service.protocol", "thick.nearest")
+        beyond = [
+            name
+            for name in own
+            if name not in ("thick", "service") and not any(_within(name, prefix) for prefix in allowed)
+        ]
         assert not beyond, f"{module} imports {beyond}"
 
 

@@ -7,7 +7,6 @@ heavy is imported here: listing the subcommands takes no torch, and neither does
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 from thick.distribution import PACKAGES, ForeignPackageError, check_own, install_command
+from thick.nearest import nearest
 
 GROUP = "thick.commands"
 
@@ -165,8 +165,8 @@ def _summary(point: EntryPoint) -> str:
 
 def unknown_command(name: str, known: dict[str, EntryPoint]) -> str:
     """What to say to ``thick NAME`` where there is no such command: the nearest name, and where to look."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean `thick {near[0]}`?" if near else ""
+    near = nearest(name, known)
+    hint = f" Did you mean `thick {near}`?" if near else ""
     return f"thick: no command {name!r}.{hint} `thick --help` lists them: {', '.join(known) or 'none'}."
 
 

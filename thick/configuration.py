@@ -7,7 +7,6 @@ Values are checked by pydantic, strictly (no number in place of a truth value), 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
 import re
@@ -18,6 +17,8 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from thick.nearest import did_you_mean
 
 RECORD = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 """of a record, as ``__pydantic_config__: ClassVar = RECORD``"""
@@ -163,12 +164,6 @@ def arguments(words: list[str]) -> dict[str, Any]:
     return changes
 
 
-def nearest(key: str, known: list[str], path: str = "") -> str:
-    """``"; did you mean 'path.known'?"``, or nothing where no known key is near."""
-    near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
-    return f"; did you mean {path + near[0]!r}?" if near else ""
-
-
 # -- merging -----------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +244,9 @@ def _explained(cls: Any, error: ValidationError, where: str) -> str:
 
 
 def _unknown(key: str, known: list[str], path: str) -> str:
-    return f"unknown key {path + key!r}{nearest(key, known, path)} (known here: {', '.join(known)})"
+    return (
+        f"unknown key {path + key!r}{did_you_mean(key, known, prefix=path)} (known here: {', '.join(known)})"
+    )
 
 
 def _known(cls: Any, path: list[str]) -> list[str]:

@@ -12,9 +12,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from thick.nearest import did_you_mean
 
 if TYPE_CHECKING:
     import gymnasium
@@ -199,8 +200,7 @@ def check_keys(fields: Mapping[str, object], known: list[str], what: str, *, com
     """Refuse fields that are not known, naming the nearest that is; and missing ones if all are needed."""
     for key in fields:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            hint = did_you_mean(key, known) or f"; known are {', '.join(known)}"
             raise EntryError(f"{what}: unknown field {key!r}{hint}")
     missing = [key for key in known if key not in fields]
     if complete and missing:

@@ -1,4 +1,4 @@
-"""Problems as each transport tells them: a response (RFC 9457), the end of a gRPC call, a text on a WebSocket."""
+"""Problems as each transport reports them: a response (RFC 9457), the end of a gRPC call, a text on a WebSocket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.protocol.protobuf import problem_metadata
 
 
 def internal(request_id: str = "") -> ProblemError:
-    """What a client is told of a failure of ours: where its reason can be found, and nothing of the reason."""
+    """What a client learns of a failure of ours: where its reason can be found, and nothing of the reason."""
     if not request_id:
         return ProblemError("internal", "the service failed; its log has the reason")
     detail = "the service failed; its log has the reason under the request_id"

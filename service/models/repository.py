@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from service.protocol.errors import ProblemError, nearest
+from service.protocol.errors import ProblemError, suggest
 from service.protocol.spaces import Space, as_space
 from thick.export import EntryError, check_place, read_manifest, versions
 from thick.manifest import NAME, Manifest
@@ -168,7 +168,7 @@ class ModelRepository:
         """
         found = self._models.get(name)
         if not found:
-            hint = nearest(name, self._models) if self._models else "the repository is empty"
+            hint = suggest(name, self._models) if self._models else "the repository is empty"
             raise ProblemError("model_not_found", f"model {name!r}: there is none; {hint}")
         if version is None:
             newest_first = list(reversed(found.values()))

@@ -30,7 +30,7 @@ class Keys:
     def __init__(self, settings: Settings) -> None:
         self._clients = _hashes(settings.api_keys)
         self._admins = _hashes(settings.admin_keys)
-        # Admin keys alone close everything to strangers, but leave this machine's own programs as they were.
+        # Admin keys alone close everything to other machines, but leave this machine's own programs as they were.
         exposed = not is_loopback(settings.host) and not settings.allow_anonymous
         self.anonymous = Role.NOBODY
         """the role on paths that need no key"""
@@ -91,7 +91,7 @@ def _hashes(keys: Iterable[SecretStr]) -> tuple[bytes, ...]:
 
 
 def _any_equal(sent: bytes, known: tuple[bytes, ...]) -> bool:
-    """Compares with every key, always, so that the time tells nothing of which one was near."""
+    """Compares with every key, always, so that the time does not depend on which one was near."""
     found = False
     for each in known:
         found |= hmac.compare_digest(sent, each)

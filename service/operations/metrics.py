@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 PHASES = ("decode", "queue", "observe", "high_plan", "low_plan", "imagine", "store", "encode")
-"""what ``thick_phase_seconds`` tells apart"""
+"""the phases of ``thick_phase_seconds``"""
 RECENT = 512
 """samples of each figure kept for ``GET /v1/stats``"""
 

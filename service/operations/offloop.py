@@ -1,4 +1,4 @@
-"""Large bodies are read beside the event loop, so that other requests are answered meanwhile.
+"""Large bodies are read off the event loop, so that other requests are answered meanwhile.
 
 One thread for all of them: they wait for each other, not everybody for them. Python gives the interpreter to
 the event loop every few milliseconds, and what it cannot interrupt is bounded (``Limits.values`` and its

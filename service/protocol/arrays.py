@@ -255,7 +255,7 @@ def _check_leaves(value: Any, path: str, depth: int, limits: Limits) -> bool:
     """Only numbers at the leaves: numpy would otherwise pad text or make object arrays.
 
     Returns:
-        Whether there are truth values among them, which numpy would turn into numbers beside others.
+        Whether there are truth values among them, which numpy would turn into numbers among others.
     """
     if depth == 0:
         raise invalid(path, f"at most {limits.array_dimensions} dimensions")

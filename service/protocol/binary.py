@@ -28,7 +28,7 @@ def read_data(value: Any, path: str, *, encoding: str | None = None) -> bytes:
 
     Args:
         value: bytes, or base64 text.
-        encoding: the picture encoding that the request names beside it; a data URI must say the same.
+        encoding: the picture encoding that the request names for it; a data URI must say the same.
 
     Raises:
         ProblemError: code ``invalid_request``.
@@ -62,7 +62,7 @@ def media_type_of(uri: str) -> str:
 
 
 def hint_of_text(data: bytes) -> str:
-    """What to say beside bytes that are no array and no picture, where they look like base64 text."""
+    """A hint about bytes that are no array and no picture, where they look like base64 text."""
     if _TEXT.match(data) is None:
         return ""
     return "; they look like base64 text: send the bytes that it stands for, or the text as text"

@@ -1,6 +1,6 @@
 """A fingerprint of a request's content, equal for equal content in any encoding.
 
-A retried step is told from a new one by its content: the client may send it as JSON the first time and as
+A retried step is distinguished from a new one by its content: the client may send it as JSON the first time and as
 msgpack the second, so the digest is taken of the decoded tree, not of the bytes.
 """
 

@@ -1,25 +1,23 @@
 """Errors that travel: RFC 9457 problems with a stable code, the same over HTTP and gRPC.
 
-A problem's HTTP form is ``application/problem+json``; over gRPC the same JSON rides in the trailing metadata
-under :data:`GRPC_PROBLEM_KEY`, beside the status code of the table.
+A problem's HTTP form is ``application/problem+json``; over gRPC the same JSON is in the trailing metadata
+under :data:`GRPC_PROBLEM_KEY`, with the status code of the table.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thick.nearest import nearest
+
 GRPC_PROBLEM_KEY = "thick-problem-bin"
 """trailing metadata key that carries the problem (JSON, UTF-8) over gRPC"""
 
 MAX_ERRORS = 20
-"""the most wrong fields that are told at once; who has more than that wrong needs the first few"""
-
-MAX_COMPARED = 60
-"""characters of a wrong name that are compared with the right ones"""
+"""the most wrong fields that one problem reports; whoever has more than that wrong needs the first few"""
 
 TYPE_PREFIX = "urn:thick:problem:"
 """a problem's ``type`` is this prefix and its code"""
@@ -81,7 +79,7 @@ class FieldError:
 
 
 class ProblemError(Exception):
-    """A request that cannot be answered, as it is told to the client.
+    """A request that cannot be answered, as it is reported to the client.
 
     Args:
         code: a key of :data:`PROBLEMS`.
@@ -190,15 +188,15 @@ def step_conflict(expected_step: int, step: int, *, why: str | None = None) -> P
     return ProblemError("step_conflict", reason, expected_step=expected_step, step=step)
 
 
-def nearest(wrong: str, right: Iterable[str]) -> str:
-    """``"; did you mean `x`?"`` for the nearest right name, or the list of right names where none is near."""
+def suggest(wrong: str, right: Iterable[str]) -> str:
+    """``did you mean `x`?`` for the nearest right name, or the list of right names where none is near."""
     names = list(right)
     if not names:
         return "none is expected here"
-    close = difflib.get_close_matches(wrong[:MAX_COMPARED], names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return "expected one of " + ", ".join(f"`{name}`" for name in names)
+    near = nearest(wrong, names)
+    return (
+        f"did you mean `{near}`?" if near else "expected one of " + ", ".join(f"`{name}`" for name in names)
+    )
 
 
 def show(value: Any) -> str:

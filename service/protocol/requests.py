@@ -24,15 +24,15 @@ from pydantic import (
 )
 
 from service.protocol.errors import (
-    MAX_COMPARED,
     MAX_ERRORS,
     FieldError,
     invalid,
     invalid_fields,
-    nearest,
     show,
+    suggest,
 )
 from service.protocol.limits import DEFAULT_LIMITS, Limits
+from thick.nearest import MAX_COMPARED
 
 MAX_SEED = 2**63 - 1
 MAX_PARTS = 64
@@ -204,7 +204,7 @@ def parse(kind: type[AnyRequest], tree: Any, *, path: str = "") -> AnyRequest:
 
 
 def _check_sizes(kind: type[Request], tree: Mapping[str, Any], path: str) -> None:
-    """Pydantic looks at every entry and tells of every wrong one: only what has a sensible size goes there."""
+    """Pydantic looks at every entry and reports every wrong one: only what has a sensible size goes there."""
     for where, value in ((path, tree), (_join(path, ["planner"]), tree.get("planner"))):
         most = DEFAULT_LIMITS.object_keys
         if isinstance(value, Mapping) and len(value) > most:
@@ -242,7 +242,7 @@ def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
             bound("rollouts", request.horizon * request.rollouts, limits.imagined_steps)
         given = len(request.actions or ())
         if given > max(limits.horizon, limits.rollouts):
-            most = f"{limits.horizon} actions, or a list for each of {limits.rollouts} roll-outs"
+            most = f"{limits.horizon} actions, or a list for each of {limits.rollouts} rollouts"
             errors.append(FieldError("actions", f"at most {most}; got {given}"))
     bound("ttl_s", getattr(request, "ttl_s", None), limits.ttl_s)
     if errors:
@@ -275,7 +275,7 @@ def _message(kind: type[Request], item: Any, location: list[Any]) -> str:
     sort = item["type"]
     if sort == "extra_forbidden":
         names = kind.model_fields if len(location) == 1 else Planner.model_fields
-        return f"unknown field; {nearest(str(location[-1]), names)}"
+        return f"unknown field; {suggest(str(location[-1]), names)}"
     if sort == "missing":
         return "is missing"
     got = show(item.get("input"))

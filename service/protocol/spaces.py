@@ -21,8 +21,8 @@ from service.protocol.errors import (
     ProblemError,
     invalid,
     invalid_fields,
-    nearest,
     show,
+    suggest,
 )
 from service.protocol.limits import DEFAULT_LIMITS, Limits
 
@@ -221,7 +221,7 @@ def make_box(shape: Sequence[int], dtype: Any, low: Any, high: Any) -> Box:
 
 
 def as_space(space: Any) -> Space:
-    """One of these spaces from one of these, a JSON form, or a gymnasium space (told by its class's name)."""
+    """One of these spaces from one of these, a JSON form, or a gymnasium space (recognized by its class's name)."""
     if isinstance(space, (Box, Discrete, MultiDiscrete, Dict)):
         return space
     if isinstance(space, Mapping) and not hasattr(space, "sample"):
@@ -315,7 +315,7 @@ def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list
             break
         if key not in space.spaces:
             errors.append(
-                FieldError(f"{path}.{str(key)[:60]}", f"unknown key; {nearest(str(key), space.spaces)}")
+                FieldError(f"{path}.{str(key)[:60]}", f"unknown key; {suggest(str(key), space.spaces)}")
             )
     result = {}
     for key, inner in space.spaces.items():

@@ -165,7 +165,7 @@ BOX = {"type": "Box", "shape": [2], "dtype": "float32", "low": -1.0, "high": [0.
 @pytest.mark.parametrize(
     ("form", "says"),
     [
-        ({"type": "box"}, r"space.type: expected one of Box.*got 'box'; did you mean Box\?"),
+        ({"type": "box"}, r"space.type: expected one of Box.*got 'box'; did you mean 'Box'\?"),
         ([], "space: expected an object with a 'type', got list"),
         ({**BOX, "shape": [2, -1]}, r"space.shape: .*whole numbers"),
         ({**BOX, "dtype": "complex64"}, "space.dtype: expected one of bool"),

@@ -14,8 +14,8 @@ from service.protocol.errors import (
     ProblemError,
     code_for_status,
     invalid_fields,
-    nearest,
     step_conflict,
+    suggest,
 )
 from service.protocol.limits import Limits
 from tests.protocol.strategies import scalars, trees
@@ -207,5 +207,5 @@ def test_problems_of_other_servers_are_understood_by_their_status(problem: dict[
 
 
 def test_the_nearest_right_name_is_offered_or_all_of_them() -> None:
-    assert nearest("horizn", ["horizon", "samples"]) == "did you mean `horizon`?"
-    assert nearest("xyz", ["horizon", "samples"]) == "expected one of `horizon`, `samples`"
+    assert suggest("horizn", ["horizon", "samples"]) == "did you mean `horizon`?"
+    assert suggest("xyz", ["horizon", "samples"]) == "expected one of `horizon`, `samples`"

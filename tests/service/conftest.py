@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from service.core import PlanningService
 from service.models import warmup
-from service.operations.tracing import configure_logging
+from service.operations.logs import configure_logging
 from tests.service.support import over_http, running, settings_for, write_model
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from service.flags import from_arguments
 from service.operations.keys import Keys, Role
 from service.protocol.errors import ProblemError
 from service.server import check, listen
-from service.settings import GROUPS, Settings, SettingsError, from_arguments, is_loopback
+from service.settings import GROUPS, Settings, SettingsError, is_loopback
 from service.stores.record import MemoryStore, open_store, sqlite_path
 from service.stores.sqlite import SQLiteStore
 
@@ -47,7 +48,7 @@ def test_every_flag_is_in_the_help_with_its_default(capsys: pytest.CaptureFixtur
         assert "--" + name.replace("_", "-") in text
     for title in GROUPS.values():
         assert title in text
-    assert "(8000)" in text and "example: thick serve" in text
+    assert "(default: 8000)" in text and "example: thick serve" in text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ environment. Nothing is imported before an environment is asked for.
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -20,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from thick.envs.errors import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError, reason
+from thick.nearest import did_you_mean
 
 _CODE = re.compile(r"(?P<place>.+?):(?P<name>[^\W\d][\w.]*)(?P<views>(?:\+[\w-]+)*)")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -68,8 +68,7 @@ def find(place: str, name: str) -> Callable[..., Any]:
     for part in name.split("."):
         if not hasattr(found, part):
             known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"; did you mean '{place}:{near[0]}'?" if near else ""
+            hint = did_you_mean(name, known, prefix=f"{place}:")
             raise UnknownEnvironmentError(f"{place} has no {name!r}{hint}")
         found = getattr(found, part)
     if not callable(found):
@@ -132,8 +131,7 @@ def _check_options(signature: inspect.Signature, given: Mapping[str, Any], env_i
     known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     for name in given:
         if name not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known) or 'none'}"
+            hint = did_you_mean(name, known) or f"; it takes {', '.join(known) or 'none'}"
             raise UnusableEnvironmentError(f"{env_id} has no option {name!r}{hint}")
     needed = [
         p.name

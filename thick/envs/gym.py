@@ -8,7 +8,8 @@ from typing import Any
 
 from thick.envs.errors import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError, reason
 from thick.envs.factories import find_here
-from thick.envs.registry import Family, Spec, nearest, require
+from thick.envs.registry import Family, Spec, require
+from thick.nearest import did_you_mean
 
 gymnasium = require("gymnasium")
 
@@ -31,7 +32,7 @@ def check(task: str) -> None:
     except gymnasium.error.Error as error:
         known = list(gymnasium.registry)
         raise UnknownEnvironmentError(
-            f"'gym:{task}': nothing is registered as {name!r}{nearest(name, known, prefix='gym:')}"
+            f"'gym:{task}': nothing is registered as {name!r}{did_you_mean(name, known, prefix='gym:')}"
             + ("" if colon else " (of a package that registers its own: gym:PACKAGE:NAME)")
         ) from error
 

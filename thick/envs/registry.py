@@ -8,7 +8,6 @@ line to `_MODULES`. Another package declares an entry point of the group `thick.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from thick.envs.errors import (
     UnusableEnvironmentError,
     reason,
 )
+from thick.nearest import did_you_mean
 
 if TYPE_CHECKING:
     import gymnasium
@@ -112,8 +112,8 @@ def family(name: str) -> Family:
     else:
         known = families()
         raise UnknownEnvironmentError(
-            f"unknown environment family {name!r}{nearest(name, known)}; known: {', '.join(known)} (and there is no "
-            "module of that name that can be imported)"
+            f"unknown environment family {name!r}{did_you_mean(name, known)}; known: {', '.join(known)} "
+            "(and there is no module of that name that can be imported)"
         )
     if not isinstance(loaded, Family):
         raise TypeError(f"{source}: expected a thick.envs.Family, got {type(loaded).__name__}")
@@ -147,7 +147,7 @@ def spec(env_id: str) -> Spec:
     tasks = chosen.tasks()
     if task not in tasks:
         raise UnknownEnvironmentError(
-            f"{env_id!r}: {name} has no task {task!r}{nearest(task, tasks, prefix=name + ':')}"
+            f"{env_id!r}: {name} has no task {task!r}{did_you_mean(task, tasks, prefix=name + ':')}"
         )
     return Spec(name, task, tuple(views))
 
@@ -171,7 +171,7 @@ def _check_views(env_id: str, views: Iterable[str], known: Mapping[str, str], na
     for view in views:
         if view not in known:
             listed = ", ".join(f"+{v}" for v in known) or "none"
-            hint = nearest(view, known, prefix="+")
+            hint = did_you_mean(view, known, prefix="+")
             raise UnknownEnvironmentError(f"{env_id!r}: {name} has no view '+{view}'{hint}; known: {listed}")
 
 
@@ -243,13 +243,6 @@ def _made_by_others(
     return adapt.adapted(env, parsed.id, notext="notext" in parsed.views, **ours)
 
 
-def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """`"; did you mean 'x'?"` for the known word nearest to `word`, else an empty string."""
-    lowered = {k.lower(): k for k in known}
-    match = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.4)
-    return f"; did you mean '{prefix}{lowered[match[0]]}'?" if match else ""
-
-
 def _nearest_id(word: str) -> str:
     """A suggestion for an identifier whose family was left out, as far as simulators are installed."""
     known: list[str] = []
@@ -259,7 +252,7 @@ def _nearest_id(word: str) -> str:
         except (MissingPackageError, UnusableEnvironmentError):
             continue  # a suggestion can only come from what is installed
     ends = [k for k in known if k.partition(":")[2] == word.partition("+")[0]]
-    return f"; did you mean '{ends[0]}'?" if ends else nearest(word, known)
+    return f"; did you mean '{ends[0]}'?" if ends else did_you_mean(word, known)
 
 
 @cache

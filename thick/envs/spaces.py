@@ -14,12 +14,13 @@ A MultiBinary travels as the Box of int8 from 0 to 1 that it equals.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from thick.nearest import did_you_mean
 
 if TYPE_CHECKING:
     import gymnasium
@@ -103,8 +104,7 @@ def _build(form: Any, spaces: Any, *, at: str) -> Any:
             entries = form["spaces"].items()
             return spaces.Dict({key: _build(entry, spaces, at=f"{at}.{key}") for key, entry in entries})
     known = ("Box", "Discrete", "MultiDiscrete", "Dict")
-    near = difflib.get_close_matches(str(kind), known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(str(kind), known)
     raise ValueError(f"{at}.type: expected one of {', '.join(known)}, got {kind!r}{hint}")
 
 

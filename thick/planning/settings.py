@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from thick.nearest import did_you_mean
 from thick.planning.table import TABLE
 
 _MASK = (1 << 64) - 1
@@ -117,9 +117,8 @@ class PlannerSettings:
         known = {spec.name for spec in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-                raise ValueError(f"planner.{name}: no such setting; {hint}")
+                hint = did_you_mean(str(name), known) or f"; known are {', '.join(sorted(known))}"
+                raise ValueError(f"planner.{name}: no such setting{hint}")
         return dataclasses.replace(self, **{name: _check(name, value) for name, value in changes.items()})
 
     def to_json(self) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from thick.behaviours.config import BehaviourConfig
-from thick.configuration import RECORD, arguments, merge, nearest, read_yaml_file
+from thick.configuration import RECORD, arguments, merge, read_yaml_file
 from thick.learners.schedules import Schedule
 from thick.models.config import ModelConfig
+from thick.nearest import did_you_mean
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -209,6 +210,8 @@ def _preset(name: str) -> Path:
     fitting = [name] if name in known else [each for each in known if each.rpartition("/")[2] == name]
     if len(fitting) != 1:
         short = [each.rpartition("/")[2] for each in known]
-        found = f"is one of {', '.join(fitting)}" if fitting else f"is none{nearest(name, [*short, *known])}"
+        found = (
+            f"is one of {', '.join(fitting)}" if fitting else f"is none{did_you_mean(name, [*short, *known])}"
+        )
         raise ValueError(f"no preset {name!r}: it {found} (there are {', '.join(known)})")
     return PRESETS / f"{fitting[0]}.yaml"

@@ -41,12 +41,12 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         """The state now and whenever it changes; ends when the server drains."""
-        told = None
+        last = None
         while True:
             draining = self._service.draining
             status = self._status(request.service)
-            if status != told:
-                told = status
+            if status != last:
+                last = status
                 yield health_pb2.HealthCheckResponse(status=status)
             if draining:
                 return

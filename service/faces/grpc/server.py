@@ -1,7 +1,7 @@
 """The gRPC face: ``thick.v1.Planner`` with the standard health and reflection services, on the event loop
 that HTTP runs on.
 
-Three files: here the port and what gRPC itself is told, ``gate`` what every call passes through,
+Three files: here the port and the options of gRPC itself, ``gate`` what every call passes through,
 ``methods`` what each method does.
 """
 
@@ -93,7 +93,7 @@ class GrpcServer:
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:
-    """What gRPC itself is told."""
+    """Options of gRPC itself."""
     limits = settings.limits
     return [
         # Each method has a limit of its own below this one, with a better message.
@@ -119,7 +119,7 @@ def _certificate(settings: Settings) -> tuple[bytes, bytes] | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     try:
-        # gRPC would tell what is wrong with them on stderr only.
+        # gRPC would report what is wrong with them on stderr only.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
         return settings.tls_key.read_bytes(), settings.tls_cert.read_bytes()
     except OSError as error:

@@ -1,7 +1,7 @@
 """HTTP connections that end: of clients that take too long to ask, or to take what they asked for.
 
 uvicorn bounds how long a connection may lie idle between requests. Here is the rest: how long the head of a
-request may take and how large it may be, and how soon a peer is given up that vanished without a word or
+request may take and how large it may be, and how soon a peer is dropped that vanished without a word or
 does not read its answer. The time that a body may take is bounded where it is read (``service.faces.http.bodies``).
 """
 
@@ -25,12 +25,12 @@ PROBE_IDLE_S = 30
 """a connection on which nothing came for that long is asked whether its other end still lives"""
 PROBE_EVERY_S = 10
 PROBES = 3
-"""unanswered, after which the connection is given up"""
+"""unanswered, after which the connection is dropped"""
 
 _REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
-def give_up_the_silent(listener: socket.socket, unread_s: float) -> None:
+def drop_silent_peers(listener: socket.socket, unread_s: float) -> None:
     """Let the kernel end connections of this listener whose peer is gone, or takes nothing of its answer.
 
     Args:
@@ -45,7 +45,7 @@ def give_up_the_silent(listener: socket.socket, unread_s: float) -> None:
         ("TCP_USER_TIMEOUT", round(1e3 * unread_s)),
     ):
         option = getattr(socket, name, None)
-        if option is not None:  # not every system can be told so finely
+        if option is not None:  # not every system has each of them
             listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 

@@ -74,7 +74,7 @@ def read_message(message: Mapping[str, Any], observations: Space, actions: Space
     single array, it is the only array of the message, or the only one of the right shape.
 
     Raises:
-        ProblemError: ``invalid_request``, where it cannot be told which part is the observation.
+        ProblemError: ``invalid_request``, where the observation is ambiguous.
     """
     entries = observations.spaces if isinstance(observations, Dict) else {}
     rest = dict(message)
@@ -135,7 +135,7 @@ def _only_array(message: Mapping[str, Any], space: Space) -> str:
     found = ", ".join(f"{name} {shape}" for name, shape in arrays.items())[:400] or "no array"
     raise invalid(
         OBSERVATION,
-        f"expected {describe(space)} under this name; found {found}, and it cannot be told which is meant",
+        f"expected {describe(space)} under this name; found {found}: ambiguous",
     )
 
 

@@ -43,7 +43,7 @@ class Sheet:
 
 
 def contact_sheet(imagination: Any, sheet: Sheet) -> Image.Image:
-    """An imagination on one page, a row for each roll-out, the most probable first."""
+    """An imagination on one page, a row for each rollout, the most probable first."""
     rollouts = sorted(imagination.rollouts, key=_first_probability, reverse=True)
     draw_rows = _high_rows if imagination.level == "high" else _low_rows
     rows = draw_rows(rollouts, sheet)
@@ -125,7 +125,7 @@ COLUMNS = 8
 
 
 def _low_rows(rollouts: Sequence[Any], sheet: Sheet) -> Image.Image:
-    """Each roll-out is a strip of steps, broken after a few columns; a context change has an orange frame."""
+    """Each rollout is a strip of steps, broken after a few columns; a context change has an orange frame."""
     side, gap, foot = 112, 10, 44
     longest = max((len(rollout.steps) for rollout in rollouts), default=0)
     lines = [max(1, -(-len(rollout.steps) // COLUMNS)) for rollout in rollouts]
@@ -155,7 +155,7 @@ def _low_rows(rollouts: Sequence[Any], sheet: Sheet) -> Image.Image:
 
 
 def imagination_film(imagination: Any, sheet: Sheet) -> list[Image.Image]:
-    """The most probable roll-out, a frame a picture: now, then for each step the subgoal and what follows."""
+    """The most probable rollout, a frame a picture: now, then for each step the subgoal and what follows."""
     rollouts = sorted(imagination.rollouts, key=_first_probability, reverse=True)
     shots = list[tuple[str, Any]]()
     if sheet.now is not None:

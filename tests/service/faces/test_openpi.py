@@ -128,7 +128,7 @@ async def test_a_single_array_is_found_among_others_by_its_shape(address: str) -
     shaped = await asyncio.to_thread(drive, {"state": seen, "image": np.zeros((8, 8, 3), np.uint8)})
     assert same(plain["actions"], alone["actions"]) and same(plain["actions"], shaped["actions"])
     assert shaped["ignored"] == ["image"]
-    with pytest.raises(RuntimeError, match="cannot be told which is meant"):
+    with pytest.raises(RuntimeError, match="ambiguous"):
         await asyncio.to_thread(drive, {"left": seen, "right": seen})
 
 

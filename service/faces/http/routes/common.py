@@ -15,7 +15,7 @@ from service.protocol.errors import ProblemError
 Result = TypeVar("Result")
 
 LOOK_AFTER_S = 0.05
-"""a request that takes longer is given up when its client closes the connection, s"""
+"""a request that takes longer is cancelled when its client closes the connection, s"""
 
 
 def service_of(request: Request) -> PlanningService:
