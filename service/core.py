@@ -14,26 +14,24 @@ from typing import Any
 import structlog
 
 from service.engine.engine import Engine
-from service.models.repository import Hosted, ModelRepository
+from service.models.hosted import Hosted
+from service.models.repository import ModelRepository
 from service.operations.metrics import Metrics
 from service.operations.offloop import off_loop
-from service.protocol.errors import ProblemError
-from service.protocol.requests import (
-    Act,
-    ActOnce,
-    Imagine,
-    ImagineOnce,
-    check_limits,
-    parse,
-)
+from service.protocol.errors import ProblemError, invalid
+from service.protocol.requests import Imagine, ImagineOnce, check_limits, parse
 from service.protocol.spaces import decode_observation
-from service.sessions.act import Acting, Clock, planner_settings, session_settings
-from service.sessions.imagine import Imagination, Imagining
+from service.sessions.act import ActAnswer, ActPipeline, Clock
+from service.sessions.imagine import Imagination, ImaginePipeline
 from service.sessions.journal import Journal
 from service.sessions.lifecycle import Lifecycle
+from service.sessions.planner import planner_settings, session_settings
 from service.sessions.table import SessionTable
 from service.settings import Settings
-from service.stores.record import SessionStore, open_store
+from service.stores.open import open_store
+from service.stores.record import SessionStore
+from thick.runtimes.backends import open_runtime
+from thick.runtimes.protocol import Runtime
 
 log = structlog.get_logger("thick.service")
 
@@ -47,11 +45,11 @@ class PlanningService:
     Args:
         settings: of the operator.
         store: an open session store.
-        load_agent: how to read a model, in place of ``thick.runtimes.torch.agents.load_agent``.
+        opener: how to open a model, in place of ``thick.runtimes.backends.open_runtime``.
     """
 
     def __init__(
-        self, settings: Settings, store: SessionStore, *, load_agent: Callable[..., Any] | None = None
+        self, settings: Settings, store: SessionStore, *, opener: Callable[..., Runtime] = open_runtime
     ) -> None:
         self.settings = settings
         self.limits = settings.limits
@@ -68,21 +66,22 @@ class PlanningService:
             settings.models,
             engine=self.engine,
             metrics=self.metrics,
+            backend=settings.backend,
             device=settings.device,
             precision=settings.precision,
             load=settings.load_versions,
-            load_agent=load_agent,
+            opener=opener,
         )
         self.sessions = SessionTable(self.repository, limit=settings.max_sessions)
         self.journal = Journal(self.sessions, store, self.engine, self.metrics)
-        self.acting = Acting(
+        self.acting = ActPipeline(
             engine=self.engine,
             journal=self.journal,
             metrics=self.metrics,
             limits=self.limits,
             degrade=settings.degrade,
         )
-        self.imagining = Imagining(engine=self.engine, limits=self.limits)
+        self.imagining = ImaginePipeline(engine=self.engine, limits=self.limits)
         self.lifecycle = Lifecycle(
             sessions=self.sessions,
             repository=self.repository,
@@ -99,14 +98,14 @@ class PlanningService:
 
     @classmethod
     async def create(
-        cls, settings: Settings, *, load_agent: Callable[..., Any] | None = None
+        cls, settings: Settings, *, opener: Callable[..., Runtime] = open_runtime
     ) -> PlanningService:
         """A service with its store open, not started yet.
 
         Raises:
             SettingsError: the store cannot be used.
         """
-        return cls(settings, await open_store(settings), load_agent=load_agent)
+        return cls(settings, await open_store(settings), opener=opener)
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -155,6 +154,32 @@ class PlanningService:
         """Whether requests can be answered: models loaded and warm, and not shutting down."""
         return self.repository.ready and not self.draining
 
+    def check_ready(self) -> None:
+        """What ``GET /health/ready`` asks.
+
+        Raises:
+            ProblemError: ``draining``; or ``model_not_ready`` with ``state``: ``loading`` and what is, or ``failed``
+                with every model and its reason: waiting does not help then.
+        """
+        if self.draining:
+            raise ProblemError("draining", "the server is shutting down", retry_after=5.0)
+        if self.ready:
+            return
+        loading, failed = self.repository.loading(), self.repository.failed()
+        if failed and not loading and not self.repository.starting:
+            reasons = [
+                f"model {each.name!r} version {each.version!r} failed: {each.reason}" for each in failed
+            ]
+            raise ProblemError(
+                "model_not_ready",
+                "no model can be served; " + "; ".join(reasons),
+                retry_after=30.0,
+                state="failed",
+            )
+        what = ", ".join(f"{each.name} {each.version}" for each in loading)
+        detail = "models are still loading" + (f": {what}" if what else "")
+        raise ProblemError("model_not_ready", detail, state="loading")
+
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
         """Around every request that shutting down waits for.
@@ -197,31 +222,29 @@ class PlanningService:
 
     def get_model(self, name: str, version: str | None = None) -> dict[str, Any]:
         """``GET /v1/models/{name}``"""
-        return self.repository.get(name, version).detail(self.repository.versions(name))
+        return self.repository.detail(self.repository.get(name, version))
 
     async def load_model(self, name: str, version: str | None = None) -> dict[str, Any]:
         """``POST /v1/models/{name}/load``; the transport has checked the admin key."""
         hosted = await self.repository.load(name, version)
-        return hosted.detail(self.repository.versions(name))
+        return self.repository.detail(hosted)
 
     def unload_model(self, name: str, version: str | None = None) -> dict[str, Any]:
         """``POST /v1/models/{name}/unload``; the transport has checked the admin key."""
         changed = self.repository.unload(name, version)
-        return changed[-1].detail(self.repository.versions(name))
+        return self.repository.detail(changed[-1])
 
     # -- act and imagine ---------------------------------------------------------------------------------
 
-    async def act(self, session_id: str, tree: Any, clock: Clock) -> dict[str, Any]:
+    async def act(self, session_id: str, tree: Any, clock: Clock) -> ActAnswer:
         """``POST /v1/sessions/{id}/act``"""
-        body = parse(Act, tree)
-        check_limits(body, self.limits)
+        body = self.acting.decode(tree)
         session = await self.journal.find(session_id)
         return await self.acting.act(session, body, clock)
 
-    async def act_once(self, tree: Any, clock: Clock) -> dict[str, Any]:
+    async def act_once(self, tree: Any, clock: Clock) -> ActAnswer:
         """``POST /v1/act``; a session that is created for it exists only if it was answered."""
-        body = parse(ActOnce, tree)
-        check_limits(body, self.limits)
+        body = self.acting.decode_once(tree)
         if body.session_id is not None:
             session = await self.journal.find(body.session_id)
             if body.model is not None and body.model != session.model:
@@ -245,8 +268,6 @@ class PlanningService:
         names = sorted({hosted.name for hosted in self.repository.all()})
         if len(names) == 1:
             return names[0]
-        from service.protocol.errors import invalid
-
         raise invalid("model", f"is missing, and so is session_id; models here: {', '.join(names) or 'none'}")
 
     async def imagine(self, session_id: str, tree: Any) -> Imagination:
@@ -276,7 +297,7 @@ class PlanningService:
         """``POST /v1/imagine``: from an observation, without a session.
 
         Args:
-            large: the observation is checked beside the event loop.
+            large: the observation is checked off the event loop.
         """
         body = parse(ImagineOnce, tree)
         check_limits(body, self.limits)
@@ -314,4 +335,4 @@ class PlanningService:
         }
 
 
-__all__ = ["Clock", "Hosted", "Imagination", "PlanningService"]
+__all__ = ["ActAnswer", "Clock", "Hosted", "Imagination", "PlanningService"]

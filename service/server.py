@@ -22,6 +22,8 @@ from service.faces.http.connections import connection_type, drop_silent_peers
 from service.operations.logs import configure_logging
 from service.operations.tracing import Tracing
 from service.settings import Settings, SettingsError
+from thick.runtimes.backends import check_backend
+from thick.runtimes.protocol import BackendError
 
 log = structlog.get_logger("thick.server")
 
@@ -55,8 +57,10 @@ def check(settings: Settings) -> None:
         raise SettingsError(
             f"--models {settings.models}: there is no such folder; it holds NAME/VERSION entries"
         )
-    if settings.backend != "torch":
-        raise SettingsError(f"--backend {settings.backend}: this build runs models with torch only")
+    try:
+        check_backend(settings.backend, settings.device)
+    except BackendError as error:
+        raise SettingsError(f"--backend {settings.backend}: {error}") from error
     if settings.device.startswith("cuda"):
         import torch
 

@@ -92,7 +92,9 @@ class Settings(BaseSettings):
         pattern=r"^(cpu|cuda(:\d+)?)$",
         metavar="DEVICE",
     )
-    backend: Literal["torch", "onnx"] = _field("compute", "torch", "what runs them")
+    backend: Literal["auto", "native", "onnx", "torch"] = _field(
+        "compute", "auto", "what runs them; auto takes the first that is there and can run the model"
+    )
     precision: Literal["auto", "fp32", "bf16"] = _field(
         "compute", "auto", "arithmetic of planning; auto takes bf16 where the hardware has it"
     )

@@ -47,19 +47,25 @@ class Repository:
     def _imports(self, name: str, walk: Callable[[ast.AST], Iterator[ast.AST]]) -> Iterator[str]:
         """What the module ``name`` imports, with the packages whose ``__init__`` runs on the way."""
         yield from _parents(name)
+        for base, names in self._statements(name, walk):
+            yield from (*_parents(base), base)
+            yield from (f"{base}.{each}" for each in names)
+
+    def _statements(
+        self, name: str, walk: Callable[[ast.AST], Iterator[ast.AST]]
+    ) -> Iterator[tuple[str, list[str]]]:
+        """The module that each import names, and what it takes from it."""
         file = self.files[name]
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         for node in walk(ast.parse(file.read_text(), str(file))):
             if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield from (*_parents(alias.name), alias.name)
+                yield from ((alias.name, []) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 base = node.module or ""
                 if node.level:
                     parent = package.split(".")[: len(package.split(".")) - node.level + 1]
                     base = ".".join([*parent, base] if base else parent)
-                yield from (*_parents(base), base)
-                yield from (f"{base}.{alias.name}" for alias in node.names)
+                yield base, [alias.name for alias in node.names]
 
     def modules(self, prefix: str) -> list[str]:
         """The modules of a package (or the one module), by dotted name."""
@@ -78,6 +84,34 @@ class Repository:
             targets = sorted(graph.get(name, ()))
             queue.extend((target, [*chain, target]) for target in targets)
         return chains
+
+    def circles(self, package: str) -> list[list[str]]:
+        """Modules of a package that import each other, directly or by way of others: a chain that ends where it began
+        for each knot. A package's ``__init__`` counts where something is taken from it, not for being on the way."""
+        inside = set(self.modules(package))
+        graph = {name: sorted(self._named(name) & inside - {name}) for name in inside}
+        found, seen = [], set()
+        for start in sorted(inside):
+            chains: dict[str, list[str]] = {}
+            queue = [[start]]
+            while queue and start not in chains:
+                chain = queue.pop(0)
+                for target in graph[chain[-1]]:
+                    if target not in chains:
+                        chains[target] = [*chain, target]
+                        queue.append(chains[target])
+            if start in chains and not seen & set(chains[start]):
+                found.append(chains[start])
+                seen |= set(chains[start])
+        return found
+
+    def _named(self, name: str) -> set[str]:
+        """The modules that a module's imports name, anywhere in it."""
+        targets = set()
+        for base, names in self._statements(name, ast.walk):
+            inner = {f"{base}.{each}" for each in names} & self.files.keys()
+            targets |= inner if len(inner) == len(names) and names else {*inner, base}
+        return targets & self.files.keys()
 
     def breaches(self, starts: list[str], forbidden: set[str], *, on_start: bool = False) -> list[str]:
         """For each of ``starts`` the shortest way to each forbidden package that it reaches."""
@@ -163,6 +197,39 @@ def test_thick_knows_nothing_of_serving(repository: Repository) -> None:
 
 def test_the_service_knows_nothing_of_training(repository: Repository) -> None:
     assert not repository.breaches(repository.modules("service"), {"thick.training", "thick.data", "clients"})
+
+
+@pytest.mark.parametrize("room", ["engine", "sessions", "stores", "models", "core"])
+def test_what_schedules_and_keeps_sessions_reaches_no_torch(repository: Repository, room: str) -> None:
+    modules = repository.modules(f"service.{room}")
+    assert modules, f"service.{room} is missing"
+    assert not repository.breaches(modules, {"torch"})
+
+
+@pytest.mark.parametrize("package", ["service"])
+def test_no_module_imports_itself_by_way_of_others_types_included(
+    repository: Repository, package: str
+) -> None:
+    circles = repository.circles(package)
+    assert not circles, "\n".join(" -> ".join(circle) for circle in circles)
+
+
+LONGEST = 400
+"""lines: a file that outgrows them holds two ideas"""
+GENERATED = "service.protocol.generated"
+
+
+@pytest.mark.parametrize("package", ["service"])
+def test_no_file_of_the_packages_has_more_lines_than_one_idea_takes(
+    repository: Repository, package: str
+) -> None:
+    long = {
+        name: lines
+        for name in repository.modules(package)
+        if (lines := len(repository.files[name].read_text().splitlines())) > LONGEST
+        and not _within(name, GENERATED)
+    }
+    assert not long
 
 
 def test_what_every_command_imports_first_is_light(repository: Repository) -> None:
@@ -382,3 +449,21 @@ def test_an_import_is_followed_through_packages_and_functions(tmp_path: Path) ->
     assert chain == "clients -> clients.a -> clients.b -> thick.deep -> torch"
     assert not made_up.breaches(["clients"], {"torch"}, on_start=True)
     assert not made_up.breaches(["clients"], {"fastapi"})
+
+
+def test_a_circle_is_found_wherever_its_imports_stand(tmp_path: Path) -> None:
+    files = {
+        "thick/__init__.py": "",
+        "thick/a.py": "from thick import b, alone",
+        "thick/b.py": "def later():\n    import thick.deep.c",
+        "thick/deep/__init__.py": "from thick.deep.c import thing",
+        "thick/deep/c.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..a import name",
+        "thick/alone.py": "import thick",
+    }
+    for name, text in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    assert Repository(tmp_path, ("thick",)).circles("thick") == [
+        ["thick.a", "thick.b", "thick.deep.c", "thick.a"]
+    ]

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,10 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thick import conversion
 from thick.configuration import build
+from thick.entries import check_place, next_version, versions
 from thick.manifest import (
     FORMAT_VERSION,
     MANIFEST,
-    NAME,
     WEIGHTS,
     EntryError,
     Manifest,
@@ -61,35 +60,6 @@ class LoadedModel(NamedTuple):
 
     manifest: Manifest
     model: AgentNetworks
-
-
-def versions(repository: Path, name: str) -> list[str]:
-    """Versions of a model that lie in the repository, oldest first; whether they are sound is not checked."""
-    folder = Path(repository) / check_name(name, "model name")
-    if not folder.is_dir():
-        return []
-    found = [child.name for child in folder.iterdir() if child.is_dir() and NAME.fullmatch(child.name)]
-    return sorted(found, key=_natural)
-
-
-def next_version(repository: Path, name: str) -> str:
-    """The smallest whole number above every version there is; ``"1"`` for a new model."""
-    taken = [int(version) for version in versions(repository, name) if re.fullmatch(r"[0-9]{1,9}", version)]
-    return str(max(taken, default=0) + 1)
-
-
-def check_place(manifest: Manifest, entry: Path) -> None:
-    """Check that an entry lies where its manifest says, as a repository needs it.
-
-    Raises:
-        EntryError: the folders are not called NAME/VERSION.
-    """
-    path = Path(entry).resolve()
-    if (path.parent.name, path.name) != (manifest.name, manifest.version):
-        raise EntryError(
-            f"{path}: the manifest is that of {manifest.name}/{manifest.version}; "
-            f"move the folder to {manifest.name}/{manifest.version} of the repository"
-        )
 
 
 def read_weights(entry: Path, manifest: Manifest) -> dict[str, Tensor]:
@@ -289,12 +259,6 @@ def _guess(content: bytes) -> str:
     if content.startswith(b"\x89HDF"):
         return " (it looks like an HDF5 file)"
     return ""
-
-
-def _natural(text: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts 2 before 10."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", text)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -17,37 +17,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.serving.load import observations
 from service.engine.engine import Engine
 from service.engine.jobs import ActJob
-from service.engine.tasks import collate
+from service.models.hosted import Hosted
 from service.models.warmup import prepare
 from service.operations.metrics import Metrics
-from service.protocol.spaces import as_space
 from thick.planning.settings import session_key
-from thick.runtimes.torch.agents import load_agent
-
-
-class Hosted:
-    """A model as the engine wants it."""
-
-    layout: Any
-    slots: Any
-    initial_slot: int
-
-    def __init__(self, entry: Path) -> None:
-        self.name, self.version = entry.parent.name, entry.name
-        self.agent: Any = load_agent(entry)
-        self.observation_space = as_space(self.agent.observation_space)
+from thick.runtimes.torch.runtime import open_runtime
 
 
 @torch.inference_mode()
 def model_alone(hosted: Hosted, method: str, sessions: int, seconds: float) -> list[float]:
     """Observe and plan for some sessions at once, called directly; each act's share of the time."""
-    agent = hosted.agent
+    agent: Any = hosted.runtime.agent  # type: ignore[attr-defined]
     settings = agent.settings({"method": method})
     seen = [observations(hosted.name, index) for index in range(sessions)]
     state, times = agent.initial(sessions), []
@@ -56,7 +43,7 @@ def model_alone(hosted: Hosted, method: str, sessions: int, seconds: float) -> l
     while (began := time.perf_counter()) < end or not times:
         keys = torch.tensor([session_key(0, step)] * sessions)
         first = torch.full((sessions,), step == 0)
-        shown = collate([each[step % len(each)] for each in seen], agent.device)
+        shown = torch.from_numpy(np.stack([each[step % len(each)] for each in seen]))
         state = agent.observe(state, shown, is_first=first, keys=keys)
         output = agent.act(state, settings, keys=keys)
         state = output.state
@@ -68,7 +55,7 @@ def model_alone(hosted: Hosted, method: str, sessions: int, seconds: float) -> l
 
 async def engine_alone(engine: Engine, hosted: Hosted, method: str, seconds: float) -> list[float]:
     """The same through the engine: a job handed to its worker, and its result."""
-    settings = hosted.agent.settings({"method": method})
+    settings = hosted.runtime.settings({"method": method})
     loop = asyncio.get_running_loop()
     seen = observations(hosted.name, 1)
     slot, times = hosted.slots.retain(hosted.initial_slot), []
@@ -101,8 +88,9 @@ async def answer(models: Path) -> None:
     engine.start()
     hosted = {}
     for folder in sorted(models.iterdir()):
-        hosted[folder.name] = Hosted(sorted(folder.iterdir())[-1])
-        await prepare(hosted[folder.name], hosted[folder.name].agent, engine)  # type: ignore[arg-type]
+        entry = sorted(folder.iterdir())[-1]
+        hosted[folder.name] = Hosted(folder.name, entry.name, entry)
+        await prepare(hosted[folder.name], open_runtime(entry), engine)
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         model, method, level, sessions, seconds = line.split()

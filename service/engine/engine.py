@@ -1,8 +1,8 @@
 """The engine: one worker thread for a device, which runs everything that touches a model.
 
 Requests wait in the inbox; the worker takes what is waiting for one model up to a batch, observes all of it
-at once and plans for each group of equal planner settings together. A plan is run in short slices
-(``Planning.step``), and between slices the worker looks again at who is due first: requests with a deadline
+at once and plans for each group of equal planner settings together (``service.engine.batches``). A plan is run in
+short slices, and between slices the worker looks again at who is due first: requests with a deadline
 by their deadline, the others by a virtual one that grows with what they cost, so that a long plan neither
 blocks short ones nor starves.
 
@@ -20,10 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
-import torch
 
+from service.engine.batches import SharedPlan, batch
+from service.engine.costs import CostModel
+from service.engine.delivery import fail
 from service.engine.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
-from service.engine.tasks import CallTask, CostModel, PlanTask, StreamTask, Task, fail, observe_batch
+from service.engine.tasks import CallTask, ImagineTask, Task
 from service.operations.metrics import Metrics
 
 log = structlog.get_logger("thick.engine")
@@ -71,14 +73,13 @@ class Engine:
         self._batch_wait_s = batch_wait_s
         self._threads = threads
         self._plans_at_once = plans_at_once
-        self._helpers = ThreadPoolExecutor(
-            max(1, plans_at_once - 1), "thick-plans", initializer=self._set_threads
-        )
+        self._helpers = ThreadPoolExecutor(max(1, plans_at_once - 1), "thick-plans")
         self._condition = threading.Condition()
         self._inbox: list[ActJob | Task] = []
         self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
         self._tasks: list[Task] = []
         self._active: dict[str, float] = {}
+        self._unloaded: list[HostedModel] = []
         self._quorum = 1
         self._depth = 0
         self._stopping = False
@@ -123,7 +124,7 @@ class Engine:
             EngineStopped: the engine was stopped.
         """
         with self._condition:
-            self._accept(StreamTask(job))
+            self._accept(ImagineTask(job))
         self._watch(job)
         return job
 
@@ -135,6 +136,15 @@ class Engine:
         with self._condition:
             self._accept(CallTask(function, loop, future))
         return future
+
+    def threads_of(self, model: HostedModel) -> int | None:
+        """Threads of a CPU that plan with a model now."""
+        return self._threads
+
+    def forget(self, model: HostedModel) -> None:
+        """Drop what was learned about a model that is gone."""
+        with self._condition:
+            self._unloaded.append(model)
 
     async def stop(self) -> None:
         """End the worker after its current slice; whoever still waits gets ``EngineStopped``."""
@@ -164,26 +174,20 @@ class Engine:
 
     # -- the worker --------------------------------------------------------------------------------------
 
-    def _set_threads(self) -> None:
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
-
     def _run(self) -> None:
-        self._set_threads()
-        with torch.inference_mode():
-            while True:
-                with self._condition:
-                    while not (self._inbox or self._tasks or self._depth or self._stopping):
-                        self._condition.wait()
-                    self._take()
-                if self._stopping:
-                    self._give_up(EngineStopped("the server is shutting down"))
-                    return
-                try:
-                    self._turn()
-                except Exception as error:  # a mistake of the engine's own must not leave everybody waiting
-                    log.exception("the worker stumbled")
-                    self._give_up(error)
+        while True:
+            with self._condition:
+                while not (self._inbox or self._tasks or self._depth or self._stopping):
+                    self._condition.wait()
+                self._take()
+            if self._stopping:
+                self._give_up(EngineStopped("the server is shutting down"))
+                return
+            try:
+                self._turn()
+            except Exception as error:  # a mistake of the engine's own must not leave everybody waiting
+                log.exception("the worker stumbled")
+                self._give_up(error)
 
     def _take(self) -> None:
         """Sort the inbox into what waits for a batch and what runs by itself."""
@@ -195,6 +199,8 @@ class Engine:
             else:
                 self._tasks.append(entry)
         self._inbox.clear()
+        while self._unloaded:
+            self.costs.forget(self._unloaded.pop())
 
     def _turn(self) -> None:
         """One slice of whatever is due first, or of as many plans as may run side by side."""
@@ -203,23 +209,23 @@ class Engine:
         tasks = sorted(self._tasks, key=lambda each: each.due(self._due, now))
         task = tasks[0] if tasks else None
         model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
-        room = task is None or (isinstance(task, PlanTask) and len(tasks) < self._plans_at_once)
+        room = task is None or (isinstance(task, SharedPlan) and len(tasks) < self._plans_at_once)
         if model is not None and (
             room or task is None or self._first_due(model, now) <= task.due(self._due, now)
         ):
             if room and self._would_gain_by_waiting(model, now):
                 return
             self._begin(model, now)
-        elif isinstance(task, PlanTask) and self._plans_at_once > 1:
-            plans = [each for each in tasks if isinstance(each, PlanTask)]
+        elif isinstance(task, SharedPlan) and self._plans_at_once > 1:
+            plans = [each for each in tasks if isinstance(each, SharedPlan)]
             self._side_by_side(plans[: self._plans_at_once])
         elif task is not None and task.run(self.costs, self._metrics):
             self._tasks.remove(task)
 
-    def _side_by_side(self, plans: list[PlanTask]) -> None:
+    def _side_by_side(self, plans: list[SharedPlan]) -> None:
         """A slice of each of some plans at the same time."""
         begun = [plan for plan in plans if plan.begin(self.costs, self._metrics)]
-        helped = [self._helpers.submit(_step, plan) for plan in begun[1:]]
+        helped = [self._helpers.submit(plan.step) for plan in begun[1:]]
         if begun:
             begun[0].step()
         for each in helped:
@@ -229,7 +235,7 @@ class Engine:
                 self._tasks.remove(plan)
 
     def _give_up(self, error: Exception) -> None:
-        """Tell everybody who waits for anything that it will not come."""
+        """Report to everybody who waits for anything that it will not come."""
         for jobs in self._waiting.values():
             for job in jobs:
                 fail(job, error)
@@ -301,19 +307,14 @@ class Engine:
         jobs = sorted(
             self._waiting.pop(model), key=lambda job: (self._due(job, job.settings, 0.0), job.ticket)
         )
-        batch, rest = jobs[: self._max_batch], jobs[self._max_batch :]
+        taken, rest = jobs[: self._max_batch], jobs[self._max_batch :]
         if rest:
             self._waiting[model] = rest
-        self._left_queue(len(batch))
-        self._metrics.batch(len(batch))
-        self._tasks.extend(observe_batch(model, batch, self.costs, self._metrics))
+        self._left_queue(len(taken))
+        self._metrics.batch(len(taken))
+        self._tasks.extend(batch(model, taken, self.costs, self._metrics))
 
     def _left_queue(self, count: int) -> None:
         with self._condition:
             self._depth -= count
         self._metrics.queue_depth.set(self._depth)
-
-
-@torch.inference_mode()
-def _step(plan: PlanTask) -> None:
-    plan.step()

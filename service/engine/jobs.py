@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+
+from service.engine.slots import SlotTable
+from thick.planning.settings import PlannerSettings
+from thick.runtimes.protocol import Runtime
 
 Observation = np.ndarray | dict[str, np.ndarray]
 """one observation, checked against the model's space: an array, or one for each entry of a Dict"""
@@ -30,13 +34,19 @@ class EngineStopped(Exception):
 
 
 class HostedModel(Protocol):
-    """What the engine needs of a loaded model (``service.models.repository.Hosted``)."""
+    """What the engine needs of a loaded model (``service.models.hosted.Hosted``)."""
 
-    name: str
-    version: str
-    agent: Any
-    slots: Any
-    initial_slot: int
+    @property
+    def name(self) -> str:
+        """What it is served as."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs it."""
+
+    @property
+    def slots(self) -> SlotTable:
+        """Where the states of its sessions lie."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -72,8 +82,8 @@ class ActJob(Job):
     is_first: bool
     executed_action: Any = None
     """what was really done last, as the API gives it; None for the server's own last action"""
-    settings: Any
-    """``PlannerSettings`` without a seed, so that equal settings compare equal across sessions"""
+    settings: PlannerSettings
+    """without a seed, so that equal settings compare equal across sessions"""
     key: int
     """where this step's randomness starts: a function of the session's seed and the step"""
     want_plan: bool = False
@@ -107,8 +117,16 @@ class ImagineJob(Job):
 
     slot: int
     arguments: Mapping[str, Any]
-    """keyword arguments of ``Agent.imagine``: level, horizon, rollouts, policy, actions, settings"""
+    """keyword arguments of ``Runtime.imagine``: level, horizon, rollouts, policy, actions, settings"""
     key: int
     observation: Observation | None = None
     """observed first, where imagination starts from an observation instead of a session"""
     steps: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+
+
+def collate(observations: Sequence[Observation]) -> np.ndarray | dict[str, np.ndarray]:
+    """A batch ``[B, ...]`` out of single observations."""
+    first = observations[0]
+    if isinstance(first, dict):
+        return {key: np.stack([each[key] for each in observations]) for key in first}  # type: ignore[index]
+    return np.stack(observations)  # type: ignore[arg-type]

@@ -7,95 +7,21 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import structlog
 
+from service.engine.engine import Engine
+from service.models.hosted import Hosted
+from service.models.warmup import prepare
+from service.operations.metrics import Metrics
 from service.protocol.errors import ProblemError, suggest
-from service.protocol.spaces import Space, as_space
-from thick.export import EntryError, check_place, read_manifest, versions
-from thick.manifest import NAME, Manifest
-from thick.planning.settings import PlannerSettings
-
-if TYPE_CHECKING:
-    from service.engine.engine import Engine
-    from service.engine.slots import Layout, SlotTable
-    from service.operations.metrics import Metrics
+from thick.entries import aliases, versions
+from thick.manifest import NAME, EntryError
+from thick.runtimes.backends import AUTO, open_runtime
+from thick.runtimes.protocol import BackendError, Runtime
 
 log = structlog.get_logger("thick.models")
-
-State = Literal["ready", "loading", "failed", "unloaded"]
-
-
-class Hosted:
-    """One version of one model: its manifest, and once loaded its agent and the slots of its sessions."""
-
-    def __init__(self, name: str, version: str, path: Path) -> None:
-        self.name = name
-        self.version = version
-        self.path = path
-        self.state: State = "unloaded"
-        self.reason: str | None = None
-        self.manifest: Manifest | None = None
-        self.observation_space: Space | None = None
-        self.action_space: Space | None = None
-        self.planner = PlannerSettings()
-        self.agent: Any = None
-        self.layout: Layout
-        self.slots: SlotTable
-        self.initial_slot = -1
-        self.sessions = 0
-        """live sessions of this version"""
-        try:
-            self._read()
-        except EntryError as error:
-            self.state, self.reason = "failed", str(error)
-
-    def _read(self) -> None:
-        manifest = read_manifest(self.path)
-        check_place(manifest, self.path)
-        try:
-            self.planner = PlannerSettings().updated(manifest.planner)
-            self.observation_space = as_space(manifest.observation_space)
-            self.action_space = as_space(manifest.action_space)
-        except (ValueError, ProblemError) as error:
-            raise EntryError(f"{self.path}: {error}; export the model again") from error
-        self.manifest = manifest
-
-    @property
-    def loaded(self) -> bool:
-        """Whether sessions can act, also those of a version that takes no new ones."""
-        return self.agent is not None
-
-    @property
-    def weights(self) -> str:
-        """SHA-256 of the weights, which a belief names so that it meets the same ones again."""
-        return self.manifest.weights.sha256 if self.manifest else ""
-
-    def summary(self) -> dict[str, Any]:
-        """The entry in ``GET /v1/models``."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "kind": self.manifest.kind if self.manifest else "",
-            "task": self.manifest.task if self.manifest else None,
-            "state": self.state,
-            "reason": self.reason,
-        }
-
-    def detail(self, all_versions: list[str]) -> dict[str, Any]:
-        """The answer to ``GET /v1/models/{name}``."""
-        manifest = self.manifest
-        return {
-            **self.summary(),
-            "observation_space": manifest.observation_space if manifest else None,
-            "action_space": manifest.action_space if manifest else None,
-            "planner": self.planner.to_json() if manifest else None,
-            "provenance": manifest.provenance if manifest else None,
-            "env_options": manifest.configuration.get("env_options", {}) if manifest else None,
-            "versions": all_versions,
-            "sessions": self.sessions,
-        }
 
 
 def scan(folder: Path) -> dict[str, list[str]]:
@@ -117,7 +43,7 @@ def describe_repository(folder: Path) -> list[dict[str, Any]]:
 
 
 class ModelRepository:
-    """All versions of all models of a folder. Lives on the event loop; loading runs beside it."""
+    """All versions of all models of a folder. Lives on the event loop; loading runs off it."""
 
     def __init__(
         self,
@@ -125,19 +51,20 @@ class ModelRepository:
         *,
         engine: Engine,
         metrics: Metrics,
+        backend: str = AUTO,
         device: str = "cpu",
         precision: str = "auto",
         load: Literal["all", "latest"] = "all",
-        load_agent: Callable[..., Any] | None = None,
+        opener: Callable[..., Runtime] = open_runtime,
     ) -> None:
         self.folder = folder
         self._engine = engine
         self._metrics = metrics
-        self._device = device
-        self._precision = precision
+        self._options = {"backend": backend, "device": device, "precision": precision}
         self._load = load
-        self._load_agent = load_agent
+        self._opener = opener
         self._models: dict[str, dict[str, Hosted]] = {}
+        self._aliases: dict[str, dict[str, str]] = {}
         self._pending = 0
         self._scanned = False
         self._one_at_a_time = asyncio.Lock()
@@ -147,13 +74,18 @@ class ModelRepository:
     @property
     def ready(self) -> bool:
         """Whether everything that should be loaded is; a broken model does not hold the others up."""
-        if not self._scanned or self._pending:
+        if self.starting:
             return False
-        every = [hosted for found in self._models.values() for hosted in found.values()]
+        every = self.all()
         return not every or any(hosted.state == "ready" for hosted in every)
 
+    @property
+    def starting(self) -> bool:
+        """Whether the models of the start are not known or not loaded yet."""
+        return not self._scanned or self._pending > 0
+
     def all(self) -> list[Hosted]:
-        """Every version of every model."""
+        """Every version of every model, by name."""
         return [hosted for found in self._models.values() for hosted in found.values()]
 
     def versions(self, name: str) -> list[str]:
@@ -161,7 +93,8 @@ class ModelRepository:
         return list(self._models.get(name, {}))
 
     def get(self, name: str, version: str | None = None) -> Hosted:
-        """One version; without ``version`` the newest that is ready, or the newest if none is.
+        """One version, by its name or an alias; without ``version`` the newest that is ready, or the newest if none
+        is.
 
         Raises:
             ProblemError: ``model_not_found``, naming what there is.
@@ -173,11 +106,29 @@ class ModelRepository:
         if version is None:
             newest_first = list(reversed(found.values()))
             return next((each for each in newest_first if each.state == "ready"), newest_first[0])
+        aliases = self._aliases.get(name, {})
+        version = aliases.get(version, version)
         if version not in found:
+            known = ", ".join([*found, *(f"{alias} (alias of {of})" for alias, of in aliases.items())])
             raise ProblemError(
-                "model_not_found", f"model {name!r} has no version {version!r}; it has {', '.join(found)}"
+                "model_not_found", f"model {name!r} has no version {version!r}; it has {known}"
             )
         return found[version]
+
+    def detail(self, hosted: Hosted) -> dict[str, Any]:
+        """The answer to ``GET /v1/models/{name}``."""
+        return {
+            **hosted.detail(list(self._models[hosted.name]), threads=self._engine.threads_of(hosted)),
+            "aliases": self._aliases.get(hosted.name, {}),
+        }
+
+    def loading(self) -> list[Hosted]:
+        """Versions that are being loaded, or wait for that."""
+        return [hosted for hosted in self.all() if hosted.state == "loading"]
+
+    def failed(self) -> list[Hosted]:
+        """Versions that could not be loaded."""
+        return [hosted for hosted in self.all() if hosted.state == "failed"]
 
     def for_new_session(self, name: str, version: str | None = None) -> Hosted:
         """The version that a new session gets.
@@ -291,17 +242,18 @@ class ModelRepository:
 
     def _free_if_unused(self, hosted: Hosted) -> None:
         if hosted.state == "unloaded" and hosted.sessions <= 0 and hosted.loaded:
-            hosted.agent = None
-            del hosted.slots
+            hosted.free()
+            self._engine.forget(hosted)
             log.info("model freed", model=hosted.name, version=hosted.version)
 
     def _is_newest(self, hosted: Hosted) -> bool:
         return list(self._models[hosted.name])[-1] == hosted.version
 
     def _scan(self) -> list[Hosted]:
-        """Take up what is new in the folder; what is known stays."""
+        """Take up what is new in the folder; what is known stays. Aliases are what the folder says now."""
         new = []
         for name, found in scan(self.folder).items():
+            self._aliases[name] = aliases(self.folder, name)
             known = self._models.get(name, {})
             for version in found:
                 if version not in known:
@@ -313,18 +265,25 @@ class ModelRepository:
             self._models[name] = dict(sorted(known.items(), key=lambda item: order.get(item[0], -1)))
         return new
 
+    def _twin(self, hosted: Hosted) -> Runtime | None:
+        """The runtime of the same entry, where that is served under another name already."""
+        path = hosted.path.resolve()
+        twins = (each for each in self.all() if each is not hosted and each.loaded)
+        return next((each.runtime for each in twins if each.path.resolve() == path), None)
+
     async def _load_one(self, hosted: Hosted) -> None:
         """Read, build and warm up one version, in state ``loading``; ends ``ready`` or ``failed``."""
-        from service.models.warmup import prepare
-
         async with self._one_at_a_time:
             began = time.perf_counter()
             try:
-                agent = await asyncio.to_thread(self._build, hosted.path)
-                await prepare(hosted, agent, self._engine)
+                runtime = self._twin(hosted)
+                if runtime is None:
+                    runtime = await asyncio.to_thread(self._opener, hosted.path, **self._options)
+                await prepare(hosted, runtime, self._engine)
             except Exception as error:
-                hosted.state, hosted.reason, hosted.agent = "failed", f"{type(error).__name__}: {error}", None
-                if isinstance(error, EntryError):
+                hosted.free()
+                hosted.state, hosted.reason = "failed", f"{type(error).__name__}: {error}"
+                if isinstance(error, EntryError | BackendError):
                     hosted.reason = str(error)
                     log.error("model failed", model=hosted.name, version=hosted.version, reason=hosted.reason)
                 else:
@@ -337,12 +296,6 @@ class ModelRepository:
                 model=hosted.name,
                 version=hosted.version,
                 kind=hosted.manifest.kind if hosted.manifest else "",
+                backend=runtime.info.backend,
                 seconds=round(time.perf_counter() - began, 2),
             )
-
-    def _build(self, path: Path) -> Any:
-        if self._load_agent is not None:
-            return self._load_agent(path, device=self._device, precision=self._precision)
-        from thick.runtimes.torch.agents import load_agent
-
-        return load_agent(path, device=self._device, precision=self._precision)

@@ -1,5 +1,17 @@
 """One act, from a checked body to an answer: the session's turn, the engine, the store.
 
+The hooks of an act, in their order:
+
+1. ``decode``   a body's fields                              ``ActPipeline.decode``
+2. ``check``    the model's spaces, the session's step       ``ActPipeline.check``
+3. ``queue``    until its batch's turn comes                 ``ActPipeline.queue``, ``service.engine.engine``
+4. ``batch``    with the other acts that wait                ``service.engine.batches.batch``
+5. ``observe``  the belief after the observation             ``service.engine.batches.observe``
+6. ``plan``     in slices, until done or due                 ``service.engine.batches.plan``, ``SharedPlan``
+7. ``unbatch``  one result and one state a session           ``service.engine.batches.unbatch``
+8. ``keep``     state and packed answer in the store         ``ActPipeline.pack``, ``ActPipeline.keep``
+9. ``encode``   the packed bytes as they are, or JSON        ``service.faces``
+
 Nothing of the session changes before the new state and the answer are durable. A client that goes away
 before that moment changes nothing; after it, the answer waits for its retry.
 """
@@ -7,9 +19,7 @@ before that moment changes nothing; after it, the answer waits for its retry.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,17 +27,18 @@ import structlog
 
 from service.engine.engine import Engine
 from service.engine.jobs import ActJob, ActResult, DeadlinePassed, EngineStopped, QueueFull
-from service.models.repository import Hosted
+from service.models.hosted import Hosted
 from service.operations.metrics import Metrics
 from service.operations.offloop import off_loop
 from service.protocol import media
 from service.protocol.bodies import decode_arrays, decode_body, encode_body, to_wire
 from service.protocol.digests import digest
-from service.protocol.errors import ProblemError, invalid, step_conflict
+from service.protocol.errors import ProblemError, step_conflict
 from service.protocol.limits import Limits
-from service.protocol.requests import Act, Planner
+from service.protocol.requests import Act, ActOnce, check_limits, parse
 from service.protocol.spaces import decode_action, decode_observation
 from service.sessions.journal import Journal
+from service.sessions.planner import deadline_of, session_settings
 from service.sessions.table import Session
 from service.stores.record import RevisionConflict
 from thick.planning.settings import PlannerSettings, session_key
@@ -47,9 +58,34 @@ class Clock:
     decode_s: float = 0.0
     """time spent on reading the body"""
     large: bool = False
-    """whether the observation should be checked beside the event loop"""
+    """whether the observation should be checked off the event loop"""
     timing: dict[str, float] | None = None
     """milliseconds by phase, once an act was planned (not replayed); for traces"""
+
+
+class ActAnswer(dict[str, Any]):
+    """An answer as plain values with numpy arrays in them, and as it is stored.
+
+    Args:
+        answer: by the names of the contract.
+        packed: the same as msgpack: the bytes that a msgpack client gets.
+    """
+
+    def __init__(self, answer: dict[str, Any], packed: bytes) -> None:
+        super().__init__(answer)
+        self.packed = packed
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """An act that the session expects next."""
+
+    observation: Any
+    executed_action: Any
+    settings: PlannerSettings
+    seed: int
+    fingerprint: bytes
+    """of everything in the request that matters to its answer"""
 
 
 @dataclass
@@ -57,8 +93,8 @@ class _Progress:
     committing: bool = False
 
 
-class Acting:
-    """The act station between sessions and engine."""
+class ActPipeline:
+    """Takes an act through its hooks, between the transports and the engine."""
 
     def __init__(
         self,
@@ -82,7 +118,7 @@ class Acting:
         """Acts in progress, also those whose client went away while they were being stored."""
         return len(self._running)
 
-    async def act(self, session: Session, body: Act, clock: Clock) -> dict[str, Any]:
+    async def act(self, session: Session, body: Act, clock: Clock) -> ActAnswer:
         """The answer to one act.
 
         Cancelling the call takes the act out of the queue, unless it is being stored already.
@@ -101,98 +137,106 @@ class Acting:
                 task.cancel()
             raise
 
-    async def _in_turn(
-        self, session: Session, body: Act, clock: Clock, progress: _Progress
-    ) -> dict[str, Any]:
-        deadline = _deadline(session, body.planner, clock)
+    async def _in_turn(self, session: Session, body: Act, clock: Clock, progress: _Progress) -> ActAnswer:
+        bound = deadline_of(session, body.planner)
+        deadline = None if bound is None else clock.arrived + bound / 1e3
         async with session.turn(None if deadline is None else _loop_time(deadline)):
+            await self._bring(session, deadline)
             return await self._act(session, body, clock, deadline, progress)
 
     async def _act(
         self, session: Session, body: Act, clock: Clock, deadline: float | None, progress: _Progress
-    ) -> dict[str, Any]:
-        await self._bring(session, deadline)
+    ) -> ActAnswer:
+        """One act from ``check`` to ``keep``; the session is current, and it is its turn."""
+        checked = await self.check(session, body, clock)
+        if isinstance(checked, ActAnswer):
+            return checked
+        result = await self.queue(session, body, clock, deadline, checked)  # batch, observe, plan, unbatch
+        planned = time.monotonic()
+        answer = self.pack(session, body, clock, result)
+        progress.committing = True
+        kept = await self.keep(session, body, checked, result, answer)
+        tail_s = time.monotonic() - planned
+        self._tail_s += 0.1 * (tail_s - self._tail_s)
+        if kept is answer:
+            clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}
+        return kept
+
+    # -- the hooks, in their order -----------------------------------------------------------------------
+
+    def decode(self, tree: Any) -> Act:
+        """The fields of an act of a session, out of a body as its format gives it.
+
+        Raises:
+            ProblemError: ``invalid_request``, naming every field that is wrong.
+        """
+        body = parse(Act, tree)
+        check_limits(body, self._limits)
+        return body
+
+    def decode_once(self, tree: Any) -> ActOnce:
+        """The same for ``POST /v1/act``, which names a model or a session."""
+        body = parse(ActOnce, tree)
+        check_limits(body, self._limits)
+        return body
+
+    async def check(self, session: Session, body: Act, clock: Clock) -> _Checked | ActAnswer:
+        """The act against the model's spaces and the session's step; its stored answer, if it was answered already.
+
+        Raises:
+            ProblemError: ``invalid_request``, ``step_conflict``.
+        """
         hosted = session.hosted
-        assert hosted is not None and session.slot is not None
+        assert hosted is not None
         settings, seed = session_settings(session, hosted, body.planner)
         if clock.large:
-            checked = await off_loop(check_act, hosted, body, self._limits)
+            arrays = await off_loop(check_arrays, hosted, body, self._limits)
         else:
-            checked = check_act(hosted, body, self._limits)
-        step = session.step if body.step is None else body.step
+            arrays = check_arrays(hosted, body, self._limits)
         fingerprint = digest(
             {
-                "step": step,
+                "step": _step_of(session, body),
                 "reward": body.reward,
                 "is_first": body.is_first,
                 "planner": body.planner.settings() if body.planner else {},
                 "include": sorted(set(body.include)),
-                **checked,
+                **arrays,
             }
         )
         stored = session.expect(body.step, fingerprint)
         if stored is not None:
             session.prolong()
             return replayed(stored)
-        result = await self._plan(
-            ActJob(
-                model=hosted,
-                loop=asyncio.get_running_loop(),
-                future=asyncio.get_running_loop().create_future(),
-                arrived=clock.arrived,
-                deadline=deadline,
-                finish_by=None if deadline is None else deadline - self._tail_s - SAFETY_S,
-                slot=session.slot,
-                session=session.session_id,
-                observation=checked["observation"],
-                is_first=session.first or body.is_first,
-                executed_action=checked["executed_action"],
-                settings=settings,
-                key=session_key(seed, session.step),
-                want_plan="plan" in body.include,
-                degradable=self._degrade,
-            )
+        return _Checked(**arrays, settings=settings, seed=seed, fingerprint=fingerprint)
+
+    async def queue(
+        self, session: Session, body: Act, clock: Clock, deadline: float | None, checked: _Checked
+    ) -> ActResult:
+        """What the engine makes of the act.
+
+        Raises:
+            ProblemError: ``queue_full``, ``draining``, ``deadline_exceeded``, ``internal``; nothing has changed.
+        """
+        hosted, slot = session.hosted, session.slot
+        assert hosted is not None and slot is not None
+        loop = asyncio.get_running_loop()
+        job = ActJob(
+            model=hosted,
+            loop=loop,
+            future=loop.create_future(),
+            arrived=clock.arrived,
+            deadline=deadline,
+            finish_by=None if deadline is None else deadline - self._tail_s - SAFETY_S,
+            slot=slot,
+            session=session.session_id,
+            observation=checked.observation,
+            is_first=session.first or body.is_first,
+            executed_action=checked.executed_action,
+            settings=checked.settings,
+            key=session_key(checked.seed, session.step),
+            want_plan="plan" in body.include,
+            degradable=self._degrade,
         )
-        planned = time.monotonic()
-        answer, packed = self._answer(session, body, clock, result)
-        progress.committing = True
-        try:
-            await self._journal.write(
-                session,
-                state=result.state,
-                slot=result.slot,
-                step=session.step + 1,
-                first=False,
-                digest=fingerprint,
-                answer=packed,
-            )
-        except RevisionConflict:
-            hosted.slots.release(result.slot)
-            return await self._overtaken(session, step, fingerprint)
-        except BaseException:
-            hosted.slots.release(result.slot)
-            raise
-        tail_s = time.monotonic() - planned
-        self._tail_s += 0.1 * (tail_s - self._tail_s)
-        clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}
-        return answer
-
-    async def _bring(self, session: Session, deadline: float | None) -> None:
-        """Make the session current; a store that is silent does not hold the request beyond its deadline."""
-        if deadline is None:
-            await self._journal.current(session)
-            return
-        try:
-            async with asyncio.timeout_at(_loop_time(deadline)):
-                await self._journal.current(session)
-        except TimeoutError as error:
-            raise ProblemError(
-                "store_unavailable",
-                "the session store did not answer before the deadline; nothing has changed, try again",
-            ) from error
-
-    async def _plan(self, job: ActJob) -> ActResult:
-        """The engine's result, with its refusals as problems."""
         try:
             future = self._engine.submit(job)
         except QueueFull as error:
@@ -204,7 +248,7 @@ class Acting:
             return result
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
-                job.model.slots.release(future.result().slot)
+                hosted.slots.release(future.result().slot)
             raise
         except DeadlinePassed as error:
             raise ProblemError(
@@ -213,12 +257,10 @@ class Acting:
         except EngineStopped as error:
             raise ProblemError("draining", str(error), retry_after=5.0) from error
         except Exception as error:
-            log.error("act failed", model=job.model.name, reason=f"{type(error).__name__}: {error}")
+            log.error("act failed", model=hosted.name, reason=f"{type(error).__name__}: {error}")
             raise ProblemError("internal", "planning failed; nothing has changed") from error
 
-    def _answer(
-        self, session: Session, body: Act, clock: Clock, result: ActResult
-    ) -> tuple[dict[str, Any], bytes]:
+    def pack(self, session: Session, body: Act, clock: Clock, result: ActResult) -> ActAnswer:
         """The answer, and as it is stored. Timing ends here: a stored answer is the one that was sent."""
         answer: dict[str, Any] = {
             "session_id": session.session_id,
@@ -235,7 +277,7 @@ class Acting:
         queue_ms = result.timing["queue_ms"]
         self._metrics.phase("queue", queue_ms / 1e3)
         if "timing" not in body.include:
-            return answer, encode_body(answer, media.MSGPACK)
+            return ActAnswer(answer, encode_body(answer, media.MSGPACK))
         began = time.perf_counter()
         wire = to_wire(answer, binary=True)
         timing = {
@@ -245,18 +287,56 @@ class Acting:
             "total_ms": 1e3 * (time.monotonic() - clock.arrived),
         }
         answer["timing"] = {name: round(value, 3) for name, value in timing.items()}
-        return answer, encode_body({**wire, "timing": answer["timing"]}, media.MSGPACK)
+        return ActAnswer(answer, encode_body({**wire, "timing": answer["timing"]}, media.MSGPACK))
 
-    async def _overtaken(self, session: Session, step: int, fingerprint: bytes) -> dict[str, Any]:
-        """Another replica answered this step first: its answer if the request was the same, else a
-        conflict."""
+    async def keep(
+        self, session: Session, body: Act, checked: _Checked, result: ActResult, answer: ActAnswer
+    ) -> ActAnswer:
+        """Make the act durable, then the session's. Where another replica answered the step first: its answer, if
+        the request was the same.
+
+        Raises:
+            ProblemError: ``store_unavailable``, ``step_conflict``; nothing has changed.
+        """
+        hosted, step = session.hosted, _step_of(session, body)
+        assert hosted is not None
+        try:
+            await self._journal.write(
+                session,
+                state=result.state,
+                slot=result.slot,
+                step=session.step + 1,
+                first=False,
+                digest=checked.fingerprint,
+                answer=answer.packed,
+            )
+            return answer
+        except RevisionConflict:
+            hosted.slots.release(result.slot)
+        except BaseException:
+            hosted.slots.release(result.slot)
+            raise
         await self._journal.current(session)
-        if session.step == step + 1 and session.digest == fingerprint and session.answer is not None:
+        if session.step == step + 1 and session.digest == checked.fingerprint and session.answer is not None:
             return replayed(session.answer)
         raise step_conflict(session.step, step)
 
+    async def _bring(self, session: Session, deadline: float | None) -> None:
+        """Make the session current; a store that is silent does not hold the request beyond its deadline."""
+        if deadline is None:
+            await self._journal.current(session)
+            return
+        try:
+            async with asyncio.timeout_at(_loop_time(deadline)):
+                await self._journal.current(session)
+        except TimeoutError as error:
+            raise ProblemError(
+                "store_unavailable",
+                "the session store did not answer before the deadline; nothing has changed, try again",
+            ) from error
 
-def check_act(hosted: Hosted, body: Act, limits: Limits) -> dict[str, Any]:
+
+def check_arrays(hosted: Hosted, body: Act, limits: Limits) -> dict[str, Any]:
     """Observation and executed action, checked against the model's spaces and in their dtypes.
 
     Raises:
@@ -272,52 +352,15 @@ def check_act(hosted: Hosted, body: Act, limits: Limits) -> dict[str, Any]:
     }
 
 
-def planner_settings(hosted: Hosted, *changes: Mapping[str, Any]) -> PlannerSettings:
-    """The model's planner settings with overrides, later ones over earlier ones.
-
-    Raises:
-        ProblemError: ``invalid_request`` naming the setting that is wrong, or that this checkpoint cannot do.
-    """
-    values: dict[str, Any] = {}
-    for each in changes:
-        values.update(each)
-    try:
-        settings: PlannerSettings = hosted.agent.settings(values)
-    except ValueError as error:
-        path, _, message = str(error).partition(": ")
-        raise (
-            invalid(path, message) if path.startswith("planner") else invalid("planner", str(error))
-        ) from error
-    return settings
-
-
-def session_settings(
-    session: Session, hosted: Hosted, planner: Planner | None
-) -> tuple[PlannerSettings, int]:
-    """What one request of a session plans with, and the seed apart from it: equal searches can be batched."""
-    own = planner.settings() if planner else {}
-    settings = planner_settings(hosted, session.planner, own) if own else session.settings
-    seed = session.seed if settings.seed is None else settings.seed
-    return dataclasses.replace(settings, seed=None) if settings.seed is not None else settings, seed
-
-
-def replayed(stored: bytes) -> dict[str, Any]:
+def replayed(stored: bytes) -> ActAnswer:
     """A stored answer, marked as such."""
-    answer: dict[str, Any] = decode_arrays(decode_body(stored, media.MSGPACK, _STORED))
-    return {**answer, "replayed": True}
+    wire = {**decode_body(stored, media.MSGPACK, _STORED), "replayed": True}
+    return ActAnswer(decode_arrays(wire), encode_body(wire, media.MSGPACK))
 
 
-def deadline_of(session: Session, planner: Planner | None) -> float | None:
-    """The bound on a request in ms: its own (null is none), or its session's."""
-    own = planner.deadline_ms if planner else None
-    if planner is not None and planner.lifts_deadline:
-        return None
-    return session.deadline_ms if own is None else float(own)
-
-
-def _deadline(session: Session, planner: Planner | None, clock: Clock) -> float | None:
-    bound = deadline_of(session, planner)
-    return None if bound is None else clock.arrived + bound / 1e3
+def _step_of(session: Session, body: Act) -> int:
+    """The step that an act is for; without one the server counts."""
+    return session.step if body.step is None else body.step
 
 
 def _loop_time(monotonic: float) -> float:

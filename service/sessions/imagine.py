@@ -13,19 +13,19 @@ import structlog
 from service.engine.engine import Engine
 from service.engine.jobs import EngineStopped, ImagineJob, Observation
 from service.engine.tasks import END
-from service.models.repository import Hosted
+from service.models.hosted import Hosted
 from service.operations.offloop import off_loop
 from service.protocol.arrays import encode_image
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.limits import Limits
 from service.protocol.requests import Imagine
-from service.protocol.spaces import decode_action
+from service.protocol.spaces import Box, decode_action
 from thick.planning.settings import PlannerSettings, session_key
 
 log = structlog.get_logger("thick.imagine")
 
 MANY_ACTIONS = 64
-"""more are checked beside the event loop"""
+"""more are checked off the event loop"""
 AWAY = 1 << 40
 """added to the step for the key of an imagination, so that it never draws what an act draws"""
 _PARTS = {"observation": ("observation", "subgoal"), "gates": ("gates_open", "context_changed")}
@@ -44,7 +44,7 @@ class Imagination:
         self._first = first
         self._closed = False
         self.rollouts: list[dict[str, Any]] = []
-        """``{"probability", "return"}`` of each roll-out, so far"""
+        """``{"probability", "return"}`` of each rollout, so far"""
 
     @property
     def hosted(self) -> Any:
@@ -52,7 +52,7 @@ class Imagination:
         return self._job.model
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """One dict for each step of each roll-out: ``rollout``, ``index``, and the fields of the step.
+        """One dict for each step of each rollout: ``rollout``, ``index``, and the fields of the step.
 
         Raises:
             ProblemError: ``internal``.
@@ -92,7 +92,7 @@ class Imagination:
             self._job.model.slots.release(self._job.slot)
 
     def _split(self, fields: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
-        """The steps of all roll-outs out of arrays over the roll-outs."""
+        """The steps of all rollouts out of arrays over the rollouts."""
         likely, total = fields["rollout_probability"], fields["rollout_return"]
         self.rollouts = [
             {"probability": float(p), "return": float(r)} for p, r in zip(likely, total, strict=True)
@@ -119,8 +119,8 @@ class Imagination:
         return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
-class Imagining:
-    """The imagine station between sessions and engine."""
+class ImaginePipeline:
+    """From a checked body to steps: between sessions and engine."""
 
     def __init__(self, *, engine: Engine, limits: Limits) -> None:
         self._engine = engine
@@ -189,7 +189,7 @@ class Imagining:
         return Imagination(job, body, first)
 
     def _actions(self, hosted: Hosted, body: Imagine) -> list[Any] | None:
-        """Given actions, checked and within the limits: one list, or one for each roll-out.
+        """Given actions, checked and within the limits: one list, or one for each rollout.
 
         Raises:
             ProblemError: ``invalid_request``.
@@ -203,7 +203,7 @@ class Imagining:
         lengths = {len(each) if isinstance(each, list) else -1 for each in lists}
         if len(lengths) != 1 or min(lengths) < 1:
             raise invalid(
-                "actions", "expected one list of actions, or lists of the same length for each roll-out"
+                "actions", "expected one list of actions, or lists of the same length for each rollout"
             )
         (length,) = lengths
         limits = self._limits
@@ -211,7 +211,7 @@ class Imagining:
         if length > limits.horizon or rollouts > limits.rollouts or length * rollouts > limits.imagined_steps:
             raise invalid(
                 "actions",
-                f"at most {limits.horizon} steps, {limits.rollouts} roll-outs and {limits.imagined_steps} "
+                f"at most {limits.horizon} steps, {limits.rollouts} rollouts and {limits.imagined_steps} "
                 f"steps in all; got {rollouts} x {length}",
             )
         checked = []
@@ -225,7 +225,7 @@ class Imagining:
         first = body.actions[0]
         if not isinstance(first, list) or not first:
             return False
-        if body.level == "high" or hosted.agent.discrete:
+        if body.level == "high" or not isinstance(hosted.action_space, Box):
             return True
         return not isinstance(first[0], (int, float))  # a Box action is itself a list of numbers
 
@@ -233,9 +233,9 @@ class Imagining:
         if body.level == "low":
             assert hosted.action_space is not None
             return decode_action(value, hosted.action_space, path=path, limits=self._limits)
-        high = hosted.agent.model.high
-        if high is None:
+        if not hosted.runtime.high_actions:
             raise invalid("level", "this checkpoint has no high level; expected low")
-        if type(value) is not int or not 0 <= value < high.actions:
-            raise invalid(path, f"expected a high-level action from 0 to {high.actions - 1}")
+        count = hosted.runtime.high_actions[0]
+        if type(value) is not int or not 0 <= value < count:
+            raise invalid(path, f"expected a high-level action from 0 to {count - 1}")
         return value

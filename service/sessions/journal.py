@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import structlog
-import torch
 
 from service.engine.engine import Engine
-from service.models.repository import Hosted
+from service.engine.slots import as_row
+from service.models.hosted import Hosted
 from service.operations.metrics import Metrics
 from service.protocol.errors import ProblemError
 from service.sessions.table import Session, SessionTable, expired
@@ -90,10 +90,8 @@ class Journal:
             session.slot = hosted.slots.retain(hosted.initial_slot)
             return
         try:
-            row = torch.frombuffer(bytearray(record.state), dtype=torch.uint8).reshape(
-                1, hosted.layout.row_bytes
-            )
-        except RuntimeError as error:
+            row = as_row(record.state, hosted.slots.layout.row_bytes)
+        except ValueError as error:
             raise ProblemError(
                 "conflict",
                 "the stored state has another layout than this release's models; create a new session",
@@ -146,8 +144,7 @@ class Journal:
         """The row of a session's state."""
         hosted, slot = session.hosted, session.slot
         assert hosted is not None and slot is not None
-        rows = await self._engine.call(lambda: hosted.slots.gather([slot]).cpu().numpy().tobytes())
-        return bytes(rows)
+        return bytes(await self._engine.call(lambda: hosted.slots.read([slot]).tobytes()))
 
     async def delete(self, session: Session) -> None:
         """End a session, in the store first."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import torch
-
 from service.engine.engine import Engine
+from service.engine.slots import as_row
 from service.models.repository import ModelRepository
 from service.operations.offloop import LARGE, off_loop
 from service.protocol.errors import ProblemError
 from service.protocol.limits import Limits
 from service.protocol.requests import CreateSession, Fork, Planner, check_limits, parse
 from service.sessions import snapshots
-from service.sessions.act import planner_settings
 from service.sessions.journal import Journal
+from service.sessions.planner import planner_settings
 from service.sessions.table import Session, SessionTable
 from service.stores.record import RevisionConflict
 
@@ -67,7 +66,7 @@ class Lifecycle:
                 f"the belief is of other weights than {hosted.name!r} version {hosted.version!r} has here",
             )
         settings = planner_settings(hosted, snapshot.planner)
-        row = snapshots.row_of(snapshot, hosted.layout)
+        row = snapshots.row_of(snapshot, hosted.slots.layout)
         with self._sessions.room():
             session = self._sessions.new(
                 hosted,
@@ -79,7 +78,7 @@ class Lifecycle:
                 step=snapshot.step,
                 first=snapshot.first,
             )
-            packed = torch.frombuffer(bytearray(row), dtype=torch.uint8).reshape(1, -1)
+            packed = as_row(row, hosted.slots.layout.row_bytes)
             (session.slot,) = await self._engine.call(lambda: hosted.slots.put(packed))
             await self._keep(session, state=row)
         return session.view()
@@ -165,7 +164,7 @@ class Lifecycle:
             await self._journal.current(session)
             assert session.hosted is not None
             session.prolong()
-            return snapshots.export(session, session.hosted.layout, await self._journal.state(session))
+            return snapshots.export(session, session.hosted.slots.layout, await self._journal.state(session))
 
     def new(
         self, model: str, version: str | None, seed: int | None, planner: Planner | None, ttl_s: float | None

@@ -7,13 +7,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import safetensors.torch
+import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError
-from torch import Tensor
 
-from service.engine.slots import Layout
 from service.protocol.errors import ProblemError, show
 from service.sessions.table import Session
+from thick.runtimes.layout import Layout
 
 FORMAT = "thick-belief-1"
 METADATA = ("model", "version", "weights", "step", "plan", "random_state", "first", "ttl_s")
@@ -40,7 +40,7 @@ class Snapshot:
     planner: dict[str, Any]
     deadline_ms: float | None
     ttl_s: float
-    leaves: dict[str, Tensor]
+    leaves: dict[str, np.ndarray]
 
 
 def export(session: Session, layout: Layout, row: bytes) -> bytes:
@@ -67,7 +67,7 @@ def export(session: Session, layout: Layout, row: bytes) -> bytes:
         "first": json.dumps(session.first),
         "ttl_s": repr(session.ttl_s),
     }
-    return safetensors.torch.save(leaves, metadata)
+    return safetensors.numpy.save(leaves, metadata)
 
 
 def parse(raw: bytes) -> Snapshot:
@@ -87,7 +87,7 @@ def parse(raw: bytes) -> Snapshot:
             "invalid_belief", f"a belief's header has at most {MAX_HEADER_BYTES} bytes, this one {length}"
         )
     try:
-        leaves = safetensors.torch.load(raw)
+        leaves = safetensors.numpy.load(raw)
         metadata = json.loads(raw[8 : 8 + length]).get("__metadata__") or {}
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ProblemError(
@@ -138,18 +138,14 @@ def row_of(snapshot: Snapshot, layout: Layout) -> bytes:
         row = layout.join(snapshot.leaves)
     except ValueError as error:
         raise ProblemError("invalid_belief", str(error)) from error
-    for name, tensor in snapshot.leaves.items():
-        if (
-            tensor.is_floating_point()
-            and not name.endswith(_MAY_BE_INFINITE)
-            and not bool(tensor.isfinite().all())
-        ):
+    for name, array in snapshot.leaves.items():
+        if array.dtype.kind == "f" and not name.endswith(_MAY_BE_INFINITE) and not np.isfinite(array).all():
             raise ProblemError("invalid_belief", f"{name} holds numbers that are not finite")
     for name, count in snapshot.leaves.items():
-        if name.endswith(_STEPS) and count.numel() and not 0 <= int(count.min()) <= int(count.max()) < 2**40:
+        if name.endswith(_STEPS) and count.size and not 0 <= int(count.min()) <= int(count.max()) < 2**40:
             raise ProblemError("invalid_belief", f"{name}: expected a number of steps")
     stoch, logits = snapshot.leaves.get("belief.stoch"), snapshot.leaves.get("belief.logits")
-    if stoch is not None and logits is not None and stoch.numel():
+    if stoch is not None and logits is not None and stoch.size:
         classes = logits.shape[-1]
         if int(stoch.min()) < -1 or int(stoch.max()) >= classes:
             raise ProblemError("invalid_belief", f"belief.stoch: expected classes from -1 to {classes - 1}")

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from service.models.repository import Hosted, ModelRepository
+from service.models.hosted import Hosted
+from service.models.repository import ModelRepository
 from service.protocol.errors import ProblemError, step_conflict
 from service.stores.record import REMEMBER_EXPIRED_S, Record, now
 from thick.planning.settings import PlannerSettings
@@ -313,7 +314,8 @@ class SessionTable:
             if session.hosted is not None and session.listed:
                 session.hosted.sessions -= 1
             session.hosted = hosted
-            session.settings = hosted.agent.settings(session.planner)
+            assert hosted.runtime is not None
+            session.settings = hosted.runtime.settings(session.planner)
             if session.listed:
                 self._repository.session_began(hosted)
         return hosted

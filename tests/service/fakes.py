@@ -1,4 +1,4 @@
-"""A stand-in for an agent, for tests of scheduling alone: what it computes is trivial, how long it takes is given."""
+"""A stand-in for a runtime, for tests of scheduling alone: what it computes is trivial, how long it takes is given."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from service.engine.engine import Engine
 from service.engine.jobs import ActJob
-from service.engine.slots import Layout, SlotTable
+from service.engine.slots import SlotTable
 from service.operations.metrics import Metrics
+from thick.runtimes.layout import Layout
+from thick.runtimes.protocol import Rows, RuntimeInfo
+from thick.runtimes.rows import HostRows
 
 
 @dataclass(frozen=True)
@@ -29,94 +31,120 @@ class Search:
     seed: int | None = None
 
 
-class FakeState(NamedTuple):
-    total: Tensor
-    """[B] sum of everything observed"""
-
-
-class Output(NamedTuple):
-    action: Tensor
-    state: FakeState
-    phase_ms: dict[str, float]
-    done: int
-    asked: int
-
-    def budget(self, row: int) -> dict[str, int]:
-        return {"iterations_done": self.done, "iterations_asked": self.asked}
-
-    def info(self, row: int) -> dict[str, Any]:
-        return {"method": "flat", "budget": self.budget(row)}
-
-
-class FakePlanning:
-    def __init__(self, agent: FakeAgent, state: FakeState, settings: Search) -> None:
-        self.agent, self.state, self.settings, self.slices = agent, state, settings, 0
+class FakePlan:
+    def __init__(self, runtime: FakeRuntime, state: np.ndarray, settings: Search) -> None:
+        self.runtime, self.state, self.settings, self.slices = runtime, state, settings, 0
 
     @property
     def done(self) -> bool:
         return self.slices >= self.settings.slices
 
     def step(self) -> None:
-        self.agent.log.append((self.settings, len(self.state.total)))
-        if self.agent.broken(self.state):
-            raise RuntimeError("this agent is broken")
-        self.agent.gate.wait(20)
+        self.runtime.log.append((self.settings, len(self.state)))
+        if self.runtime.broken(self.state):
+            raise RuntimeError("this runtime is broken")
+        self.runtime.gate.wait(20)
         time.sleep(self.settings.slice_s)
         self.slices += 1
 
-    def result(self) -> Output:
-        return Output(
-            self.state.total.clone(), self.state, {"low_plan_ms": 0.0}, self.slices, self.settings.slices
-        )
+    def result(self) -> FakeResult:
+        return FakeResult(self.state, self.slices, self.settings.slices)
+
+
+class FakeResult:
+    def __init__(self, state: np.ndarray, done: int, asked: int) -> None:
+        self.action, self.state, self.phase_ms = state[:, None].copy(), state, {"low_plan_ms": 0.0}
+        self._done, self._asked = done, asked
+
+    def budget(self, row: int) -> dict[str, Any]:
+        return {"iterations_done": self._done, "iterations_asked": self._asked}
+
+    def info(self, row: int) -> dict[str, Any]:
+        return {"method": "flat", "budget": self.budget(row)}
 
 
 @dataclass
-class FakeAgent:
-    device: Any = field(default_factory=lambda: torch.device("cpu"))
+class FakeRuntime:
+    """Its states are the sums of everything observed, ``[B]`` float32."""
+
     gate: threading.Event = field(default_factory=threading.Event)
     """slices wait for it"""
     log: list[tuple[Search, int]] = field(default_factory=list)
     """settings and batch size of every slice, in order"""
-    broken: Callable[[FakeState], bool] = lambda state: False
+    threads: list[int] = field(default_factory=list)
+    """what was asked for, in order"""
+    broken: Callable[[np.ndarray], bool] = lambda state: False
+    info: RuntimeInfo = field(
+        default_factory=lambda: RuntimeInfo("fake", "cpu", "fp32", "none", side_by_side=True)
+    )
+    layout: Layout = field(default_factory=lambda: Layout([("total", "float32", ())]))
+    planner: Any = field(default_factory=Search)
+    observation_space: Any = None
+    action_space: Any = None
+    high_actions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def initial(self, batch: int) -> FakeState:
-        return FakeState(torch.zeros(batch))
+    def has(self, method: str) -> bool:
+        return method == "flat"
 
-    def observe(self, state: FakeState, observation: Tensor, **_: Any) -> FakeState:
-        return FakeState(state.total + observation)
+    def settings(self, changes: Any) -> Any:
+        return self.planner
 
-    def plan(self, state: FakeState, settings: Search, *, keys: Tensor, budget_s: float | None = None) -> Any:
-        return FakePlanning(self, state, settings)
+    def use_threads(self, count: int) -> None:
+        self.threads.append(count)
 
-    def decode_action(self, action: Tensor) -> list[float]:
-        return action.tolist()
+    def initial(self, batch: int) -> np.ndarray:
+        return np.zeros(batch, np.float32)
 
-    def imagine_in_parts(self, state: FakeState, *, steps: int, slice_s: float, **_: Any) -> Iterator[int]:
+    def pack(self, state: np.ndarray) -> np.ndarray:
+        return self.layout.pack([state])
+
+    def unpack(self, rows: np.ndarray) -> np.ndarray:
+        return self.layout.unpack(rows)[0].copy()
+
+    def take(self, state: np.ndarray, rows: Any) -> np.ndarray:
+        return state[list(rows)]
+
+    def rows(self, capacity: int) -> Rows:
+        return HostRows(self, capacity)
+
+    def observe(self, state: np.ndarray, observation: Any, **_: Any) -> np.ndarray:
+        return (state + observation).astype(np.float32)
+
+    def plan(self, state: np.ndarray, settings: Any, *, keys: Any, budget_s: float | None = None) -> FakePlan:
+        return FakePlan(self, state, settings)
+
+    def imagine(self, state: np.ndarray, *, steps: int, slice_s: float, **_: Any) -> Iterator[Any]:
         for index in range(steps):
             time.sleep(slice_s)
             yield index
 
+    def encode_action(self, actions: Any) -> np.ndarray:
+        return np.asarray(actions, np.float32)[:, None]
+
+    def decode_action(self, action: np.ndarray) -> list[float]:
+        return [float(value) for value in action[:, 0]]
+
 
 class FakeModel:
-    """A hosted fake agent."""
+    """A hosted fake."""
 
     name, version = "fake", "1"
 
-    def __init__(self, agent: FakeAgent) -> None:
-        self.agent = agent
-        self.slots = SlotTable(Layout(agent.initial(1)), "cpu", capacity=2)
-        (self.initial_slot,) = self.slots.put(self.slots.layout.pack(agent.initial(1)))
+    def __init__(self, runtime: FakeRuntime) -> None:
+        self.runtime = runtime
+        self.slots = SlotTable(runtime, capacity=2)
+        (self.initial_slot,), _ = self.slots.keep(runtime.initial(1), 1)
 
 
 class Rig:
     """An engine over one fake model."""
 
     def __init__(self, **options: Any) -> None:
-        self.agent = FakeAgent()
-        self.model = FakeModel(self.agent)
+        self.runtime = FakeRuntime()
+        self.model = FakeModel(self.runtime)
         self.metrics = Metrics()
         self.engine = Engine(metrics=self.metrics, **{"batch_wait_s": 0.0, **options})
 
@@ -125,15 +153,15 @@ class Rig:
         return self
 
     async def __aexit__(self, *_: Any) -> None:
-        self.agent.gate.set()
+        self.runtime.gate.set()
         await self.engine.stop()
 
     async def block(self, job: ActJob | None = None) -> asyncio.Future[Any]:
-        """Start an act whose slice waits until ``agent.gate`` is set; returns once the worker is in it."""
-        self.agent.gate.clear()
-        before = len(self.agent.log)
+        """Start an act whose slice waits until ``runtime.gate`` is set; returns once the worker is in it."""
+        self.runtime.gate.clear()
+        before = len(self.runtime.log)
         future = self.engine.submit(job or self.job())
-        await self.until(lambda: len(self.agent.log) > before)
+        await self.until(lambda: len(self.runtime.log) > before)
         return future
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -151,7 +179,7 @@ class Rig:
             "loop": loop,
             "future": loop.create_future(),
             "slot": self.model.initial_slot,
-            "observation": torch.tensor(observation).numpy(),
+            "observation": np.float32(observation),
             "is_first": True,
             "settings": Search(),
             "key": 0,

@@ -15,7 +15,7 @@ from service.faces.http.app import create_app
 from service.protocol import media
 from service.protocol.bodies import decode_arrays, decode_body, encode_body
 from service.settings import Settings
-from service.stores.record import open_store
+from service.stores.open import open_store
 from tests.models import sizes
 from thick.envs.spaces import space_to_json
 from thick.export import write_entry

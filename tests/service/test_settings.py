@@ -15,7 +15,8 @@ from service.operations.keys import Keys, Role
 from service.protocol.errors import ProblemError
 from service.server import check, listen
 from service.settings import GROUPS, Settings, SettingsError, is_loopback
-from service.stores.record import MemoryStore, open_store, sqlite_path
+from service.stores.memory import MemoryStore
+from service.stores.open import open_store, sqlite_path
 from service.stores.sqlite import SQLiteStore
 
 

@@ -1,130 +1,75 @@
-"""Rows of states: what is packed comes back bit by bit, whatever the tensors look like."""
+"""Slots of live sessions: held by counting, written once."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
-from service.engine.slots import ALIGNMENT, DTYPES, Layout, SlotTable, rows_of, walk
-
-
-class Inner(NamedTuple):
-    flags: Tensor
-    """[B, 3] bool"""
-    half: Tensor
-    """[B, 5] bfloat16"""
-    nothing: Tensor
-    """[B, 0]"""
+from service.engine.slots import SlotTable, as_row
+from tests.service.fakes import FakeRuntime
 
 
-class State(NamedTuple):
-    active: Tensor
-    """[B] bool"""
-    inner: Inner
-    grid: Tensor
-    """[B, 2, 3] float32"""
-    count: Tensor
-    """[B] int64"""
+def table(capacity: int = 2) -> SlotTable:
+    return SlotTable(FakeRuntime(), capacity)
 
 
-def example(batch: int, seed: int = 0) -> State:
-    generator = torch.Generator().manual_seed(seed)
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(batch, *shape, generator=generator)
-
-    inner = Inner(drawn(3) > 0, drawn(5).bfloat16(), drawn(0))
-    return State(drawn() > 0, inner, drawn(2, 3), (drawn() * 1e12).long())
+def states(*totals: float) -> np.ndarray:
+    return np.array(totals, np.float32)
 
 
-def same(one: State, other: State) -> bool:
-    pairs = zip(walk(one), walk(other), strict=True)
-    return all(a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b) for (_, a), (_, b) in pairs)
+def test_states_are_kept_in_free_slots_and_their_bytes_are_those_of_the_rows() -> None:
+    slots = table()
+    at, rows = slots.keep(states(1.0, 2.0), 2)
+    assert slots.used == 2 and slots.states(at).tolist() == [1.0, 2.0]
+    assert (slots.read(at) == rows).all()
+    assert slots.layout.split(rows[1].tobytes())["total"] == 2.0
 
 
-@pytest.mark.parametrize("batch", [1, 2, 7])
-def test_a_packed_batch_comes_back_bit_by_bit(batch: int) -> None:
-    state = example(batch)
-    layout = Layout(state)
-    assert same(layout.unpack(layout.pack(state)), state)
+def test_what_was_read_does_not_change_when_its_slot_is_written_anew() -> None:
+    slots = table()
+    at, _ = slots.keep(states(1.0, 2.0), 2)
+    read, seen = slots.read(at), slots.states(at)
+    before = read.copy()
+    for slot in at:
+        slots.release(slot)
+    slots.keep(states(8.0, 9.0), 2)
+    assert (read == before).all() and seen.tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-def test_numbers_that_lie_apart_in_memory_are_packed_as_they_are(batch: int) -> None:
-    class One(NamedTuple):
-        number: Tensor
-
-    state = One(torch.arange(14.0 * batch).reshape(batch, 14)[:, 3:4])
-    assert state.number.stride(-1) == 1
-    apart = One(torch.arange(14.0 * batch).reshape(batch, 1, 14)[..., 3])
-    assert apart.number.stride(-1) == 14
-    layout = Layout(state)
-    assert same(layout.unpack(layout.pack(apart)), state)
-
-
-@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-def test_every_type_of_leaf_fits_whatever_stands_before_it(dtype: torch.dtype) -> None:
-    class Odd(NamedTuple):
-        first: Tensor
-        second: Tensor
-
-    state = Odd(torch.tensor([[True], [False]]), torch.arange(6).reshape(2, 3).to(dtype))
-    layout = Layout(state)
-    again = layout.unpack(layout.pack(state))
-    assert again.second.dtype == dtype and torch.equal(again.second, state.second)
-    assert layout.row_bytes % ALIGNMENT == 0
+def test_a_slot_is_free_once_nobody_holds_it() -> None:
+    slots = table()
+    ((slot,), _) = slots.keep(states(1.0), 1)
+    assert slots.retain(slot) == slot
+    slots.release(slot)
+    assert slots.used == 1
+    slots.release(slot)
+    assert slots.used == 0
+    with pytest.raises(ValueError, match="free already"):
+        slots.release(slot)
+    with pytest.raises(ValueError, match="cannot be held again"):
+        slots.retain(slot)
 
 
-def test_leaves_that_are_views_of_something_else_are_packed_as_they_look() -> None:
-    state = example(4)
-    layout = Layout(state)
-    wide = torch.randn(4, 3, 2)
-    strange = state._replace(grid=wide.transpose(1, 2), count=torch.tensor([5]).expand(4))
-    again = layout.unpack(layout.pack(strange))
-    assert torch.equal(again.grid, wide.transpose(1, 2))
-    assert again.count.tolist() == [5, 5, 5, 5]
+def test_a_full_table_grows_by_as_much_as_is_needed_and_keeps_what_it_holds() -> None:
+    slots = table(capacity=2)
+    first, _ = slots.keep(states(1.0, 2.0), 2)
+    more, _ = slots.keep(np.arange(9, dtype=np.float32), 9)
+    assert slots.states(first).tolist() == [1.0, 2.0]
+    assert slots.states(more).tolist() == list(range(9))
+    assert len({*first, *more}) == 11 == slots.used
 
 
-def test_equal_states_have_equal_rows_and_a_row_splits_into_the_same_leaves() -> None:
-    layout = Layout(example(1))
-    rows = layout.pack(example(3))
-    assert torch.equal(rows, layout.pack(example(3)))
-    for index in range(3):
-        row = rows[index].numpy().tobytes()
-        leaves = layout.split(row)
-        assert layout.join(leaves) == row
-        expected = dict(walk(rows_of(example(3), [index])))
-        assert all(torch.equal(leaves[name], expected[name][0]) for name in expected)
+def test_rows_of_a_store_are_put_and_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = table()
+    _, rows = slots.keep(states(5.0), 1)
+    (slot,) = slots.put(as_row(rows.tobytes(), slots.layout.row_bytes))
+    assert slots.states([slot]).tolist() == [5.0]
+    with pytest.raises(ValueError, match="has 8 bytes, got 3"):
+        as_row(b"abc", slots.layout.row_bytes)
 
 
-def test_a_state_of_another_shape_or_type_is_refused_by_name() -> None:
-    state = example(2)
-    layout = Layout(state)
-    with pytest.raises(
-        ValueError, match=r"grid: expected torch.float32 \(2, 3\), got torch.float32 \(2, 4\)"
-    ):
-        layout.pack(state._replace(grid=torch.zeros(2, 2, 4)))
-    with pytest.raises(ValueError, match=r"count: expected torch\.int64"):
-        layout.pack(state._replace(count=torch.zeros(2)))
-
-
-def test_what_was_read_from_a_table_does_not_change_when_the_table_does() -> None:
-    state = example(2)
-    table = SlotTable(Layout(state), "cpu", capacity=2)
-    slots = table.put(table.layout.pack(state))
-    read = table.layout.unpack(table.gather(slots))
-    for slot in slots:
-        table.release(slot)
-    table.put(table.layout.pack(example(2, seed=9)))
-    assert same(read, state)
-
-
-def test_a_sub_batch_has_the_rows_asked_for_in_their_order() -> None:
-    state = example(4)
-    picked = rows_of(state, [2, 0])
-    assert torch.equal(picked.grid, state.grid[[2, 0]])
-    assert torch.equal(picked.inner.flags, state.inner.flags[[2, 0]])
-    assert same(rows_of(state, [0, 1, 2, 3]), state)
+def test_states_that_cannot_be_packed_hold_no_slots() -> None:
+    slots = table()
+    with pytest.raises(ValueError, match="total: expected float32"):
+        slots.keep(np.zeros(1), 1)
+    assert slots.used == 0

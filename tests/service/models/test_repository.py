@@ -13,7 +13,9 @@ import pytest
 from service.core import Clock, PlanningService
 from service.models.repository import describe_repository
 from service.protocol.errors import ProblemError
-from tests.service.support import Caller, observe, over_http, running, write_model
+from service.stores.memory import MemoryStore
+from tests.service.support import Caller, observe, over_http, running, settings_for, write_model
+from thick.runtimes.backends import open_runtime
 
 
 @pytest.fixture
@@ -188,15 +190,10 @@ async def test_the_server_answers_and_says_that_it_is_not_ready_while_models_loa
     loop = asyncio.get_running_loop()
 
     def slow(path: Path, **options: Any) -> Any:
-        from thick.runtimes.torch.agents import load_agent
-
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(20)
-        return load_agent(path, **options)
+        return open_runtime(path, **options)
 
-    from service.stores.record import MemoryStore
-    from tests.service.support import settings_for
-
-    service = PlanningService(settings_for(folder), MemoryStore(), load_agent=slow)
+    service = PlanningService(settings_for(folder), MemoryStore(), opener=slow)
     await service.start()
     async with over_http(service) as client:
         assert (await client.get("/health/live")).status_code == 200

@@ -10,7 +10,8 @@ import pytest
 from service.core import Clock, PlanningService
 from service.protocol import media
 from service.protocol.errors import ProblemError
-from service.stores.record import MemoryStore, Record, StoreError
+from service.stores.memory import MemoryStore
+from service.stores.record import Record, StoreError
 from tests.service.support import Caller, observe, same
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

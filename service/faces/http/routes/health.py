@@ -7,7 +7,6 @@ from starlette.responses import JSONResponse, Response
 
 from service.faces.http.contract import documented
 from service.faces.http.routes.common import service_of
-from service.protocol.errors import ProblemError
 
 router = APIRouter(tags=["health"])
 _JSON = {"application/json": {"type": "object"}}
@@ -22,12 +21,8 @@ async def live() -> Response:
 @router.get("/health/ready", **documented(summary="Models are loaded and warm", also=_JSON))
 @router.get("/v2/health/ready", **documented(summary="Models are loaded and warm", also=_JSON))
 async def ready(request: Request) -> Response:
-    service = service_of(request)
-    if service.ready:
-        return JSONResponse({"ready": True})
-    if service.draining:
-        raise ProblemError("draining", "the server is shutting down", retry_after=5.0)
-    raise ProblemError("model_not_ready", "models are still loading")
+    service_of(request).check_ready()
+    return JSONResponse({"ready": True})
 
 
 @router.get("/v2", **documented(summary="What this server is", also=_JSON))

@@ -1,0 +1,282 @@
+"""Acts in batches: observed together, planned together where their settings are equal, answered one by one.
+
+Four of the hooks of an act are here, by their names and in their order: ``batch``, ``observe``, ``plan``
+(:class:`SharedPlan`) and ``unbatch``. (All of them: ``service.sessions.act``.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+
+from service.engine.costs import CostModel
+from service.engine.delivery import deliver, fail
+from service.engine.jobs import ActJob, ActResult, HostedModel, collate
+from service.engine.tasks import Due
+from service.operations.metrics import Metrics
+from thick.runtimes.protocol import PlanResult, State
+
+log = structlog.get_logger("thick.engine")
+
+TOGETHER_S = 0.25
+"""about how long a plan of several sessions may take where slices run side by side: what takes longer is cut, so that
+the first of them do not wait for the last"""
+LEAST_TOGETHER = 4
+"""sessions of a plan that is cut: fewer would pay more for each"""
+
+
+def batch(model: HostedModel, jobs: Sequence[ActJob], costs: CostModel, metrics: Metrics) -> list[SharedPlan]:
+    """Observe a batch of acts of one model and start a plan for each group of equal settings, several where one
+    would keep the first of the group waiting for the last.
+
+    Where the batch as a whole fails, each job is tried by itself, so that one session's trouble is not its
+    batch-mates'.
+    """
+    started = time.monotonic()
+    try:
+        state, observe_ms = observe(model, jobs)
+    except Exception as error:
+        if len(jobs) > 1:
+            return [plan for job in jobs for plan in batch(model, [job], costs, metrics)]
+        log.exception("observing failed", model=model.name)
+        fail(jobs[0], error)
+        return []
+    metrics.phase("observe", observe_ms / 1e3)
+    return plan(model, jobs, state, observe_ms, started, costs)
+
+
+def observe(model: HostedModel, jobs: Sequence[ActJob]) -> tuple[State, float]:
+    """The batch's states after its observations, and the time it took in ms."""
+    runtime = model.runtime
+    began = time.perf_counter()
+    executed_action = executed = None
+    given = [job.executed_action is not None for job in jobs]
+    if any(given):
+        default = jobs[given.index(True)].executed_action
+        executed = np.array(given)
+        executed_action = runtime.encode_action(
+            [default if job.executed_action is None else job.executed_action for job in jobs]
+        )
+    state = runtime.observe(
+        model.slots.states([job.slot for job in jobs]),
+        collate([job.observation for job in jobs]),
+        is_first=np.array([job.is_first for job in jobs]),
+        executed_action=executed_action,
+        executed=executed,
+        keys=np.array([job.key for job in jobs], np.int64),
+    )
+    return state, 1e3 * (time.perf_counter() - began)
+
+
+def plan(
+    model: HostedModel,
+    jobs: Sequence[ActJob],
+    state: State,
+    observe_ms: float,
+    started: float,
+    costs: CostModel,
+) -> list[SharedPlan]:
+    """A plan for each group of acts with equal settings, nothing of it computed yet."""
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for row, job in enumerate(jobs):
+        job.degraded = job.degradable and job.deadline is not None and job.deadline <= started
+        # Those with a deadline plan apart: it may cut the high-level search short, which is nobody else's
+        # business.
+        groups[job.settings, job.deadline is None].append(row)
+    plans = []
+    for members in groups.values():
+        for rows in cut(model, jobs[members[0]].settings, members, costs):
+            mine = [jobs[row] for row in rows]
+            try:
+                part = model.runtime.take(state, rows)
+                plans.append(SharedPlan(model, mine, part, observe_ms, started, len(jobs)))
+            except Exception as error:
+                log.exception("planning could not start", model=model.name, settings=str(mine[0].settings))
+                for job in mine:
+                    fail(job, error)
+    return plans
+
+
+def cut(model: HostedModel, settings: Any, rows: list[int], costs: CostModel) -> list[list[int]]:
+    """Rows of equal settings in parts that are planned one after the other, those due first in the first."""
+    each = costs.total(model, settings)
+    if each is None or not model.runtime.info.side_by_side:
+        return [rows]
+    parts = min(-(-len(rows) // LEAST_TOGETHER), max(1, round(len(rows) * each / TOGETHER_S)))
+    size = -(-len(rows) // parts)
+    return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+
+
+class SharedPlan:
+    """One group of acts of one model with equal planner settings: the runtime's anytime plan over the whole group,
+    run in slices.
+
+    Each session gets its result at its own deadline; the others go on. Nobody's result depends on who else
+    is in the group, only on how many slices were run for it.
+    """
+
+    def __init__(
+        self,
+        model: HostedModel,
+        jobs: Sequence[ActJob],
+        state: State,
+        observe_ms: float,
+        started: float,
+        batch: int,
+    ) -> None:
+        self._model = model
+        self._open = dict(enumerate(jobs))
+        self._sessions = len(jobs)
+        self._settings = jobs[0].settings
+        self._observe_ms = observe_ms
+        self._started = started
+        self._batch = batch
+        self._slices = 0
+        self._spent = 0.0
+        self._took: float | None = None
+        self._error: Exception | None = None
+        begin = time.perf_counter()
+        ends = [job.finish_by for job in jobs if job.finish_by is not None]
+        budget_s = max(0.0, min(ends) - time.monotonic()) if ends else None
+        keys = np.array([job.key for job in jobs], np.int64)
+        self._plan = model.runtime.plan(state, self._settings, keys=keys, budget_s=budget_s)
+        self._spent += time.perf_counter() - begin
+
+    def due(self, due: Due, now: float) -> float:
+        share = self._spent / self._sessions  # each has caused no more than that
+        return min(due(job, self._settings, share) for job in self._open.values())
+
+    def run(self, costs: CostModel, metrics: Metrics) -> bool:
+        if self.begin(costs, metrics):
+            self.step()
+        return self.conclude(costs, metrics)
+
+    def begin(self, costs: CostModel, metrics: Metrics) -> bool:
+        """Before a slice: whether it is wanted, and in time for somebody."""
+        self._took = None
+        with self._reported():
+            self._drop_cancelled()
+            self._finish_due(costs, metrics)
+        return bool(self._open) and not self._plan.done
+
+    def step(self) -> None:
+        """The slice itself: touches nothing but this plan, so that those of several plans may run side by side."""
+        began = time.perf_counter()
+        try:
+            self._plan.step()
+        except Exception as error:
+            self._error = error
+        self._took = time.perf_counter() - began
+
+    def conclude(self, costs: CostModel, metrics: Metrics) -> bool:
+        """After a slice, if there was one; True when nothing is left to do."""
+        with self._reported():
+            if self._error is not None:
+                raise self._error
+            if self._took is not None:
+                costs.slice_took(self._model, self._settings, len(self._open), self._slices, self._took)
+                self._slices += 1
+                self._spent += self._took
+                self._finish_due(costs, metrics)
+            if self._open and self._plan.done:
+                costs.plan_took(self._model, self._settings, self._sessions, self._spent)
+                self._unbatch(list(self._open), metrics)
+        return not self._open
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Whatever goes wrong is reported to everybody whose plan this is."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("planning failed", model=self._model.name, sessions=len(self._open))
+            self.abort(error)
+
+    def abort(self, error: Exception) -> None:
+        for job in self._open.values():
+            fail(job, error)
+        self._open.clear()
+
+    def _drop_cancelled(self) -> None:
+        for row, job in list(self._open.items()):
+            if job.cancelled:
+                del self._open[row]
+
+    def _finish_due(self, costs: CostModel, metrics: Metrics) -> None:
+        """Answer those for whom another slice would come too late."""
+        if not self._open or self._plan.done:
+            return
+        ready = time.monotonic() + costs.next_slice(
+            self._model, self._settings, len(self._open), self._slices
+        )
+        late = [row for row, job in self._open.items() if job.finish_by is not None and ready > job.finish_by]
+        if late:
+            if not self._slices:
+                costs.forgive(self._model, self._settings)
+            self._unbatch(late, metrics)
+
+    def _unbatch(self, rows: list[int], metrics: Metrics) -> None:
+        """Give the sessions ``rows`` of the group their results; they are open until they have them."""
+        found = self._plan.result()
+        for phase, spent_ms in found.phase_ms.items():
+            metrics.phase(phase.removesuffix("_ms"), spent_ms / 1e3)
+        jobs = [self._open[row] for row in rows]
+        results = unbatch(self._model, jobs, found, rows, self._started, self._observe_ms, self._batch)
+        for row in rows:
+            metrics.budget(share_done(found.budget(row)))
+            del self._open[row]
+        deliver(list(zip(jobs, results, strict=True)), self._model.slots.release)
+
+
+def unbatch(
+    model: HostedModel,
+    jobs: Sequence[ActJob],
+    found: PlanResult,
+    rows: Sequence[int],
+    started: float,
+    observe_ms: float,
+    size: int,
+) -> list[ActResult]:
+    """One result for each session ``rows`` of a shared plan, its new state in a slot of its own.
+
+    Args:
+        started: when the batch was begun, s on the monotonic clock.
+        size: acts in it.
+    """
+    runtime = model.runtime
+    actions = runtime.decode_action(found.action[list(rows)])
+    plans = [found.info(row) if job.want_plan else None for row, job in zip(rows, jobs, strict=True)]
+    slots, packed = model.slots.keep(runtime.take(found.state, rows), len(rows))
+    phases = {name: float(found.phase_ms.get(name, 0.0)) for name in ("high_plan_ms", "low_plan_ms")}
+    return [
+        ActResult(
+            action=action,
+            slot=slot,
+            state=state.tobytes(),
+            plan=shown,
+            timing={
+                "queue_ms": max(0.0, 1e3 * (started - job.submitted)),
+                "observe_ms": observe_ms,
+                **phases,
+                "batch_size": size,
+            },
+            degraded="deadline passed while queued" if job.degraded else None,
+        )
+        for job, action, slot, state, shown in zip(jobs, actions, slots, packed, plans, strict=True)
+    ]
+
+
+def share_done(budget: Mapping[str, Any]) -> float:
+    """The share of the asked search that was made, 0 to 1."""
+    shares = [
+        min(1.0, budget[f"{what}_done"] / budget[f"{what}_asked"])
+        for what in ("iterations", "simulations")
+        if budget.get(f"{what}_asked")
+    ]
+    return sum(shares) / len(shares) if shares else 1.0
