@@ -60,7 +60,7 @@ class PlanningService:
             queue_limit=settings.queue_limit,
             batch_wait_s=settings.batch_wait_ms / 1e3,
             threads=settings.threads,
-            plans_at_once=settings.side_by_side,
+            plans_at_once=settings.plans_at_once if settings.device == "cpu" else 1,
         )
         self.repository = ModelRepository(
             settings.models,

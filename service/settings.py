@@ -6,7 +6,6 @@ A flag wins over its variable, a variable over the default.
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,12 +98,16 @@ class Settings(BaseSettings):
         "compute", "auto", "arithmetic of planning; auto takes bf16 where the hardware has it"
     )
     threads: int | None = _field(
-        "compute", None, "CPU threads of the worker; default as many as there are cores", ge=1, le=1024
+        "compute",
+        None,
+        "CPU threads of one search; default what is fastest, found while it runs",
+        ge=1,
+        le=1024,
     )
     plans_at_once: int | None = _field(
         "compute",
         None,
-        "searches side by side on a CPU; default as many as have --threads cores each, one without it",
+        "searches side by side on a CPU; default what is fastest, found while it runs",
         ge=1,
         le=1024,
     )
@@ -238,17 +241,6 @@ class Settings(BaseSettings):
         if self.session_ttl_s > self.max_ttl_s:
             raise ValueError("--session-ttl-s lies above --max-ttl-s")
         return self
-
-    @property
-    def side_by_side(self) -> int:
-        """Searches that run at the same time: a core each on a CPU, if that was divided; a GPU runs one after the
-        other."""
-        if self.device != "cpu":
-            return 1
-        if self.plans_at_once is not None:
-            return self.plans_at_once
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return 1 if self.threads is None else max(1, cores // self.threads)
 
     @property
     def limits(self) -> Limits:

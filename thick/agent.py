@@ -308,6 +308,11 @@ class ActPlan:
         """Whether the whole budget was used."""
         return self._search.done
 
+    @property
+    def phase(self) -> str:
+        """What the next slice works on: high, low or policy."""
+        return self._search.phase
+
     def step(self) -> None:
         """One slice: a chunk of high-level simulations, or one iteration of the low level."""
         with self._agent.model.arrays.no_grad():

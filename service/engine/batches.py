@@ -18,6 +18,7 @@ import structlog
 from service.engine.costs import CostModel
 from service.engine.delivery import deliver, fail
 from service.engine.jobs import ActJob, ActResult, HostedModel, collate
+from service.engine.parallel import Parallelism
 from service.engine.tasks import Due
 from service.operations.metrics import Metrics
 from thick.runtimes.protocol import PlanResult, State
@@ -31,29 +32,38 @@ LEAST_TOGETHER = 4
 """sessions of a plan that is cut: fewer would pay more for each"""
 
 
-def batch(model: HostedModel, jobs: Sequence[ActJob], costs: CostModel, metrics: Metrics) -> list[SharedPlan]:
+def batch(
+    model: HostedModel,
+    jobs: Sequence[ActJob],
+    costs: CostModel,
+    parallel: Parallelism,
+    metrics: Metrics,
+    width: int = 1,
+) -> list[SharedPlan]:
     """Observe a batch of acts of one model and start a plan for each group of equal settings, several where one
-    would keep the first of the group waiting for the last.
+    would keep the first of the group waiting for the last, or where ``width`` plans run side by side.
 
     Where the batch as a whole fails, each job is tried by itself, so that one session's trouble is not its
     batch-mates'.
     """
     started = time.monotonic()
     try:
-        state, observe_ms = observe(model, jobs)
+        state, observe_ms = observe(model, jobs, parallel)
     except Exception as error:
         if len(jobs) > 1:
-            return [plan for job in jobs for plan in batch(model, [job], costs, metrics)]
+            return [plan for job in jobs for plan in batch(model, [job], costs, parallel, metrics)]
         log.exception("observing failed", model=model.name)
         fail(jobs[0], error)
         return []
     metrics.phase("observe", observe_ms / 1e3)
-    return plan(model, jobs, state, observe_ms, started, costs)
+    return plan(model, jobs, state, observe_ms, started, costs, width)
 
 
-def observe(model: HostedModel, jobs: Sequence[ActJob]) -> tuple[State, float]:
+def observe(model: HostedModel, jobs: Sequence[ActJob], parallel: Parallelism) -> tuple[State, float]:
     """The batch's states after its observations, and the time it took in ms."""
     runtime = model.runtime
+    threads = parallel.threads(model, None, "observe", len(jobs))
+    runtime.use_threads(threads)
     began = time.perf_counter()
     executed_action = executed = None
     given = [job.executed_action is not None for job in jobs]
@@ -71,7 +81,9 @@ def observe(model: HostedModel, jobs: Sequence[ActJob]) -> tuple[State, float]:
         executed=executed,
         keys=np.array([job.key for job in jobs], np.int64),
     )
-    return state, 1e3 * (time.perf_counter() - began)
+    took = time.perf_counter() - began
+    parallel.took(model, None, "observe", len(jobs), threads, took)
+    return state, 1e3 * took
 
 
 def plan(
@@ -81,6 +93,7 @@ def plan(
     observe_ms: float,
     started: float,
     costs: CostModel,
+    width: int,
 ) -> list[SharedPlan]:
     """A plan for each group of acts with equal settings, nothing of it computed yet."""
     groups: dict[Any, list[int]] = defaultdict(list)
@@ -91,7 +104,7 @@ def plan(
         groups[job.settings, job.deadline is None].append(row)
     plans = []
     for members in groups.values():
-        for rows in cut(model, jobs[members[0]].settings, members, costs):
+        for rows in cut(model, jobs[members[0]].settings, members, costs, width):
             mine = [jobs[row] for row in rows]
             try:
                 part = model.runtime.take(state, rows)
@@ -103,12 +116,16 @@ def plan(
     return plans
 
 
-def cut(model: HostedModel, settings: Any, rows: list[int], costs: CostModel) -> list[list[int]]:
-    """Rows of equal settings in parts that are planned one after the other, those due first in the first."""
-    each = costs.total(model, settings)
-    if each is None or not model.runtime.info.side_by_side:
+def cut(model: HostedModel, settings: Any, rows: list[int], costs: CostModel, width: int) -> list[list[int]]:
+    """Rows of equal settings in parts, those due first in the first: ``width`` that are planned at the same time, and
+    more where these would take long."""
+    if not model.runtime.info.side_by_side:
         return [rows]
-    parts = min(-(-len(rows) // LEAST_TOGETHER), max(1, round(len(rows) * each / TOGETHER_S)))
+    each = costs.total(model, settings)
+    parts = min(width, len(rows))
+    if each is not None:
+        most = -(-len(rows) // LEAST_TOGETHER)
+        parts = max(parts, min(most, max(1, round(len(rows) * each / TOGETHER_S))))
     size = -(-len(rows) // parts)
     return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
 
@@ -130,10 +147,11 @@ class SharedPlan:
         started: float,
         batch: int,
     ) -> None:
-        self._model = model
+        self.model = model
+        self.settings = jobs[0].settings
+        self.size = len(jobs)
+        """sessions that it is for, answered or not"""
         self._open = dict(enumerate(jobs))
-        self._sessions = len(jobs)
-        self._settings = jobs[0].settings
         self._observe_ms = observe_ms
         self._started = started
         self._batch = batch
@@ -145,17 +163,22 @@ class SharedPlan:
         ends = [job.finish_by for job in jobs if job.finish_by is not None]
         budget_s = max(0.0, min(ends) - time.monotonic()) if ends else None
         keys = np.array([job.key for job in jobs], np.int64)
-        self._plan = model.runtime.plan(state, self._settings, keys=keys, budget_s=budget_s)
+        self._plan = model.runtime.plan(state, self.settings, keys=keys, budget_s=budget_s)
         self._spent += time.perf_counter() - begin
 
     def due(self, due: Due, now: float) -> float:
-        share = self._spent / self._sessions  # each has caused no more than that
-        return min(due(job, self._settings, share) for job in self._open.values())
+        share = self._spent / self.size  # each has caused no more than that
+        return min(due(job, self.settings, share) for job in self._open.values())
 
     def run(self, costs: CostModel, metrics: Metrics) -> bool:
         if self.begin(costs, metrics):
-            self.step()
+            self.step(None)
         return self.conclude(costs, metrics)
+
+    @property
+    def phase(self) -> str:
+        """What the next slice works on."""
+        return self._plan.phase
 
     def begin(self, costs: CostModel, metrics: Metrics) -> bool:
         """Before a slice: whether it is wanted, and in time for somebody."""
@@ -165,14 +188,25 @@ class SharedPlan:
             self._finish_due(costs, metrics)
         return bool(self._open) and not self._plan.done
 
-    def step(self) -> None:
-        """The slice itself: touches nothing but this plan, so that those of several plans may run side by side."""
+    def step(self, threads: int | None) -> float | None:
+        """The slice itself: touches nothing but this plan, so that those of several plans may run side by side.
+
+        Args:
+            threads: of a CPU; None leaves them as they are.
+
+        Returns:
+            The time it took, s; None where it failed, which ``conclude`` reports.
+        """
         began = time.perf_counter()
         try:
+            if threads is not None:
+                self.model.runtime.use_threads(threads)
             self._plan.step()
         except Exception as error:
             self._error = error
+            return None
         self._took = time.perf_counter() - began
+        return self._took
 
     def conclude(self, costs: CostModel, metrics: Metrics) -> bool:
         """After a slice, if there was one; True when nothing is left to do."""
@@ -180,12 +214,12 @@ class SharedPlan:
             if self._error is not None:
                 raise self._error
             if self._took is not None:
-                costs.slice_took(self._model, self._settings, len(self._open), self._slices, self._took)
+                costs.slice_took(self.model, self.settings, len(self._open), self._slices, self._took)
                 self._slices += 1
                 self._spent += self._took
                 self._finish_due(costs, metrics)
             if self._open and self._plan.done:
-                costs.plan_took(self._model, self._settings, self._sessions, self._spent)
+                costs.plan_took(self.model, self.settings, self.size, self._spent)
                 self._unbatch(list(self._open), metrics)
         return not self._open
 
@@ -195,7 +229,7 @@ class SharedPlan:
         try:
             yield
         except Exception as error:
-            log.exception("planning failed", model=self._model.name, sessions=len(self._open))
+            log.exception("planning failed", model=self.model.name, sessions=len(self._open))
             self.abort(error)
 
     def abort(self, error: Exception) -> None:
@@ -212,13 +246,11 @@ class SharedPlan:
         """Answer those for whom another slice would come too late."""
         if not self._open or self._plan.done:
             return
-        ready = time.monotonic() + costs.next_slice(
-            self._model, self._settings, len(self._open), self._slices
-        )
+        ready = time.monotonic() + costs.next_slice(self.model, self.settings, len(self._open), self._slices)
         late = [row for row, job in self._open.items() if job.finish_by is not None and ready > job.finish_by]
         if late:
             if not self._slices:
-                costs.forgive(self._model, self._settings)
+                costs.forgive(self.model, self.settings)
             self._unbatch(late, metrics)
 
     def _unbatch(self, rows: list[int], metrics: Metrics) -> None:
@@ -227,11 +259,11 @@ class SharedPlan:
         for phase, spent_ms in found.phase_ms.items():
             metrics.phase(phase.removesuffix("_ms"), spent_ms / 1e3)
         jobs = [self._open[row] for row in rows]
-        results = unbatch(self._model, jobs, found, rows, self._started, self._observe_ms, self._batch)
+        results = unbatch(self.model, jobs, found, rows, self._started, self._observe_ms, self._batch)
         for row in rows:
             metrics.budget(share_done(found.budget(row)))
             del self._open[row]
-        deliver(list(zip(jobs, results, strict=True)), self._model.slots.release)
+        deliver(list(zip(jobs, results, strict=True)), self.model.slots.release)
 
 
 def unbatch(

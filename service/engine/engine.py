@@ -25,6 +25,7 @@ from service.engine.batches import SharedPlan, batch
 from service.engine.costs import CostModel
 from service.engine.delivery import fail
 from service.engine.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
+from service.engine.parallel import Parallelism
 from service.engine.tasks import CallTask, ImagineTask, Task
 from service.operations.metrics import Metrics
 
@@ -51,9 +52,9 @@ class Engine:
         batch_wait_s: how long those that wait do so for the next to join them, until they are half of the sessions
             that are active (while the worker plans for one half, the event loop is busy with the other), but no
             longer than ``PATIENCE`` times that. An act that comes alone never waits.
-        threads: intra-op threads of torch on the worker; None leaves torch's own choice.
-        plans_at_once: plans whose slices run side by side, each on a thread of its own; for a CPU with more cores than
-            ``threads``. Everything else stays with the worker.
+        threads: of a CPU for each slice; None chooses by trial (``service.engine.parallel``).
+        plans_at_once: plans whose slices run side by side, each on a thread of its own; None chooses by trial.
+            Everything else stays with the worker.
     """
 
     def __init__(
@@ -64,16 +65,17 @@ class Engine:
         queue_limit: int = 256,
         batch_wait_s: float = 0.001,
         threads: int | None = None,
-        plans_at_once: int = 1,
+        plans_at_once: int | None = None,
     ) -> None:
         self.costs = CostModel()
         self._metrics = metrics
         self._max_batch = max_batch
         self._queue_limit = queue_limit
         self._batch_wait_s = batch_wait_s
-        self._threads = threads
-        self._plans_at_once = plans_at_once
-        self._helpers = ThreadPoolExecutor(max(1, plans_at_once - 1), "thick-plans")
+        self.parallel = Parallelism(threads=threads, plans_at_once=plans_at_once)
+        self._width = 1
+        """plans that run side by side now, where there are so many"""
+        self._helpers = ThreadPoolExecutor(max(1, self.parallel.widest - 1), "thick-plans")
         self._condition = threading.Condition()
         self._inbox: list[ActJob | Task] = []
         self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
@@ -139,7 +141,7 @@ class Engine:
 
     def threads_of(self, model: HostedModel) -> int | None:
         """Threads of a CPU that plan with a model now."""
-        return self._threads
+        return self.parallel.threads_of(model)
 
     def forget(self, model: HostedModel) -> None:
         """Drop what was learned about a model that is gone."""
@@ -200,7 +202,9 @@ class Engine:
                 self._tasks.append(entry)
         self._inbox.clear()
         while self._unloaded:
-            self.costs.forget(self._unloaded.pop())
+            model = self._unloaded.pop()
+            self.costs.forget(model)
+            self.parallel.forget(model)
 
     def _turn(self) -> None:
         """One slice of whatever is due first, or of as many plans as may run side by side."""
@@ -209,30 +213,56 @@ class Engine:
         tasks = sorted(self._tasks, key=lambda each: each.due(self._due, now))
         task = tasks[0] if tasks else None
         model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
-        room = task is None or (isinstance(task, SharedPlan) and len(tasks) < self._plans_at_once)
+        room = task is None or (isinstance(task, SharedPlan) and len(tasks) < self._width)
         if model is not None and (
             room or task is None or self._first_due(model, now) <= task.due(self._due, now)
         ):
             if room and self._would_gain_by_waiting(model, now):
                 return
             self._begin(model, now)
-        elif isinstance(task, SharedPlan) and self._plans_at_once > 1:
+        elif isinstance(task, SharedPlan):
             plans = [each for each in tasks if isinstance(each, SharedPlan)]
-            self._side_by_side(plans[: self._plans_at_once])
+            if self._width > 1 and len(plans) > 1:
+                self._side_by_side(plans[: self._width])
+            else:
+                self._alone(task)
         elif task is not None and task.run(self.costs, self._metrics):
             self._tasks.remove(task)
+
+    def _alone(self, plan: SharedPlan) -> None:
+        """A slice of one plan."""
+        model, settings, size = plan.model, plan.settings, plan.size
+        if plan.begin(self.costs, self._metrics):
+            phase = plan.phase
+            before = self.parallel.alone(model, settings, phase, size)
+            threads = self.parallel.threads(model, settings, phase, size)
+            if (took := plan.step(threads)) is not None:
+                self.parallel.took(model, settings, phase, size, threads, took)
+                self.parallel.ran(model, settings, 1, took, before)
+        self._conclude(plan)
 
     def _side_by_side(self, plans: list[SharedPlan]) -> None:
         """A slice of each of some plans at the same time."""
         begun = [plan for plan in plans if plan.begin(self.costs, self._metrics)]
-        helped = [self._helpers.submit(plan.step) for plan in begun[1:]]
         if begun:
-            begun[0].step()
-        for each in helped:
-            each.result()
+            first = begun[0]
+            expected = [
+                self.parallel.alone(each.model, each.settings, each.phase, each.size) for each in begun
+            ]
+            threads = self.parallel.share(first.model, len(begun))
+            began = time.perf_counter()
+            helped = [self._helpers.submit(plan.step, threads) for plan in begun[1:]]
+            took = [first.step(threads), *(each.result() for each in helped)]
+            if len(begun) > 1 and None not in took:
+                seconds = time.perf_counter() - began
+                alone = sum(expected) if all(expected) else 0.0
+                self.parallel.ran(first.model, first.settings, self._width, seconds, alone)
         for plan in plans:
-            if plan.conclude(self.costs, self._metrics):
-                self._tasks.remove(plan)
+            self._conclude(plan)
+
+    def _conclude(self, plan: SharedPlan) -> None:
+        if plan.conclude(self.costs, self._metrics):
+            self._tasks.remove(plan)
 
     def _give_up(self, error: Exception) -> None:
         """Report to everybody who waits for anything that it will not come."""
@@ -312,7 +342,9 @@ class Engine:
             self._waiting[model] = rest
         self._left_queue(len(taken))
         self._metrics.batch(len(taken))
-        self._tasks.extend(batch(model, taken, self.costs, self._metrics))
+        together = model.runtime.info.side_by_side
+        self._width = self.parallel.width(model, taken[0].settings) if together else 1
+        self._tasks.extend(batch(model, taken, self.costs, self.parallel, self._metrics, self._width))
 
     def _left_queue(self, count: int) -> None:
         with self._condition:

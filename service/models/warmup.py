@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
+import structlog
 
 from service.engine.engine import Engine
 from service.engine.jobs import Observation, collate
@@ -16,6 +18,8 @@ from service.models.hosted import Hosted
 from service.protocol.spaces import Space
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.protocol import AnytimePlan, Runtime
+
+log = structlog.get_logger("thick.models")
 
 SLICES = 3
 """slices of each kind of plan that are run"""
@@ -28,28 +32,53 @@ TIMES = 2
 async def prepare(hosted: Hosted, runtime: Runtime, engine: Engine) -> None:
     """Give a model its slots and run an observation and some slices of each kind of plan, so that the first
     client pays for no lazy initialisation. Each slice is a call of its own: other models' requests go in
-    between."""
+    between.
+
+    On a CPU they are run with each number of threads that the engine might use, and it keeps those that give the same
+    numbers: how a matrix product is divided can change its last bits.
+    """
     assert hosted.observation_space is not None
+    alike = set(engine.parallel.counts)
     for method in ("policy", "flat", "hierarchical"):
         if runtime.has(method):
             settings = runtime.settings({"method": method, "seed": None})
             for batch in BATCHES if method == "policy" else BATCHES[:2]:
-                for _ in range(TIMES):
-                    await _plan_once(hosted, runtime, engine, settings, batch)
+                found: dict[int, bytes] = {}
+                for threads in _in_turn(engine.parallel.counts):
+                    found[threads] = await _plan_once(hosted, runtime, engine, settings, batch, threads)
+                reference = found[min(found)]
+                alike = {threads for threads in alike if found[threads] == reference}
+    if alike != set(engine.parallel.counts):
+        log.info("threads", model=hosted.name, version=hosted.version, alike=sorted(alike))
+    engine.parallel.allow(hosted, sorted(alike))
     # What a loaded model consists of stays; looking through it again and again for garbage would stop everybody.
     gc.collect()
     gc.freeze()
     await engine.call(partial(hosted.bring, runtime))
 
 
+def _in_turn(counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Each number of threads, and the last one until there were ``TIMES`` runs."""
+    return (*counts, *[counts[-1]] * (TIMES - len(counts)))
+
+
 async def _plan_once(
-    hosted: Hosted, runtime: Runtime, engine: Engine, settings: PlannerSettings, batch: int
-) -> None:
+    hosted: Hosted,
+    runtime: Runtime,
+    engine: Engine,
+    settings: PlannerSettings,
+    batch: int,
+    threads: int,
+) -> bytes:
+    """Some slices of a plan; the packed states that came out."""
     rng = np.random.default_rng(0)
     assert hosted.observation_space is not None
     observations = [sample(hosted.observation_space, rng) for _ in range(batch)]
 
+    use_threads = partial(runtime.use_threads, threads)
+
     def begin() -> AnytimePlan:
+        use_threads()
         keys = np.arange(batch, dtype=np.int64)
         state = runtime.observe(
             runtime.initial(batch), collate(observations), is_first=np.ones(batch, np.bool_), keys=keys
@@ -59,20 +88,29 @@ async def _plan_once(
     plan = await engine.call(begin)
     for index in range(SLICES):
         if not plan.done:
-            await engine.call(partial(timed, engine, hosted, plan, settings, batch, index))
+            await engine.call(partial(timed, engine, hosted, plan, settings, batch, index, use_threads))
 
-    def finish() -> None:
+    def finish() -> bytes:
         found = plan.result()
         found.info(0)
         runtime.decode_action(found.action)
+        return runtime.pack(found.state).tobytes()
 
-    await engine.call(finish)
+    packed: bytes = await engine.call(finish)
+    return packed
 
 
 def timed(
-    engine: Engine, hosted: Hosted, plan: AnytimePlan, settings: PlannerSettings, batch: int, index: int
+    engine: Engine,
+    hosted: Hosted,
+    plan: AnytimePlan,
+    settings: PlannerSettings,
+    batch: int,
+    index: int,
+    use_threads: Callable[[], None],
 ) -> None:
     """One slice, from which the engine learns what a slice costs; on the worker."""
+    use_threads()
     began = time.perf_counter()
     plan.step()
     if index:  # the first pays for lazy initialisation

@@ -60,7 +60,8 @@ def test_a_row_is_split_by_name_and_joined_again() -> None:
     layout = Layout(ARRAYS)
     row = layout.pack(batch_of(1)).tobytes()
     leaves = layout.split(row)
-    assert list(leaves) == [name for name, _, _ in ARRAYS]
+    assert [(name, leaf.dtype, leaf.shape) for name, leaf in leaves.items()] == ARRAYS
+    assert all(isinstance(leaf, np.ndarray) for leaf in leaves.values())
     assert layout.join(leaves) == row
 
 

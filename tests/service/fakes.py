@@ -39,6 +39,10 @@ class FakePlan:
     def done(self) -> bool:
         return self.slices >= self.settings.slices
 
+    @property
+    def phase(self) -> str:
+        return "low"
+
     def step(self) -> None:
         self.runtime.log.append((self.settings, len(self.state)))
         if self.runtime.broken(self.state):
@@ -146,7 +150,7 @@ class Rig:
         self.runtime = FakeRuntime()
         self.model = FakeModel(self.runtime)
         self.metrics = Metrics()
-        self.engine = Engine(metrics=self.metrics, **{"batch_wait_s": 0.0, **options})
+        self.engine = Engine(metrics=self.metrics, **{"batch_wait_s": 0.0, "plans_at_once": 1, **options})
 
     async def __aenter__(self) -> Rig:
         self.engine.start()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -175,19 +173,3 @@ async def test_where_the_default_file_cannot_be_written_sessions_are_in_memory(
 async def test_a_store_that_cannot_be_used_is_told(store: str) -> None:
     with pytest.raises(SettingsError, match="--store"):
         await open_store(Settings(store=store))
-
-
-def test_searches_run_side_by_side_where_cores_are_divided_among_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    given: list[tuple[dict[str, Any], int]] = [
-        ({}, 1),
-        ({"threads": 1}, 8),
-        ({"threads": 3}, 2),
-        ({"threads": 16}, 1),
-        ({"threads": 1, "plans_at_once": 3}, 3),
-        ({"threads": 1, "device": "cuda"}, 1),
-    ]
-    for changes, expected in given:
-        assert Settings(**changes).side_by_side == expected, changes

@@ -106,6 +106,13 @@ class ActionSearch:
         return self._low is not None and self._low.done
 
     @property
+    def phase(self) -> str:
+        """What the next slice works on: high, low or policy."""
+        if self.settings.method == "policy":
+            return "policy"
+        return "high" if self._high_due() else "low"
+
+    @property
     def simulations(self) -> tuple[int, int]:
         """Simulations of the high level, done and asked; 0 of 0 where none was due."""
         return (0, 0) if self._high is None else (self._high.simulations_done, self._high.simulations_asked)

@@ -177,6 +177,10 @@ class _Plan:
     def done(self) -> bool:
         return bool(self._planning.done)
 
+    @property
+    def phase(self) -> str:
+        return str(self._planning.phase)
+
     def step(self) -> None:
         with self._runtime._computing():
             self._planning.step()

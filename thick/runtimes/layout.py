@@ -108,7 +108,8 @@ class Layout:
             raise ValueError(f"a row of this model has {self.row_bytes} bytes, got {len(row)}")
         whole = np.frombuffer(row, np.uint8).reshape(1, -1)
         return {
-            leaf.name: array[0].copy() for leaf, array in zip(self.leaves, self.unpack(whole), strict=True)
+            leaf.name: array.reshape(leaf.shape).copy()
+            for leaf, array in zip(self.leaves, self.unpack(whole), strict=True)
         }
 
     def join(self, leaves: Mapping[str, np.ndarray]) -> bytes:

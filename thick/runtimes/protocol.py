@@ -95,6 +95,11 @@ class AnytimePlan(Protocol):
     def done(self) -> bool:
         """Whether the whole budget was used."""
 
+    @property
+    def phase(self) -> str:
+        """What the next slice works on: ``high``, ``low`` or ``policy``. Slices of one phase take about the same
+        time."""
+
     def step(self) -> None:
         """One slice: some simulations of the high level, or one iteration of the low level (some 10 ms at most)."""
 
