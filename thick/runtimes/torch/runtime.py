@@ -15,13 +15,15 @@ from torch import Tensor
 from thick.agent import Agent
 from thick.runtimes.adapter import AgentRuntime
 from thick.runtimes.protocol import BackendError, Rows, RuntimeInfo, State
+from thick.runtimes.torch.agents import load_agent
+from thick.runtimes.torch.model import FrozenModel
 from thick.runtimes.torch.packing import Packing
 
 
 class TorchRuntime(AgentRuntime):
     """An agent of torch as a runtime; states and their rows stay on its device."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent[FrozenModel]) -> None:
         self.device = torch.device(agent.device)
         on_cpu = self.device.type == "cpu"
         fast = agent.model.search.dtype == torch.bfloat16
@@ -128,4 +130,4 @@ def open_runtime(entry: Path, *, device: str = "cpu", precision: str = "auto") -
     """
     if device != "cpu" and not torch.cuda.is_available():
         raise BackendError(f"device {device}: torch {torch.__version__} finds no GPU here; take cpu")
-    return TorchRuntime(Agent.load(entry, device=device, precision=precision))
+    return TorchRuntime(load_agent(entry, device=device, precision=precision))
