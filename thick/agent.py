@@ -172,7 +172,7 @@ class Agent(Generic[Model]):
         self,
         state: AgentState,
         *,
-        level: str = "high",
+        level: str | int = "high",
         horizon: int = 3,
         rollouts: int = 1,
         policy: str = "plan",
@@ -210,6 +210,8 @@ class Agent(Generic[Model]):
         Raises:
             ValueError: an action does not belong to the action space.
         """
+        if any(action is None for action in actions):  # which the codec takes for zeros
+            raise ValueError(f"action: expected one of {self.action_space}, got None")
         return self.model.arrays.array(self._codec.encode(actions))
 
     def decode_action(self, action: Array) -> list[Any]:

@@ -69,6 +69,12 @@ def test_all_high_level_actions_are_tried_once_each_from_the_present_state() -> 
     )
 
 
+def test_a_level_may_be_named_by_its_number() -> None:
+    of = agent()
+    high, low = (imagine(of, level=level, horizon=1, rollouts=1, policy="prior") for level in (1, 0))
+    assert isinstance(high[0], HighStep) and isinstance(low[0], LowStep)
+
+
 def test_all_low_level_actions_are_tried_once_each() -> None:
     steps = imagine(agent(), level="low", policy="all", horizon=2)
     assert [step.action.tolist() for step in steps] == [[0, 1, 2, 3]] * 2
@@ -141,6 +147,8 @@ def test_imagining_is_repeatable_and_leaves_the_state_alone() -> None:
     ("options", "message"),
     [
         ({"level": "middle"}, "level: expected high or low"),
+        ({"level": 2}, "level: expected high or low"),
+        ({"level": True}, "level: expected high or low"),
         ({"policy": "random"}, "policy: expected one of plan, prior, actor, all"),
         ({"horizon": 0}, "at least 1"),
         ({"rollouts": 0}, "at least 1"),

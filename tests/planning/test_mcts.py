@@ -166,6 +166,18 @@ def test_there_is_a_valid_answer_at_any_time_and_asking_changes_nothing() -> Non
     assert asked.simulations_done == 20
 
 
+def test_a_slice_ends_soon_whatever_a_simulation_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(10**6))
+    monkeypatch.setattr("thick.planning.mcts.time.perf_counter", lambda: next(now) * 1e-3)  # 1 ms a look
+    tree = MCTS(ChanceModel(chance(3, 1)), simulations=20, depth=4, chunk=10)
+    tree.step()
+    assert tree.simulations_done == 2
+    while not tree.done:
+        tree.step()
+    monkeypatch.undo()
+    assert torch.equal(tree.root_values, search(ChanceModel(chance(3, 1)), 20).root_values)
+
+
 def test_the_scale_of_the_values_does_not_matter() -> None:
     world = chance(4, 4)
     scaled = world._replace(value=100 * world.value, reward=100 * world.reward)

@@ -14,7 +14,8 @@ from thick.planning.memory import AgentState
 from thick.planning.randomness import Randomness
 from thick.planning.settings import PlannerSettings
 
-LEVELS = ("high", "low")
+LEVELS = ("low", "high")
+"""by their numbers, 0 and 1"""
 POLICIES = ("plan", "prior", "actor", "all")
 
 
@@ -22,7 +23,7 @@ def imagine(
     agent: ImaginingAgent,
     state: AgentState,
     *,
-    level: str,
+    level: str | int,
     horizon: int,
     rollouts: int,
     policy: str,
@@ -34,7 +35,7 @@ def imagine(
 
     Args:
         state: ``B = 1``.
-        level: high (jumps from context change to context change) or low (single steps).
+        level: high or 1 (jumps from context change to context change), low or 0 (single steps).
         horizon: steps of that level.
         rollouts: R; ``policy="all"`` makes one for each action instead.
         policy: where actions come from. ``plan``: the planner, asked at each jump (high) or as often as its plan ends
@@ -53,8 +54,10 @@ def imagine(
     Raises:
         ValueError: an argument is wrong or the checkpoint cannot do it. Raised at once, not at the first step.
     """
+    if type(level) is int and 0 <= level < len(LEVELS):
+        level = LEVELS[level]
     if level not in LEVELS:
-        raise ValueError(f"level: expected high or low, got {level!r}")
+        raise ValueError(f"level: expected high or low (1 or 0), got {level!r}")
     if policy not in POLICIES:
         raise ValueError(f"policy: expected one of {', '.join(POLICIES)}, got {policy!r}")
     if state.previous_action.shape[0] != 1:
