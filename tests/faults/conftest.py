@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shared(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for all tests that leave it as it was."""
-    with Server(tiny, tmp_path_factory.mktemp("shared")) as server:
+    with Server(tiny, tmp_path_factory.mktemp("shared"), forked=False) as server:
         yield server
         assert "Traceback" not in server.logged
 

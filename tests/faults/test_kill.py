@@ -44,11 +44,19 @@ def test_kill_9_under_load_loses_no_answered_step_and_repeats_none(
 def test_many_kills_lose_no_answered_step_and_repeat_none(
     small: Path, tmp_path: Path, kept: Any, figures: Figures, seed: int
 ) -> None:
-    rounds(small, tmp_path, kept, figures, kills=40, clients=12, seed=seed)
+    rounds(small, tmp_path, kept, figures, kills=40, clients=12, seed=seed, forked=False)
 
 
 def rounds(
-    repository: Path, folder: Path, kept: Any, figures: Figures, *, kills: int, clients: int, seed: int
+    repository: Path,
+    folder: Path,
+    kept: Any,
+    figures: Figures,
+    *,
+    kills: int,
+    clients: int,
+    seed: int,
+    forked: bool = True,
 ) -> None:
     """Kill a server again and again while clients use it, each time at another moment of its life.
 
@@ -57,7 +65,7 @@ def rounds(
     """
     rng = np.random.default_rng(seed)
     gate = threading.Event()
-    server = Server(repository, folder, store=kept.url, access_log="false")
+    server = Server(repository, folder, forked=forked, store=kept.url, access_log="false")
     with server, BadNetwork(server.url) as http, BadNetwork(server.grpc_url) as grpc:
         people = [
             Client(number, connected(number, http.url, grpc.url), gate=gate) for number in range(clients)
