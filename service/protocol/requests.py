@@ -117,6 +117,12 @@ class Planner(Request):
         return {key: value for key, value in sent.items() if value is not None}
 
 
+class ChooseVersion(Request):
+    """``POST /v1/models/{name}/load`` and ``unload``: nothing, or a version"""
+
+    version: Name | None = Field(None, description="of the model; the newest by default")
+
+
 class CreateSession(Request):
     """``POST /v1/sessions``"""
 

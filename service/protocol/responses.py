@@ -6,12 +6,9 @@ them into the dataclasses of ``clients.results``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from service.protocol.requests import LEVEL_NAMES
 
 ModelState = Literal["ready", "loading", "failed", "unloaded"]
 
@@ -195,28 +192,3 @@ class Problem(Response):
     errors: list[dict[str, str]] | None = None
     retry_after: float | None = None
     expected_step: int | None = None
-
-
-def with_levels(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan with ``levels`` in addition to ``low`` and ``high``, which are levels 0 and 1.
-
-    Args:
-        plan: as a runtime gives it: with ``low`` and ``high``, or with ``levels`` where it has more than two.
-    """
-    if "levels" in plan:
-        levels = plan["levels"]
-        named = {name: _without_level(levels, number) for number, name in enumerate(LEVEL_NAMES)}
-        return {**named, **plan}
-    levels = [
-        {"level": number, **plan[name]}
-        for number, name in enumerate(LEVEL_NAMES)
-        if plan.get(name) is not None
-    ]
-    return {**plan, "levels": levels}
-
-
-def _without_level(levels: Any, number: int) -> dict[str, Any] | None:
-    for each in levels:
-        if each["level"] == number:
-            return {name: value for name, value in each.items() if name != "level"}
-    return None

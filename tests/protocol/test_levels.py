@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from service.protocol import protobuf
 from service.protocol.errors import ProblemError
 from service.protocol.generated import planner_pb2 as pb
 from service.protocol.requests import Imagine, parse
-from service.protocol.responses import Plan, with_levels
+from service.protocol.responses import Plan
 
 LOW = {"actions": [2, 1], "expected_return": 0.5, "samples": 16, "iterations": 2}
 HIGH = {
@@ -19,7 +18,6 @@ HIGH = {
     "durations": [2.0, 5.5],
     "values": [0.1, 0.2],
     "visits": [3, 1],
-    "subgoal": np.zeros((2, 2), np.uint8),
 }
 PLAN: dict[str, Any] = {
     "method": "hierarchical",
@@ -57,25 +55,11 @@ def test_what_is_no_level_is_refused_by_its_field(wrong: Any) -> None:
     assert error.path == "level" and "expected" in error.message
 
 
-def test_the_levels_of_a_plan_are_its_low_and_its_high_one() -> None:
-    made = with_levels({**PLAN, "low": LOW, "high": HIGH})
-    assert made["levels"] == [{"level": 0, **LOW}, {"level": 1, **HIGH}]
-    assert made["low"] is LOW and made["high"] is HIGH
-    flat = with_levels({**PLAN, "low": LOW, "high": None})
-    assert flat["levels"] == [{"level": 0, **LOW}]
-    Plan.model_validate(flat)
-
-
-def test_a_plan_of_more_levels_names_the_two_lowest() -> None:
-    levels = [{"level": 0, **LOW}, {"level": 1, **HIGH}, {"level": 2, "actions": [7]}]
-    made = with_levels({**PLAN, "levels": levels})
-    assert made["low"] == LOW and made["high"] == HIGH and made["levels"] == levels
-    assert with_levels({**PLAN, "levels": levels[:1]})["high"] is None
-    Plan.model_validate(made)
-
-
 def test_levels_come_through_grpc_as_they_are_in_json() -> None:
-    plan = with_levels({**PLAN, "low": LOW, "high": {**HIGH, "subgoal": 3}})
+    high = {**HIGH, "subgoal": 3}
+    levels = [{"level": 0, **LOW}, {"level": 1, **high}, {"level": 2, "actions": [7]}]
+    plan = {**PLAN, "low": LOW, "high": high, "levels": levels}
+    Plan.model_validate(plan)
     packed = protobuf.from_dict(pb.Plan, plan).SerializeToString()
     assert protobuf.to_dict(pb.Plan.FromString(packed)) == plan
     # A client that was built before there were levels reads the rest.

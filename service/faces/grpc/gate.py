@@ -29,6 +29,10 @@ TRACE_CONTEXT = ("traceparent", "tracestate")
 """metadata, and members of an act in a stream, that name the caller's trace (W3C)"""
 
 
+CLOCKS_S = 0.05
+"""a call that is cancelled with less than this left was ended by its deadline, on the clock of its client"""
+
+
 @dataclass(frozen=True)
 class Asked:
     """One call: what was asked, and by whom."""
@@ -127,5 +131,5 @@ def _status_of(context: Context, failure: BaseException | None) -> str:
         return failure.grpc_status
     if isinstance(failure, asyncio.CancelledError):
         left = context.time_remaining()
-        return "DEADLINE_EXCEEDED" if left is not None and left <= 0 else "CANCELLED"
+        return "DEADLINE_EXCEEDED" if left is not None and left <= CLOCKS_S else "CANCELLED"
     return "INTERNAL" if isinstance(failure, Exception) else "UNKNOWN"

@@ -24,6 +24,7 @@ and changes nothing."""
 _COMMON = (401, 403, 500, 503)
 
 MODELS: tuple[type[BaseModel], ...] = (
+    requests.ChooseVersion,
     requests.CreateSession,
     requests.Fork,
     requests.Reset,

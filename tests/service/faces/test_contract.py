@@ -324,6 +324,26 @@ async def test_given_actions_are_taken(client: httpx.AsyncClient) -> None:
     assert [step["action"] for step in answer["rollouts"][0]["steps"]] == given
 
 
+@BOTH
+async def test_a_plan_lists_its_levels_and_a_level_is_asked_for_by_its_number(
+    client: httpx.AsyncClient, kind: str
+) -> None:
+    caller = Caller(client, kind)
+    session = await caller.session("grid")
+    plan = (await caller.act(session, observe("grid")))["plan"]
+    responses.Plan.model_validate(plan)
+    low, high = plan["levels"]
+    assert (low.pop("level"), high.pop("level")) == (0, 1)
+    assert same(low, plan["low"]) and same(high, plan["high"])
+    path = f"/v1/sessions/{session}/imagine"
+    for number, name in enumerate(("low", "high")):
+        body = {"policy": "prior", "horizon": 2, "include": ["reward"], "seed": 1}
+        asked = await caller.ask("POST", path, {**body, "level": number})
+        assert asked["level"] == name and same(asked, await caller.ask("POST", path, {**body, "level": name}))
+    problem = await caller.ask("POST", path, {"level": 2}, status=422)
+    assert problem["errors"][0]["path"] == "level"
+
+
 @pytest.mark.parametrize("policy", ["plan", "prior", "actor", "all"])
 @pytest.mark.parametrize("level", ["high", "low"])
 async def test_imagining_never_changes_the_session(

@@ -136,11 +136,10 @@ async def test_a_call_whose_own_deadline_passes_leaves_the_queue(
 ) -> None:
     session = await asking.session(planner=QUICK)
     with held(fresh):
-        began = time.monotonic()
+        # While the engine is held nothing else could end it.
         with pytest.raises(grpc.aio.AioRpcError) as late:
             await asking.call("Act", {"session_id": session, "observation": observe("arm")}, timeout=0.15)
         assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert time.monotonic() - began < 1.0
         await until(lambda: fresh.acting.running == 0)
     await until(lambda: fresh.engine.depth == 0)
     assert (await asking.ask("GetSession", {"session_id": session}))["step"] == 0
@@ -317,10 +316,8 @@ async def test_draining_answers_what_runs_ends_idle_streams_and_takes_nothing_ne
         gate.set()
         assert (await running_act)["step"] == 0
         assert await draining
-    began = time.monotonic()
-    stopping = asyncio.ensure_future(asking.server.stop(5.0))
+    stopping = asyncio.ensure_future(asking.server.stop(600.0))
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         await stream.read()
     assert failure(ended.value)[1].code == "draining"
-    await stopping
-    assert time.monotonic() - began < 2.0
+    await asyncio.wait_for(stopping, 60)  # it does not wait for what is idle

@@ -70,7 +70,8 @@ BODIES: dict[str, tuple[str, Any]] = {
 
 
 class Watch:
-    """How long the event loop stood still."""
+    """How long the event loop stood still: processor time of this process between two of its turns, so that a busy
+    machine does not count."""
 
     def __init__(self) -> None:
         self.longest_s = 0.0
@@ -86,9 +87,9 @@ class Watch:
 
     async def _look(self) -> None:
         while True:
-            before = time.perf_counter()
+            before = time.process_time()
             await asyncio.sleep(0.005)
-            self.longest_s = max(self.longest_s, time.perf_counter() - before)
+            self.longest_s = max(self.longest_s, time.process_time() - before)
 
 
 @pytest.mark.parametrize("name", BODIES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -12,6 +10,7 @@ from service.faces.http.contract import documented
 from service.faces.http.routes.common import body_of, service_of
 from service.operations.keys import require_admin
 from service.protocol.errors import invalid, show
+from service.protocol.requests import ChooseVersion, parse
 from service.protocol.responses import ModelDetail, ModelList
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -35,7 +34,11 @@ async def get_model(request: Request, name: str) -> Response:
 @router.post(
     "/{name}/load",
     **documented(
-        summary="Load a version (admin)", answer=ModelDetail, problems=[404, 406, 408, 409, 413, 415, 422]
+        summary="Load a version (admin)",
+        body=ChooseVersion,
+        body_required=False,
+        answer=ModelDetail,
+        problems=[404, 406, 408, 409, 413, 415, 422],
     ),
 )
 async def load_model(request: Request, name: str) -> Response:
@@ -49,6 +52,8 @@ async def load_model(request: Request, name: str) -> Response:
     "/{name}/unload",
     **documented(
         summary="Take no new sessions on a version (admin)",
+        body=ChooseVersion,
+        body_required=False,
         answer=ModelDetail,
         problems=[404, 406, 408, 409, 413, 415, 422],
     ),
@@ -67,12 +72,7 @@ def _admin_only(request: Request) -> None:
 
 async def _version(request: Request) -> str | None:
     """``{"version"?}``, or ``?version=``, as where a model is looked at."""
-    tree: Any = (await body_of(request, optional=True)).tree
-    if not isinstance(tree, dict) or not set(tree) <= {"version"}:
-        raise invalid("body", 'expected an object such as {"version": "2"}, or nothing')
-    version = tree.get("version")
-    if version is not None and not isinstance(version, str):
-        raise invalid("version", f"expected text, got {show(version)}")
+    version = parse(ChooseVersion, (await body_of(request, optional=True)).tree).version
     asked = request.query_params.get("version")
     if version is not None and asked is not None and version != asked:
         raise invalid("version", f"the body says {show(version)}, the query {show(asked)}; send one of them")
