@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from clients import calls, results
+from clients.carrier import Carrier
 from clients.session_state import EVERYTHING, SessionState
 from clients.waiting import Lock
 from service.protocol.events import END
-
-if TYPE_CHECKING:
-    from clients.base import SyncClient
 
 
 class Session(SessionState):
@@ -21,7 +19,7 @@ class Session(SessionState):
     It may be shared: its acts then happen one after the other.
     """
 
-    def __init__(self, client: SyncClient, info: results.SessionInfo) -> None:
+    def __init__(self, client: Carrier, info: results.SessionInfo) -> None:
         super().__init__(info, client.connection.images)
         self._client = client
         self._lock = Lock()

@@ -7,6 +7,7 @@ promised to work without torch must not want it later either. Tests of the start
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import re
 import subprocess
@@ -176,6 +177,18 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
             if name not in ("thick", "service") and not any(_within(name, prefix) for prefix in allowed)
         ]
         assert not beyond, f"{module} imports {beyond}"
+
+
+def test_the_modules_of_the_clients_import_each_other_in_one_direction(repository: Repository) -> None:
+    inits = {
+        name for name, file in repository.files.items() if file.name == "__init__.py"
+    }  # list what there is
+    modules = set(repository.modules("clients")) - inits
+    graph = {name: (repository.everything[name] & modules) - {name} for name in modules}
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail("a circle of imports: " + " -> ".join(error.args[1]))
 
 
 def test_the_protocol_stands_alone(repository: Repository) -> None:

@@ -1,8 +1,8 @@
 """The asynchronous clients: the methods of the blocking ones, to be awaited.
 
-``base``, ``session``, ``http_client`` and ``grpc_client`` are the only source of both: ``scripts/sync_clients.py``
-writes the blocking modules of the same names in ``clients/`` from them. What waits by other means in the two
-worlds stands in pairs of small modules: ``waiting``, ``opening``, ``grpc_transport``.
+``carrier``, ``base``, ``session``, ``http_client`` and ``grpc_client`` are the only source of both:
+``scripts/sync_clients.py`` writes the blocking modules of the same names in ``clients/`` from them. What waits
+by other means in the two worlds stands in pairs of small modules: ``waiting``, ``opening``, ``grpc_transport``.
 """
 
 from __future__ import annotations

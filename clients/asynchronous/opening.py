@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clients import results
+from clients.asynchronous.carrier import AsyncCarrier
 from clients.asynchronous.session import AsyncSession
 from clients.calls import Call
-
-if TYPE_CHECKING:
-    from clients.asynchronous.base import AsyncClient
 
 
 class SessionOpening:
     """A session about to be opened: await it, or use it as an asynchronous context manager."""
 
-    def __init__(self, client: AsyncClient, call: Call[results.SessionInfo]) -> None:
+    def __init__(self, client: AsyncCarrier, call: Call[results.SessionInfo]) -> None:
         self._client = client
         self._call = call
         self._session: AsyncSession | None = None
@@ -36,6 +34,6 @@ class SessionOpening:
         return AsyncSession(self._client, await self._client._run(self._call))
 
 
-def open_session(client: AsyncClient, call: Call[results.SessionInfo]) -> SessionOpening:
+def open_session(client: AsyncCarrier, call: Call[results.SessionInfo]) -> SessionOpening:
     """The session that a call creates or finds, once it is awaited."""
     return SessionOpening(client, call)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from clients import calls, results
+from clients.asynchronous.carrier import AsyncCarrier
 from clients.asynchronous.waiting import Lock
 from clients.session_state import EVERYTHING, SessionState
 from service.protocol.events import END
-
-if TYPE_CHECKING:
-    from clients.asynchronous.base import AsyncClient
 
 
 class AsyncSession(SessionState):
@@ -20,7 +18,7 @@ class AsyncSession(SessionState):
     It may be shared: its acts then happen one after the other.
     """
 
-    def __init__(self, client: AsyncClient, info: results.SessionInfo) -> None:
+    def __init__(self, client: AsyncCarrier, info: results.SessionInfo) -> None:
         super().__init__(info, client.connection.images)
         self._client = client
         self._lock = Lock()

@@ -69,7 +69,7 @@ def test_both_kinds_have_the_same_methods_with_the_same_arguments(asynchronous: 
     def public(kind: Any) -> dict[str, list[str]]:
         methods = inspect.getmembers(kind, inspect.isfunction)
         return {
-            name: [str(p).replace("Async", "Sync") for p in inspect.signature(method).parameters.values()]
+            name: [re.sub("A?[Ss]ync", "", str(p)) for p in inspect.signature(method).parameters.values()]
             for name, method in methods
             if not name.startswith("_") or name == "__init__"
         }
