@@ -16,6 +16,7 @@ from pathlib import Path
 from clients.base import SyncClient
 from clients.drive import drive_and_show
 from clients.episodes import Task
+from clients.errors import ModelsFailedError, NotConnectedError
 from clients.http_client import PlanningClient
 from clients.imagine import draw_future
 from clients.results import Model
@@ -120,16 +121,31 @@ def service(models: Path, log: Path) -> Iterator[PlanningClient]:
         )
     try:
         with _stopping_on_signals(), PlanningClient(f"http://127.0.0.1:{http}") as client:
-            while not client.ready():
-                if process.poll() is not None:
-                    raise DemoError(f"the service ended with status {process.returncode}:\n{tail(log)}")
-                if time.monotonic() - began > START_S:
-                    raise DemoError(f"the service was not ready after {START_S:g} s:\n{tail(log)}")
-                time.sleep(0.1)
+            _wait(client, process, log)
             print(f"ready after {time.monotonic() - began:.1f} s")
             yield client
     finally:
         stop(process)
+
+
+def _wait(client: PlanningClient, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Returns once the service is ready.
+
+    Raises:
+        DemoError: it ended, took too long, or none of its models could be loaded.
+    """
+    end = time.monotonic() + START_S
+    while True:
+        try:
+            client.wait_until_ready(0.5)
+            return
+        except ModelsFailedError as error:
+            raise DemoError(error.detail) from error
+        except NotConnectedError:
+            if process.poll() is not None:
+                raise DemoError(f"the service ended with status {process.returncode}:\n{tail(log)}") from None
+            if time.monotonic() > end:
+                raise DemoError(f"the service was not ready after {START_S:g} s:\n{tail(log)}") from None
 
 
 @contextmanager

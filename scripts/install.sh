@@ -109,6 +109,7 @@ fi
 
 # Another distribution brings a folder `thick` too: this one's earlier name, or the stranger's who owns it on the index.
 "${pip[@]}" uninstall --yes thick >/dev/null 2>&1 || true
+rm -rf thick.egg-info
 
 say "thick-planner with extras: $extras"
 target=.

@@ -10,11 +10,13 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from PIL import Image
 
-from clients.demo import DemoError, choose, free_ports, service
+from clients.demo import DemoError, _wait, choose, free_ports, service
+from clients.http_client import PlanningClient
 from clients.results import Model
 from thick.cli import main
 
@@ -51,6 +53,18 @@ def test_a_service_that_does_not_start_is_told_with_the_end_of_its_log(tmp_path:
     with pytest.raises(DemoError, match="ended with status"):
         with service(tmp_path / "nothing", tmp_path / "serve.log"):
             raise AssertionError("it cannot be ready")
+
+
+def test_a_service_without_a_model_that_loads_ends_the_demonstration_with_the_reason() -> None:
+    answers = iter([httpx.Response(503), httpx.Response(503)])
+    failed = {"name": "door", "version": "1", "kind": "thick", "state": "failed", "reason": "damaged weights"}
+    listed = httpx.Response(200, json={"models": [failed]})
+    client = PlanningClient("http://made.up")
+    client._http = httpx.Client(
+        transport=httpx.MockTransport(lambda request: next(answers, listed)), base_url="http://made.up"
+    )
+    with pytest.raises(DemoError, match="door version 1 failed: damaged weights"):
+        _wait(client, None, Path("no.log"))  # type: ignore[arg-type]
 
 
 def test_the_demonstration_plays_draws_and_names_what_it_wrote(
