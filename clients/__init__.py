@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clients.http_client import PlanningClient
     from clients.session import Session
 
-check_own("service")  # its protocol is imported below; a folder of that name is common, and would come first
+check_own("thick", "service")  # parts of both are imported below, and folders of these names are common
 
 # Looked up when asked for: the base install has no grpcio, and listing commands needs no httpx.
 _HOMES = {
