@@ -35,19 +35,25 @@ class GumbelTree(SessionTree):
         noise: Gumbel numbers of the root's actions; zeros where nothing is drawn.
     """
 
-    __slots__ = ("noise", "schedule")
+    __slots__ = ("logits", "noise", "schedule")
 
     def __init__(self, rates: list[float], schedule: list[int], noise: list[float]) -> None:
         super().__init__(rates)
         self.schedule, self.noise = schedule, noise
+        self.logits: dict[int, list[float]] = {}
+        """of the prior, by node"""
+
+    def add(self, prior: list[float], value: float, reward: list[float], discount: list[float]) -> None:
+        self.logits[len(self.nodes)] = [log_of(max(probability, _TINY)) for probability in prior]
+        super().add(prior, value, reward, discount)
 
     def select(self, node: int, level: int) -> int:
         """The root: the best of the actions whose turn it is. Below: the action furthest behind its share."""
         edges = self.nodes[node]
         completed = _completed(edges)
         if level == 0:
-            return self._best_of(edges, completed, self.schedule[edges.total])
-        logits = [_log(prior) + value for prior, value in zip(edges.prior, completed, strict=True)]
+            return self._best_of(completed, self.schedule[edges.total])
+        logits = [logit + value for logit, value in zip(self.logits[node], completed, strict=True)]
         most = max(logits)
         shares = [exp_of(logit - most) for logit in logits]
         whole = math.fsum(shares)
@@ -61,14 +67,14 @@ class GumbelTree(SessionTree):
         """Of the most visited actions the one with the best noise, prior and value."""
         edges = self.nodes[node]
         if node == 0:
-            return self._best_of(edges, _completed(edges), max(edges.visits))
+            return self._best_of(_completed(edges), max(edges.visits))
         return super().best(node)
 
-    def _best_of(self, edges: Edges, completed: list[float], visits: int) -> int:
-        """The best action among those that were visited so often."""
+    def _best_of(self, completed: list[float], visits: int) -> int:
+        """The best of the root's actions that were visited so often."""
         best, action = -math.inf, 0
-        for at, count in enumerate(edges.visits):
-            score = self.noise[at] + _log(edges.prior[at]) + completed[at]
+        for at, count in enumerate(self.nodes[0].visits):
+            score = self.noise[at] + self.logits[0][at] + completed[at]
             if count == visits and score > best:
                 best, action = score, at
         return action
@@ -140,10 +146,6 @@ def _completed(edges: Edges) -> list[float]:
     # Values that hardly differ are not blown up to the whole range (mctx goes down to 1e-8).
     scale = (_VISITS_START + max(edges.visits)) * _VALUE_SCALE / max(high - low, SMALLEST_RANGE)
     return [(each - low) * scale for each in completed]
-
-
-def _log(prior: float) -> float:
-    return log_of(max(prior, _TINY))
 
 
 def high_search(model: SearchModel, settings: PlannerSettings, randomness: Randomness | None) -> HighSearch:
