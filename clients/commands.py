@@ -37,11 +37,15 @@ def _run(name: str, work: Callable[[list[str]], int], argv: list[str]) -> int:
 
     from clients.demo import DemoError
     from clients.errors import ClientError
+    from thick.envs import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     stamina.instrumentation.set_on_retry_hooks([])  # a line for each retry would break the progress bar
     try:
         return work(argv)
+    except (UnknownEnvironmentError, UnusableEnvironmentError, MissingPackageError) as error:
+        print(f"thick {name}: {error}", file=sys.stderr)
+        return 2
     except (ClientError, DemoError, ValueError, OSError) as error:
         print(f"thick {name}: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,7 @@ from typing import Any
 
 from clients import flags
 from clients.episodes import EpisodeResult, Task, Watcher, action_names, play, summarise
+from thick.envs.options import add_env_options
 
 
 class Tally:
@@ -168,8 +169,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--env",
         metavar="ID",
-        help="environment, such as minigrid:MiniGrid-DoorKey-8x8-v0+map (the model's task)",
+        help="environment, such as minigrid:MiniGrid-DoorKey-8x8-v0+map or own_env.py:Corridor (the model's task)",
     )
+    add_env_options(made)
     made.add_argument("--episodes", type=_positive, default=10, metavar="N", help="(10)")
     made.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (0)")
     made.add_argument(
@@ -178,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--max-steps", type=_positive, metavar="N", help="end episodes after this many steps")
     made.add_argument("--gif", type=Path, metavar="FILE", help="write a film of the first episode")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the results")
-    flags.add_planner(made, default_method="hierarchical")
+    flags.add_planner(made, baseline=True)
     flags.add_connection(made)
     return made
 
@@ -191,6 +193,7 @@ def run(argv: Sequence[str]) -> int:
             client,
             options.model,
             env_id=options.env,
+            env_options=options.env_options,
             planner=flags.planner_overrides(options),
             max_steps=options.max_steps,
         )

@@ -13,7 +13,7 @@ import numpy as np
 from clients.base import SyncClient
 from clients.results import Decision, Model
 from service.protocol.spaces import Space, as_space, describe, space_to_json
-from thick.envs import make
+from thick.envs import check, check_unasked, make
 from thick.envs.kinds import kinds_of
 
 log = logging.getLogger(__name__)
@@ -88,21 +88,29 @@ class Task:
         *,
         env_id: str | None,
         planner: Mapping[str, Any],
+        env_options: Mapping[str, Any] | None = None,
         max_steps: int | None = None,
     ) -> Task:
         """The task of a model, or another environment with the same spaces.
 
+        Args:
+            env_id: None takes the model's own, if it is one that may be made unasked
+                (:func:`thick.envs.check_unasked`).
+            env_options: of the environment; None takes the model's own where the environment is.
+
         Raises:
             ServiceError: there is no such model.
             TaskMismatchError: no environment is known, or its spaces are not the model's.
+            thick.envs.UnusableEnvironmentError, thick.envs.MissingPackageError: it cannot be made here.
         """
         model = client.model(model_name)
-        env_id = env_id or model.task
         if env_id is None:
-            raise TaskMismatchError(f"model {model.name} names no task: say --env")
-        options = model.other.get("env_options") if env_id == model.task else None
+            env_id = own_task(model)
+        if env_options is None and env_id == model.task:
+            env_options = model.other.get("env_options")
         method = str(planner.get("method") or (model.planner or {}).get("method", "hierarchical"))
-        task = cls(client, model, env_id, options or {}, dict(planner), method, max_steps)
+        task = cls(client, model, env_id, env_options or {}, dict(planner), method, max_steps)
+        check(env_id, **task.env_options)
         env = task.make_env()
         try:
             check_spaces(env_id, env, model)
@@ -120,17 +128,37 @@ class Task:
         Where the simulator cannot draw here, an ordinary one: the film then shows the numbers.
         """
         env = self.make_env()
-        if set(kinds_of(env.observation_space).values()) != {"vector"}:
+        if set(kinds_of(env.observation_space).values()) & {"image", "grid"}:
             return env
         try:
             drawing = make(self.env_id, render_mode="rgb_array", **self.env_options)
             drawing.reset(seed=0)
-            drawing.render()
+            frame: Any = drawing.render()
+            if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.shape[2:] == (3,)):
+                raise TypeError(f"render() gave {type(frame).__name__}: expected uint8 [h, w, 3]")
         except Exception as error:  # OpenGL fails in many ways, each with an exception of its own
             log.warning("the film shows numbers, not the scene: %s", error)
             return env
         env.close()
         return drawing
+
+
+def own_task(model: Model) -> str:
+    """The environment that a model was trained in, where it can be found and made here.
+
+    Raises:
+        TaskMismatchError: it names none, or none that can; the message says what to do.
+    """
+    if model.task is None:
+        raise TaskMismatchError(f"model {model.name} names no task: say --env")
+    try:
+        check_unasked(model.task)
+    except (ValueError, ImportError) as error:
+        raise TaskMismatchError(
+            f"model {model.name} was trained in {model.task}, which is not made here unasked: {error}; run where it "
+            f"lies, or say --env {model.task} (or where it is)"
+        ) from error
+    return model.task
 
 
 def play(

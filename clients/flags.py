@@ -43,15 +43,12 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_planner(parser: argparse.ArgumentParser, *, default_method: str | None) -> None:
-    """Overrides of the checkpoint's planner settings."""
+def add_planner(parser: argparse.ArgumentParser, *, baseline: bool) -> None:
+    """Overrides of the checkpoint's planner settings; with a ``baseline``, random actions may be asked for."""
     group = parser.add_argument_group("planning (what is left out is the checkpoint's)")
-    choices = (*METHODS, "random") if default_method else METHODS
-    shown = f" ({default_method})" if default_method else ""
-    baseline = "; random draws actions here, as a baseline" if default_method else ""
-    group.add_argument(
-        "--method", choices=choices, default=default_method, help=f"how actions are chosen{baseline}{shown}"
-    )
+    choices = (*METHODS, "random") if baseline else METHODS
+    random = "; random draws actions here, as a baseline" if baseline else ""
+    group.add_argument("--method", choices=choices, help=f"how actions are chosen{random}")
     group.add_argument("--low", help=f"low-level search: {', '.join(get_args(LowSearch))}")
     group.add_argument("--high", help=f"high-level search: {', '.join(get_args(HighSearch))}")
     for name, (kind, text) in _NUMBERS.items():

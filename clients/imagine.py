@@ -13,6 +13,7 @@ from clients.episodes import Task, action_names
 from clients.errors import InvalidRequestError
 from clients.results import Imagination
 from clients.session import Session
+from thick.envs.options import add_env_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="FILE", help="picture to write: .png, .webp or .gif"
     )
     made.add_argument("--env", metavar="ID", help="environment to look at (the model's task)")
+    add_env_options(made)
     made.add_argument(
         "--seed", type=int, default=0, metavar="S", help="of the environment and the session (0)"
     )
@@ -49,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--actions", type=_actions, metavar="JSON", help="actions to imagine instead, such as [2,2,3]"
     )
-    flags.add_planner(made, default_method=None)
+    flags.add_planner(made, baseline=False)
     flags.add_connection(made)
     return made
 
@@ -61,7 +63,9 @@ def run(argv: Sequence[str]) -> int:
         raise ValueError(f"--out: expected a name ending in .png, .webp or .gif, got {options.out}")
     with flags.connect(options) as client:
         planner = flags.planner_overrides(options)
-        task = Task.of(client, options.model, env_id=options.env, planner=planner)
+        task = Task.of(
+            client, options.model, env_id=options.env, env_options=options.env_options, planner=planner
+        )
         high = options.level == "high"
         asked: dict[str, Any] = {
             "level": options.level,

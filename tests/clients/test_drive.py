@@ -154,7 +154,8 @@ def test_what_went_wrong_is_told_in_one_line(address: Address, capsys: pytest.Ca
         ),
         (["--model", "doorkey", "--url", "ftp://host"], "expected http://"),
     ):
-        assert main(["drive", *arguments, "--api-key", "me"]) == 1
+        usage = "--env" in arguments
+        assert main(["drive", *arguments, "--api-key", "me"]) == (2 if usage else 1)
         said = capsys.readouterr().err
         assert message in said
         assert said.startswith("thick drive: ") and said.count("\n") == 1

@@ -18,10 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import thick.envs
-from thick.envs import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError, check, make
+from thick.envs import (
+    MissingPackageError,
+    UnknownEnvironmentError,
+    UnusableEnvironmentError,
+    check,
+    check_unasked,
+    make,
+)
 from thick.envs.actions import ActionCodec
 from thick.envs.adapt import adapted
 from thick.envs.kinds import kinds_of
+from thick.envs.options import read_options
 from thick.envs.spaces import space_from_json, space_to_json
 
 CORRIDOR = '''
@@ -222,6 +230,45 @@ def test_a_family_of_another_package_is_found_by_its_entry_point(monkeypatch: py
     assert make("exact:three").reset(seed=0)[0].shape == (64, 64, 3)
     with pytest.raises(UnusableEnvironmentError, match=r"broken: no_such_module_at_all .* cannot be loaded"):
         make("broken:three")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "says"),
+    [
+        ("subprocess:run", "a module of Python itself"),
+        ("gym:os.path:Walk-v0", "a module of Python itself"),
+        ("own_env:wrapped", "a function or another class"),
+        ("own_env.py:wrapped", "a function or another class"),
+        ("../own_env.py:Corridor", "no file|outside"),
+        ("/etc/own_env.py:Corridor", "outside"),
+    ],
+)
+def test_what_a_manifest_names_is_made_unasked_only_if_it_is_an_environment(
+    own: str, env_id: str, says: str
+) -> None:
+    for fine in (f"{own}:Corridor", "own_env:Corridor", "gym:CartPole-v1", "pinpad:three"):
+        check_unasked(fine)
+    with pytest.raises((UnusableEnvironmentError, UnknownEnvironmentError), match=says):
+        check_unasked(env_id)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ('{"length": 3}', {"length": 3}),
+        ("{split: train, without: [mission, a/b], x: 1e-3, y: -2, on: true}",
+         {"split": "train", "without": ["mission", "a/b"], "x": 0.001, "y": -2, "on": True}),
+        ('{name: "two words", inner: {k: null}}', {"name": "two words", "inner": {"k": None}}),
+    ],
+)  # fmt: skip
+def test_options_are_json_in_which_words_need_no_quotes(text: str, options: dict[str, Any]) -> None:
+    assert read_options(text) == options
+
+
+@pytest.mark.parametrize("text", ["length", "[1]", "{length: }", "{3}"])
+def test_options_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected options by name"):
+        read_options(text)
 
 
 class Shows(gymnasium.Env):

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from thick.cli import Command
+from thick.envs.errors import MissingPackageError
+from thick.envs.options import add_env_options
 
 
 def run(argv: list[str]) -> int:
@@ -16,7 +18,12 @@ def run(argv: list[str]) -> int:
         prog="thick collect",
         description="Collect a data set: a folder of arrays that 'thick train --data.dataset DIR' learns from.",
     )
-    parser.add_argument("--env", required=True, help="task, such as minigrid:MiniGrid-DoorKey-8x8-v0+map")
+    parser.add_argument(
+        "--env",
+        required=True,
+        help="task, such as minigrid:MiniGrid-DoorKey-8x8-v0+map, gym:CartPole-v1 or own_env.py:Corridor",
+    )
+    add_env_options(parser)
     parser.add_argument(
         "--policy", default="random", help="random, or scripted (key-and-door rooms of MiniGrid)"
     )
@@ -62,11 +69,12 @@ def run(argv: list[str]) -> int:
                 streams=options.streams,
                 seed=options.seed,
                 directory=options.out,
+                options=options.env_options,
                 policy_options=policy_options,
                 progress=bar,
                 stopped=lambda: stop.requested,
             )
-    except (ValueError, TypeError, ArithmeticError, OSError, ImportError, FolderInUseError) as error:
+    except (ValueError, TypeError, ArithmeticError, OSError, MissingPackageError, FolderInUseError) as error:
         print(f"thick collect: {error}", file=sys.stderr)
         return 2
     print(json.dumps(summary, indent=1))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thick.cli import Command
+from thick.envs.errors import MissingPackageError
+from thick.envs.options import add_env_options
 from thick.files import write_atomically
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "model", type=Path, help="folder of a run, or an entry NAME/VERSION of a model repository"
     )
+    parser.add_argument(
+        "--env", metavar="ID", help="another environment with the same spaces (the model's task)"
+    )
+    add_env_options(parser)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i")
     parser.add_argument(
@@ -55,14 +61,16 @@ def run(argv: list[str]) -> int:
 
     torch.set_num_threads(options.threads)
     try:
-        agent, task, env_options = load_agent(options.model)
+        agent, task, env_options = load_agent(
+            options.model, env_id=options.env, env_options=options.env_options
+        )
         changes = planner_changes(options.set)
         settings = {
             name: agent.settings({**changes, "method": name})
             for name in ("hierarchical", "flat", "policy")
             if agent.has(name)
         }
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, MissingPackageError) as error:
         print(f"thick evaluate: {error}", file=sys.stderr)
         return 2
     methods = options.method or [

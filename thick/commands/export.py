@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import shlex
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Export the run that ``argv`` names; 0 if an entry was written."""
     arguments = _parser().parse_args(argv)
+    from thick.envs import MissingPackageError
     from thick.export import EntryError, load_model
     from thick.planning.settings import planner_changes
 
@@ -29,9 +31,10 @@ def run(argv: list[str]) -> int:
             name=arguments.name,
             version=arguments.version,
             planner=planner_changes(arguments.set),
+            env_id=arguments.env,
         )
         loaded = load_model(path)
-    except (EntryError, ValueError, OSError) as error:
+    except (EntryError, ValueError, OSError, MissingPackageError) as error:
         print(f"thick export: {error}", file=sys.stderr)
         return 1
     manifest = loaded.manifest
@@ -53,6 +56,7 @@ def export_run(
     name: str | None = None,
     version: str | None = None,
     planner: dict[str, Any] | None = None,
+    env_id: str | None = None,
 ) -> Path:
     """Write the latest checkpoint of a training run as ``out/name/version``.
 
@@ -62,6 +66,7 @@ def export_run(
         name: None takes the one in the run's configuration.
         version: None takes the next whole number.
         planner: planner defaults that replace or join those of the run's configuration.
+        env_id: how the environment is called in the manifest, where it moved since the training.
 
     Returns:
         The folder that was written.
@@ -87,6 +92,7 @@ def export_run(
         tensors, state = load_checkpoint(run / "checkpoints")
     except (ValueError, FileNotFoundError) as error:
         raise EntryError(f"{run}: {error}") from error
+    config = dataclasses.replace(config, env=env_id or config.env)
     env = make(config.env, **config.env_options)
     try:
         spaces = space_to_json(env.observation_space), space_to_json(env.action_space)
@@ -221,6 +227,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=VALUE",
         help="planner default of the entry, such as samples=200 (otherwise the run's)",
+    )
+    parser.add_argument(
+        "--env",
+        metavar="ID",
+        help="what the environment is called where the model is driven (as in training)",
     )
     parser.add_argument("--version", help="version (default: one above the highest there is)")
     return parser

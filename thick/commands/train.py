@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from thick.cli import Command
 
 if TYPE_CHECKING:
+    from thick.training.config import TrainConfig
     from thick.training.trainer import Trainer
 
 EXAMPLES = """
 examples:
+  thick train --env own_env.py:Corridor --run runs/own     your own environment, with defaults that fit it
   thick train --preset dreamer --preset small --env minigrid:MiniGrid-DoorKey-6x6-v0+map --run runs/d1
                                                            a learner, its size, and a task
   thick train --preset doorkey6-memory                     the first of the five runs behind the MiniGrid model
@@ -38,7 +40,8 @@ def run(argv: list[str]) -> int:
         "--preset",
         action="append",
         default=[],
-        help="a preset's name, or a YAML file; several are applied one after the other",
+        help="a preset's name, or a YAML file; several are applied one after the other (without one: defaults "
+        "that fit --env)",
     )
     parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
@@ -48,8 +51,9 @@ def run(argv: list[str]) -> int:
     options, rest = parser.parse_known_args(argv)
 
     from thick.configuration import describe
+    from thick.envs import MissingPackageError
     from thick.files import FolderInUseError
-    from thick.training.config import load_config, override, presets
+    from thick.training.config import load_config, override
 
     if options.fields:
         print(describe(load_config(*options.preset)))
@@ -59,20 +63,38 @@ def run(argv: list[str]) -> int:
             parser.error("--resume needs --run DIR: the folder of the interrupted run")
         if options.preset:
             parser.error("a resumed run keeps its configuration: leave out --preset")
-    elif not options.preset:
-        parser.error(f"name a preset: {', '.join(presets())}")
     try:
         if options.resume:
             trainer = resumed(options.run, rest)
         else:
             from thick.training.trainer import Trainer
 
-            config = override(load_config(*options.preset), rest)
+            if options.preset:
+                config = override(load_config(*options.preset), rest)
+            else:
+                config = without_preset(rest)
             trainer = Trainer(config, options.run or Path("runs") / config.name)
-    except (ValueError, TypeError, OSError, ImportError, FolderInUseError) as error:
+    except (ValueError, TypeError, OSError, MissingPackageError, FolderInUseError) as error:
         print(f"thick train: {error}", file=sys.stderr)
         return 2
     return train(trainer)
+
+
+def without_preset(words: list[str]) -> TrainConfig:
+    """The configuration of a task that is named on the command line: defaults fitted to its spaces, then the words.
+
+    Raises:
+        ValueError: no task is named, or it cannot be used.
+    """
+    from thick.training.config import TrainConfig, override, presets
+    from thick.training.defaults import fitted
+
+    if not any(word.partition("=")[0] == "--env" for word in words):
+        raise ValueError(
+            f"name a task, such as --env own_env.py:Corridor, or a preset: {', '.join(presets())}"
+        )
+    asked = override(TrainConfig(), words)
+    return override(fitted(TrainConfig(env=asked.env, env_options=asked.env_options)), words)
 
 
 def resumed(directory: Path, words: list[str]) -> Trainer:

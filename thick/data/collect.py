@@ -12,7 +12,7 @@ import numpy as np
 
 from thick.data.episodes import Episode, actions_from_json
 from thick.data.replay import Field, ReplayRing
-from thick.envs import make
+from thick.envs import check, make
 from thick.envs.actions import ActionCodec
 from thick.envs.kinds import shape_of
 from thick.files import FolderLock
@@ -67,6 +67,14 @@ class ScriptedPolicy:
 
 POLICIES: dict[str, Callable[..., Policy]] = {"random": RandomPolicy, "scripted": ScriptedPolicy}
 """Policies that need no model, by name."""
+
+
+def check_policy(name: str, env: gymnasium.Env, env_id: str) -> None:
+    """Raises ValueError where a policy by that name cannot play in the environment."""
+    if name == "scripted" and not hasattr(env.unwrapped, "grid"):
+        raise ValueError(
+            f"policy: scripted plays key-and-door rooms of MiniGrid, and {env_id} is none: take random"
+        )
 
 
 class Collector:
@@ -271,8 +279,16 @@ def collect(
     """
     if policy not in POLICIES:
         raise ValueError(f"policy: expected one of {sorted(POLICIES)}, got {policy!r}")
+    check(env_id, **(options or {}))
     collector = Collector(env_id, streams=streams, seed=seed, options=options)
-    metadata = {"env": env_id, "policy": policy, "policy_options": policy_options or {}, "seed": seed}
+    check_policy(policy, collector.envs[0], env_id)
+    metadata = {
+        "env": env_id,
+        "env_options": options or {},
+        "policy": policy,
+        "policy_options": policy_options or {},
+        "seed": seed,
+    }
     act = POLICIES[policy](seed, **(policy_options or {}))
     lock = None if directory is None else FolderLock(directory)
     ring = ReplayRing(

@@ -9,10 +9,12 @@ line to `_MODULES`. Another package declares an entry point of the group `thick.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thick.distribution import install_command
@@ -205,6 +207,33 @@ def make(
         env = FirstSeed(env, seed=seed)
         env.action_space.seed(seed)
     return env
+
+
+def check_unasked(env_id: str) -> None:
+    """Whether an identifier that came with a model may be made where nobody asked for it by name.
+
+    A manifest may come from elsewhere. What it names is made only if that is an environment: a registered one, or a
+    class derived from gymnasium.Env in an installed module or in a file below the present folder.
+
+    Raises:
+        UnusableEnvironmentError: it is something else that would be called.
+        UnknownEnvironmentError, MissingPackageError: there is no such thing here.
+    """
+    code = names_code(env_id)
+    place = code.family if code else env_id.partition(":")[2].rpartition(":")[0]
+    if place.partition(".")[0] in sys.stdlib_module_names and not place.endswith(".py"):
+        raise UnusableEnvironmentError(
+            f"{env_id} names a module of Python itself, which holds no environments"
+        )
+    if code is None:
+        spec(env_id)
+        return
+    path = Path(place)
+    if factories.is_file(place) and not path.resolve().is_relative_to(Path.cwd()):
+        raise UnusableEnvironmentError(f"{env_id} lies outside of the folder {Path.cwd()}")
+    found = factories.find(code.family, code.task)
+    if not isinstance(found, type) or not issubclass(found, require("gymnasium").Env):
+        raise UnusableEnvironmentError(f"{env_id} is a function or another class, not a gymnasium.Env")
 
 
 def check(env_id: str, **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 
 from thick.agent import Agent
 from thick.configuration import to_dict
-from thick.envs import make
+from thick.envs import check, make
+from thick.envs.spaces import space_to_json
 from thick.export import load_model
 from thick.manifest import MANIFEST
 from thick.models.networks import AgentNetworks
@@ -18,29 +20,56 @@ from thick.training.checkpoint import load_checkpoint
 from thick.training.config import TrainConfig, load_config
 
 
-def load_agent(path: Path) -> tuple[Agent, str, dict[str, Any]]:
-    """The agent of a run's latest checkpoint, or of a model-repository entry.
+def load_agent(
+    path: Path, *, env_id: str | None = None, env_options: dict[str, Any] | None = None
+) -> tuple[Agent, str, dict[str, Any]]:
+    """The agent of a run's latest checkpoint, or of a model-repository entry, and an environment for it.
+
+    Args:
+        path: folder of the run or entry.
+        env_id: another environment than the one it was trained in, with the same spaces.
+        env_options: of the environment; None takes those of training, and none for another environment.
 
     Returns:
-        The agent, its task, and the options of the environment.
+        The agent, the task, and the options of the environment.
 
     Raises:
         FileNotFoundError: the folder is neither.
+        ValueError, ImportError: the environment cannot be made, or its spaces are not the agent's.
     """
+    agent, task, options = _agent(path, env_id, env_options)
+    check(task, **options)
+    env = make(task, **options)
+    for name in ("observation_space", "action_space"):
+        wanted, found = space_to_json(getattr(agent, name)), space_to_json(getattr(env, name))
+        if wanted != found:
+            raise ValueError(
+                f"{task}: its {name} is {getattr(env, name)}, and the model was trained for {getattr(agent, name)}"
+            )
+    env.close()
+    return agent, task, options
+
+
+def _agent(
+    path: Path, env_id: str | None, env_options: dict[str, Any] | None
+) -> tuple[Agent, str, dict[str, Any]]:
     if (path / MANIFEST).is_file():
         agent = agents.load_agent(path)
         assert agent.manifest is not None
-        return agent, agent.manifest.task, agent.manifest.configuration.get("env_options", {})
+        own = agent.manifest.configuration.get("env_options", {}) if env_id is None else {}
+        return agent, env_id or agent.manifest.task, own if env_options is None else env_options
     if not (path / "config.yaml").is_file():
         raise FileNotFoundError(
             f"{path}: neither a run (config.yaml) nor a model-repository entry ({MANIFEST})"
         )
-    config, model, _ = load_run(path)
+    config, model, _ = load_run(path, env_id=env_id, env_options=env_options)
     return agents.torch_agent(model, planner=config.planner), config.env, config.env_options
 
 
-def load_run(path: Path) -> tuple[TrainConfig, AgentNetworks, dict[str, Any]]:
-    """Configuration, model and state of a run's latest checkpoint.
+def load_run(
+    path: Path, *, env_id: str | None = None, env_options: dict[str, Any] | None = None
+) -> tuple[TrainConfig, AgentNetworks, dict[str, Any]]:
+    """Configuration, model and state of a run's latest checkpoint; with another environment, if one is named.
 
     Raises:
         FileNotFoundError: the folder is no run.
@@ -50,6 +79,11 @@ def load_run(path: Path) -> tuple[TrainConfig, AgentNetworks, dict[str, Any]]:
             f"{path}: neither a run (config.yaml) nor a model-repository entry ({MANIFEST})"
         )
     config = load_config(path / "config.yaml")
+    config = replace(
+        config,
+        env=env_id or config.env,
+        env_options=env_options or ({} if env_id else config.env_options),
+    )
     tensors, state = load_checkpoint(path / "checkpoints")
     env = make(config.env, **config.env_options)
     with torch.device("meta"):
@@ -57,7 +91,12 @@ def load_run(path: Path) -> tuple[TrainConfig, AgentNetworks, dict[str, Any]]:
     weights = {
         key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")
     }
-    model.load_state_dict(weights, assign=True)
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: its weights are not those of a model for {config.env}, whose spaces must have changed since"
+        ) from error
     return config, model.eval(), state
 
 

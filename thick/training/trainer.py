@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from thick.configuration import to_dict
-from thick.data.collect import Collector
+from thick.data.collect import Collector, check_policy
 from thick.data.finite import NotFiniteError
 from thick.models.batch import batch_from_arrays
 from thick.training.acting import AgentPolicy
@@ -24,6 +24,7 @@ from thick.training.checkpoint import (
     rng_state,
     save_checkpoint,
 )
+from thick.training.checks import check_room, check_task
 from thick.training.config import TrainConfig, load_config
 from thick.training.experience import Experience
 from thick.training.extension import extended
@@ -60,6 +61,7 @@ class Trainer:
         FileNotFoundError: there is no checkpoint to resume from, or no data set where ``data.dataset`` says.
         thick.files.FolderInUseError: another process writes into the folder.
         ValueError: configuration, task and data do not fit each other, or a checkpoint cannot be used.
+        thick.envs.MissingPackageError: the task's simulator is not installed.
     """
 
     def __init__(
@@ -81,12 +83,16 @@ class Trainer:
             self.folder.lock()
         else:
             self.folder.check_free()
+        check_task(config)
         if config.device == "cpu":
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.collector = Collector(
             config.env, streams=config.data.streams, seed=config.seed, options=config.env_options
         )
+        if config.data.dataset is None:
+            check_policy(config.data.prefill_policy, self.collector.envs[0], config.env)
+        check_room(config, self.collector.ring_fields(), self.directory)
         self.experience = Experience(config, self.folder.data, self.collector)
         self.learner = Learner(config, self.collector.observation_space, self.collector.action_space)
         # A planner that does not fit is told now, not by who serves the model.

@@ -1,0 +1,58 @@
+"""What can be known of a run's task before its first step: whether it works, and room for its data."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from thick.data.replay import Field
+from thick.envs import check
+from thick.training.config import TrainConfig
+
+SPARE = 0.9
+"""share of the free memory, or disk, that the data of a run may take"""
+
+
+def check_task(config: TrainConfig) -> None:
+    """Plays a few steps of the task.
+
+    Raises:
+        ValueError, ImportError: the environment cannot be used; in one line.
+    """
+    check(config.env, **config.env_options)
+
+
+def check_room(config: TrainConfig, fields: dict[str, Field], directory: Path) -> None:
+    """Raises ValueError where the steps that a run keeps will find no room."""
+    data = config.data
+    if data.dataset is not None and data.policy != "agent":
+        return
+    online = data.policy == "agent"
+    step = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields.values())
+    needed = step * (data.capacity if online else data.prefill)
+    if online or data.on_disk:
+        folder = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        free, where, more = shutil.disk_usage(folder).free, f"free on the disk of {folder}", ""
+    else:
+        free = _memory()
+        where, more = "free in memory", ", --data.on_disk true"
+    if needed > SPARE * free:
+        field = "capacity" if online else "prefill"
+        raise ValueError(
+            f"data.{field}: {needed / 1e9:.3g} GB for {needed // step} steps of {step / 1e3:.3g} kB, and "
+            f"{free / 1e9:.3g} GB are {where}: say --data.{field} {int(SPARE * free / step)} or less{more}, or show "
+            "smaller images (--env_options '{resize: 64}')"
+        )
+
+
+def _memory() -> int:
+    """Bytes that can be had without swapping; Linux says it, elsewhere there is no limit here."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 1 << 62
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else 1 << 62
