@@ -299,8 +299,8 @@ def _normal(name: str) -> str:
         ("clients", ("envs", "grpc", "tracing")),
         ("service.protocol", ("grpc", "dev")),
         ("service", ("service", "tracing", "dev")),
-        ("thick.envs", ("envs",)),
-        ("thick", ("train",)),
+        ("thick.envs", ("envs", "minihack", "metaworld")),
+        ("thick", ("train", "minihack", "metaworld")),
     ],
 )
 def test_what_a_package_imports_is_among_the_dependencies_of_its_extras(

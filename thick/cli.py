@@ -25,8 +25,11 @@ ORDER = ("demo", "serve", "models", "drive", "imagine", "collect", "train", "eva
 EXTRA_OF_MODULE = {
     "dm_control": "envs",
     "gymnasium": "envs",
+    "metaworld": "metaworld",
     "minigrid": "envs",
+    "minihack": "minihack",
     "mujoco": "envs",
+    "nle": "minihack",
     "matplotlib": "train",
     "safetensors": "train",
     "tensorboard": "train",

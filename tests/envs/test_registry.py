@@ -24,6 +24,8 @@ ONE_OF_EACH = [
     "minigrid:corridor-1",
     "minigrid:corridor-3+map",
     "gym:CartPole-v1",
+    "minihack:corridor-2",
+    "metaworld:push",
     "dm_control:cartpole-swingup",
     "dm_control:walker-walk",
     "dm_control:cartpole-swingup+pixels",

@@ -162,6 +162,12 @@ def _has_screen() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
+def choose_backend() -> None:
+    """An OpenGL for MuJoCo that works without a screen, where nobody chose another; before MuJoCo is imported."""
+    if "MUJOCO_GL" not in os.environ and not _has_screen():
+        os.environ["MUJOCO_GL"] = _backend()
+
+
 def _backend() -> str:
     """An OpenGL that works here without a screen, or "disabled"."""
     if (ctypes.util.find_library("GL") or ctypes.util.find_library("OpenGL")) and _egl_devices() > 0:
@@ -201,8 +207,7 @@ def _suite() -> Any:
 
     dm_control picks a backend while it is imported, by preference one that needs a screen.
     """
-    if "MUJOCO_GL" not in os.environ and not _has_screen():
-        os.environ["MUJOCO_GL"] = _backend()
+    choose_backend()
     require("dm_control")
     try:
         suite = importlib.import_module("dm_control.suite")

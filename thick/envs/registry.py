@@ -34,6 +34,8 @@ _MODULES: dict[str, str] = {
     "minigrid": "thick.envs.minigrid",
     "dm_control": "thick.envs.dm_control",
     "pinpad": "thick.envs.pinpad",
+    "minihack": "thick.envs.minihack",
+    "metaworld": "thick.envs.metaworld",
     "gym": "thick.envs.gym",
 }
 
@@ -290,12 +292,12 @@ def _plugins() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def require(package: str) -> Any:
+def require(package: str, *, extra: str = "envs") -> Any:
     """Imports a simulator's package, or says how to install it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise MissingPackageError(
             f"{package} is needed for these environments and could not be imported ({error}): "
-            f"{install_command('envs')}"
+            f"{install_command(extra)}"
         ) from error
