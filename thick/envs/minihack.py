@@ -69,12 +69,11 @@ class MiniHackTask(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """As gymnasium's; the seed decides the level and everything random in the game."""
+        base = self.env.unwrapped
         if seed is not None:
-            self._rng = np.random.default_rng(seed)
-        elif not hasattr(self, "_rng"):
-            self._rng = np.random.default_rng()
-        core, display, level = (int(n) for n in self._rng.integers(1, 2**31, 3))
-        self.env.unwrapped.seed(core, display, False, level)
+            base.np_random = np.random.default_rng(seed)
+        core, display, level = (int(n) for n in base.np_random.integers(1, 2**31, 3))
+        base.seed(core, display, False, level)
         observation, _ = self.env.reset()
         self._key, self._opened = self._state(observation)
         return self._observe(observation), {"events": [], "success": False}
