@@ -49,6 +49,7 @@ def test_the_time_limit_truncates_and_wrong_options_are_refused() -> None:
         make("metaworld:door-opne")
 
 
+@pytest.mark.slow
 def test_pixels_show_the_scene() -> None:
     env = make("metaworld:door-open+pixels")
     seen, _ = env.reset(seed=0)
