@@ -42,7 +42,6 @@ BACKENDS = {
             ("cpu", "cuda"),
             "the extra `service` or `train`",
         ),
-        Backend("onnx", "thick.runtimes.onnx.runtime", ("onnxruntime",), ("cpu",), "the package onnxruntime"),
     )
 }
 """by name; ``auto`` tries them in this order"""

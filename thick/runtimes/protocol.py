@@ -47,7 +47,7 @@ class RuntimeInfo:
     """What runs a model, as the API shows it."""
 
     backend: str
-    """``torch``, ``native`` or ``onnx``"""
+    """a name of the table of backends, such as ``torch``"""
     device: str
     """``cpu``, ``cuda:0``, …"""
     precision: str
