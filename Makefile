@@ -16,7 +16,7 @@ MARKS := $(if $(SLOW),not soak,not slow and not soak)
 INSTALL := scripts/install.sh --venv $(VENV) --system $(SYSTEM)
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
 
-.PHONY: help install demo serve test soak lint format proto constraints clean distclean
+.PHONY: help install demo serve test soak native native-check lint format proto constraints clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -43,6 +43,15 @@ test: $(VENV)/.installed-all  ## the quick tests; SLOW=1 for all of them
 
 soak: $(VENV)/.installed-all  ## the long form of the fault and load tests
 	$(PY) -m pytest -m soak --timeout=0 $(ARGS)
+
+native:  ## build the native runtime's library again, after its sources changed
+	$(PY) -m thick.runtimes.native.build
+
+native-check: $(VENV)/.installed-all  ## the native kernels under AddressSanitizer and UBSan, on shapes of all kinds
+	$(PY) -m thick.runtimes.native.build --sanitize --output build/libthick-sanitized.so
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 THICK_NATIVE_LIBRARY=build/libthick-sanitized.so \
+	  $(PY) -m pytest -q -p no:xdist -p no:cacheprovider tests/runtimes/native $(ARGS)
 
 lint: $(VENV)/.installed-all  ## ruff, mypy, and that generated code is current
 	@failed=; set -x; \

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
-from thick.manifest import read_manifest
 from thick.models.beliefs import Belief
 from thick.models.config import ModelConfig
 from thick.planning.protocols import JumpState, RolloutObjective, Score
 from thick.runtimes.native import library
+from thick.runtimes.native.agents import load_agent
 from thick.runtimes.native.model import NativeModel
 from thick.runtimes.native.weights import Weights
 
@@ -98,23 +97,18 @@ def finished(parts: Any) -> tuple[Score, float]:
 
 def bundled(name: str) -> NativeModel:
     """A checkpoint of the repository."""
-    entry = ROOT / "checkpoints" / name / "1"
-    manifest = read_manifest(entry)
-    from thick.export import _record  # the configuration as a record
-
-    config = _record(ModelConfig, manifest.configuration["model"], "model")
-    return NativeModel(load_file(entry / "model.safetensors"), config, *manifest.spaces())
+    return load_agent(ROOT / "checkpoints" / name / "1").model
 
 
 def paper() -> NativeModel:
     """A model of the paper's size with random weights."""
     from gymnasium.spaces import Box, Discrete
 
-    from thick.models.world_model import WorldModel
+    from thick.models.networks import AgentNetworks
 
-    world = WorldModel(ModelConfig(), Box(-1.0, 1.0, (8,), np.float32), Discrete(7))
-    tensors = {name: weight.detach().numpy() for name, weight in world.state_dict().items()}
-    return NativeModel(tensors, world.config, world.observation_space, world.action_space)
+    networks = AgentNetworks(ModelConfig(), Box(-1.0, 1.0, (8,), np.float32), Discrete(7))
+    tensors = {name: weight.detach().numpy() for name, weight in networks.state_dict().items()}
+    return NativeModel(tensors, networks.config, networks.observation_space, networks.action_space)
 
 
 def objective(model: NativeModel, batch: int) -> RolloutObjective:

@@ -1,14 +1,18 @@
-"""Where the entries of a model repository lie: folders ``NAME/VERSION``. Needs no torch.
+"""Where the entries of a model repository lie, folders ``NAME/VERSION``, and what they hold. Needs no torch.
 
 A link ``NAME/stable -> 3`` is an alias of a version: who asks for version ``stable`` gets 3.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
-from thick.manifest import NAME, EntryError, Manifest, check_name
+from thick import conversion
+from thick.configuration import build
+from thick.manifest import MANIFEST, NAME, EntryError, Manifest, check_name, json_object, read_file
+from thick.models.config import ModelConfig
 
 
 def versions(repository: Path, name: str) -> list[str]:
@@ -53,6 +57,60 @@ def check_place(manifest: Manifest, entry: Path) -> None:
             f"{path}: the manifest is that of {manifest.name}/{manifest.version}; "
             f"move the folder to {manifest.name}/{manifest.version} of the repository"
         )
+
+
+def weight_bytes(entry: Path, manifest: Manifest) -> bytes:
+    """The weight file of an entry, after checking size and SHA-256.
+
+    Raises:
+        EntryError: the file is missing or not the manifest's.
+    """
+    path = Path(entry) / manifest.weights.file
+    content = read_file(path)
+    if len(content) != manifest.weights.bytes:
+        raise EntryError(
+            f"{path}: {len(content)} bytes, the manifest says {manifest.weights.bytes}{guess(content)}; "
+            "the file is cut off or not this model's: copy or export it again"
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != manifest.weights.sha256:
+        raise EntryError(
+            f"{path}: SHA-256 is {digest}, the manifest says {manifest.weights.sha256}{guess(content)}; "
+            "the file is damaged or not this model's: copy or export it again"
+        )
+    return content
+
+
+def model_config(manifest: Manifest) -> ModelConfig:
+    """The configuration of the model, whichever format the manifest has.
+
+    Raises:
+        EntryError: it describes no model of this release.
+    """
+    what = f"{MANIFEST}: configuration.model"
+    fields = json_object(manifest.configuration.get("model"), what)
+    if manifest.format_version == 1:
+        fields = conversion.model_fields(fields)
+    try:
+        config = build(ModelConfig, fields, what)
+    except ValueError as error:
+        raise EntryError(f"{error}; export the model again") from error
+    if config.kind != manifest.kind:
+        raise EntryError(
+            f"{what} describes a model of kind {config.kind!r}, but kind is {manifest.kind!r}; export the model again"
+        )
+    return config
+
+
+def guess(content: bytes) -> str:
+    """What a foreign file looks like, for the reader of an error."""
+    if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")):
+        return " (it looks like a pickled PyTorch checkpoint, which is never read here)"
+    if content.startswith(b"version https://git-lfs"):
+        return " (it is a Git LFS pointer: fetch the file itself)"
+    if content.startswith(b"\x89HDF"):
+        return " (it looks like an HDF5 file)"
+    return ""
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thick import conversion
-from thick.configuration import build
-from thick.entries import check_place, next_version, versions
+from thick.entries import check_place, guess, model_config, next_version, versions, weight_bytes
 from thick.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -28,9 +27,7 @@ from thick.manifest import (
     EntryError,
     Manifest,
     check_name,
-    json_object,
     plain,
-    read_file,
     read_manifest,
 )
 
@@ -74,25 +71,12 @@ def read_weights(entry: Path, manifest: Manifest) -> dict[str, Tensor]:
     from safetensors import SafetensorError
 
     path = Path(entry) / manifest.weights.file
-    content = read_file(path)
-    if len(content) != manifest.weights.bytes:
-        raise EntryError(
-            f"{path}: {len(content)} bytes, the manifest says {manifest.weights.bytes}{_guess(content)}; "
-            "the file is cut off or not this model's: copy or export it again"
-        )
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != manifest.weights.sha256:
-        raise EntryError(
-            f"{path}: SHA-256 is {digest}, the manifest says {manifest.weights.sha256}{_guess(content)}; "
-            "the file is damaged or not this model's: copy or export it again"
-        )
+    content = weight_bytes(entry, manifest)
     try:
         # From the very bytes that were hashed: what is checked is what is used.
         tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise EntryError(
-            f"{path}: not a safetensors file ({error}){_guess(content)}; export again"
-        ) from error
+        raise EntryError(f"{path}: not a safetensors file ({error}){guess(content)}; export again") from error
     _check_finite(tensors, str(path))
     return conversion.tensors(tensors) if manifest.format_version == 1 else tensors
 
@@ -107,27 +91,17 @@ def build_model(manifest: Manifest) -> AgentNetworks:
     """
     import torch
 
-    from thick.models.config import ModelConfig
     from thick.models.networks import AgentNetworks
 
-    what = f"{MANIFEST}: configuration.model"
-    fields = json_object(manifest.configuration.get("model"), what)
-    if manifest.format_version == 1:
-        fields = conversion.model_fields(fields)
-    try:
-        config = build(ModelConfig, fields, what)
-    except ValueError as error:
-        raise EntryError(f"{error}; export the model again") from error
-    if config.kind != manifest.kind:
-        raise EntryError(
-            f"{what} describes a model of kind {config.kind!r}, but kind is {manifest.kind!r}; export the model again"
-        )
+    config = model_config(manifest)
     observation_space, action_space = manifest.spaces()
     try:
         with torch.device("meta"):
             return AgentNetworks(config, observation_space, action_space)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
-        raise EntryError(f"{what} describes no model: {error}; export the model again") from error
+        raise EntryError(
+            f"{MANIFEST}: configuration.model describes no model: {error}; export the model again"
+        ) from error
 
 
 def load_model(entry: Path, *, device: str | torch.device = "cpu") -> LoadedModel:
@@ -248,17 +222,6 @@ def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
         have, want = (f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for t in (found[key], tensor))
         if have != want:
             raise EntryError(f"{what}: tensor {key!r} is {have}, the configuration makes it {want}; {advice}")
-
-
-def _guess(content: bytes) -> str:
-    """What a foreign file looks like, for the reader of an error."""
-    if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")):
-        return " (it looks like a pickled PyTorch checkpoint, which is never read here)"
-    if content.startswith(b"version https://git-lfs"):
-        return " (it is a Git LFS pointer: fetch the file itself)"
-    if content.startswith(b"\x89HDF"):
-        return " (it looks like an HDF5 file)"
-    return ""
 
 
 def _write(path: Path, content: bytes) -> None:

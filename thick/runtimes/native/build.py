@@ -89,6 +89,7 @@ def build(
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get((machine or platform.machine()).lower(), machine)
     kinds = INSTRUCTIONS.get(machine or platform.machine(), INSTRUCTIONS["x86_64"][:1])
     flags = [*FLAGS, *WARNINGS, *(SANITIZE if sanitize else ())]
+    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         objects = []
         for name, lanes, more in kinds:

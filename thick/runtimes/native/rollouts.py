@@ -165,6 +165,7 @@ def rollout(
     steps = numbers(candidates, (batch, count, length, low.action)).reshape(rows, length, size).swapaxes(0, 1)
     if shared:
         nodes = trees.take(low, belief, objective, rows * length)
+        nodes.make_room(nodes.count + rows * length)
         chosen = np.ascontiguousarray(steps.argmax(-1))
     else:
         nodes = Nodes(low, belief, objective, tree=False)
@@ -202,7 +203,6 @@ def rollout(
 
 def walk(nodes: Nodes, at: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, ...]:
     """Where candidates at nodes ``at`` go by ``action``, and the new nodes on the way: parents, nodes, actions."""
-    nodes.make_room(nodes.count + len(at))
     following, total = at.copy(), np.array([nodes.count], np.int64)
     made = [np.empty(len(at), np.int64) for _ in range(3)]
     new = native.library().thick_walk(
