@@ -1,6 +1,9 @@
 /* What Python calls: chooses the instruction set, cuts rows into tiles, and keeps the rounding of floats as it must be. */
 #include "thick.h"
 
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -67,21 +70,109 @@ static uint64_t set_floats(void) { return 0; }
 static void restore_floats(uint64_t before) { (void)before; }
 #endif
 
-/* Rows [first, first + count) of an operation, a tile at a time. `lead`: floats of a row of every buffer. 0, or -1 where
- * there is no memory. */
-PUBLIC int thick_run(int instructions, int operation, const void *job, int64_t first, int64_t count, int64_t lead,
-                     int64_t tile) {
-  if (count <= 0) return 0;
-  if (tile > TILE || tile < 1) tile = TILE;
-  if (tile > count) tile = count;
-  float *work = aligned_alloc(64, sizeof(float) * BUFFERS * (size_t)(tile * lead));
-  if (!work) return -1;
+/* -- threads: tiles are taken from a shared counter, so who is held up takes fewer ------------------------------------ */
+
+#define WORKERS 31
+#define ALIKE 12 /* rows of a block of a product */
+
+/* One call. Rows do not depend on each other, so it does not matter who computes which. */
+typedef struct {
+  Operation *operation;
+  const void *job;
+  int64_t end, lead, tile;
+  atomic_int_fast64_t next;
+  int wanted; /* helpers that may still join */
+} Call;
+
+static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* one call at a time has the helpers; others go alone */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t posted = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
+static Call *current; /* under `lock`, as all below */
+static int workers, busy;
+
+static void take_tiles(Call *call) {
+  float *work = aligned_alloc(64, sizeof(float) * BUFFERS * (size_t)(call->tile * call->lead));
+  if (!work) return; /* others take the tiles */
   const uint64_t floats = set_floats();
-  for (int64_t row = first; row < first + count; row += tile)
-    tables[instructions][operation](job, row, first + count - row < tile ? first + count - row : tile, work, lead);
+  for (;;) {
+    const int64_t row = atomic_fetch_add(&call->next, call->tile);
+    if (row >= call->end) break;
+    call->operation(call->job, row, call->end - row < call->tile ? call->end - row : call->tile, work, call->lead);
+  }
   restore_floats(floats);
   free(work);
-  return 0;
+}
+
+static void *help(void *nothing) {
+  pthread_mutex_lock(&lock);
+  for (;;) {
+    while (!current || !current->wanted) pthread_cond_wait(&posted, &lock);
+    Call *call = current;
+    call->wanted--, busy++;
+    pthread_mutex_unlock(&lock);
+    take_tiles(call);
+    pthread_mutex_lock(&lock);
+    if (!--busy) pthread_cond_signal(&finished);
+  }
+  return nothing;
+}
+
+/* A child has none of its parent's threads, and locks as they happened to be: start anew. */
+static void after_fork(void) {
+  pthread_mutex_init(&owner, 0), pthread_mutex_init(&lock, 0);
+  pthread_cond_init(&posted, 0), pthread_cond_init(&finished, 0);
+  current = 0, workers = busy = 0;
+}
+
+static void register_fork(void) { pthread_atfork(0, 0, after_fork); }
+
+/* Helpers are started once, and sleep between calls; they hold nothing that the end of the process would miss. */
+static void start_helpers(int wanted) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, register_fork);
+  while (workers < wanted && workers < WORKERS) {
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are the program's own threads' business */
+    const int failed = pthread_create(&thread, 0, help, 0);
+    pthread_sigmask(SIG_SETMASK, &before, 0);
+    if (failed) return;
+    pthread_detach(thread);
+    workers++;
+  }
+}
+
+/* Rows [first, first + count) of an operation, a tile at a time, by so many threads. `lead`: floats of a row of every
+ * buffer. 0, or -1 where there is no memory. */
+PUBLIC int thick_run(int instructions, int operation, const void *job, int64_t first, int64_t count, int64_t lead,
+                     int64_t tile, int threads) {
+  if (count <= 0) return 0;
+  if (tile > TILE || tile < 1) tile = TILE;
+  if (threads > 1) { /* a few tiles for each, so that all are done at about the same time */
+    const int64_t share = (count + 3 * threads - 1) / (3 * threads);
+    const int64_t least = (share + ALIKE - 1) / ALIKE * ALIKE;
+    if (tile > least) tile = least;
+  }
+  if (tile > count) tile = count;
+  Call call = {tables[instructions][operation], job, first + count, lead, tile, first, threads - 1};
+  const int shared = threads > 1 && count > tile && !pthread_mutex_trylock(&owner);
+  if (shared) {
+    pthread_mutex_lock(&lock);
+    start_helpers(threads - 1);
+    current = &call;
+    pthread_cond_broadcast(&posted);
+    pthread_mutex_unlock(&lock);
+  }
+  take_tiles(&call);
+  if (shared) {
+    pthread_mutex_lock(&lock);
+    current = 0;
+    while (busy) pthread_cond_wait(&finished, &lock);
+    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&owner);
+  }
+  return atomic_load(&call.next) < first + count ? -1 : 0;
 }
 
 /* Nodes of a tree of actions: where candidates go from `at` by action `action`. New nodes are numbered from `*nodes` on;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -12,6 +13,8 @@ from thick.runtimes.protocol import BackendError
 
 if TYPE_CHECKING:
     from thick.runtimes.protocol import Runtime
+
+_log = logging.getLogger(__name__)
 
 AUTO = "auto"
 
@@ -66,9 +69,13 @@ def open_runtime(
     reasons = []
     for each in BACKENDS.values():
         try:
-            return _open(each, entry, device, precision)
+            runtime = _open(each, entry, device, precision)
         except BackendError as error:
             reasons.append(str(error))
+            continue
+        if reasons:
+            _log.warning("%s runs on %s: %s", entry, each.name, "; ".join(reasons))
+        return runtime
     raise BackendError("no backend can run the model: " + "; ".join(reasons))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import c_float, c_int, c_int64, c_void_p
@@ -106,7 +107,7 @@ def library() -> Any:
     lib.thick_walk.restype = c_int64
     pointer = c_void_p
     lib.thick_walk.argtypes = [c_int64, c_int64, *[pointer] * 4, c_int64, *[pointer] * 3]
-    lib.thick_run.argtypes = [c_int, c_int, c_void_p, c_int64, c_int64, c_int64, c_int64]
+    lib.thick_run.argtypes = [c_int, c_int, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int]
     built = lib.thick_sources().decode()
     if (build.SOURCES / "thick.h").is_file() and built != build.digest():
         raise NativeUnavailable(
@@ -143,6 +144,12 @@ def _chosen() -> int:
 
 
 _override: list[int] = []
+_here = threading.local()
+
+
+def use_threads(count: int) -> None:
+    """From now on, so many threads compute what the calling thread asks for. Changes no bit."""
+    _here.threads = max(1, count)
 
 
 def instructions() -> str:
@@ -171,7 +178,8 @@ def run(operation: int, job: Any, rows: int, lead: int, *, first: int = 0, tile:
         tile: rows at a time; 0 leaves it to the library. Changes no bit.
     """
     which = _override[-1] if _override else _chosen()
-    if library().thick_run(which, operation, ctypes.byref(job), first, rows, lead, tile):
+    threads = getattr(_here, "threads", 1)
+    if library().thick_run(which, operation, ctypes.byref(job), first, rows, lead, tile, threads):
         raise MemoryError(f"no memory for the buffers of {rows} rows")
 
 
