@@ -152,6 +152,58 @@ async def test_a_mended_checkpoint_can_be_loaded(folder: Path) -> None:
         assert service.ready
 
 
+async def test_where_every_model_failed_readiness_names_each_with_its_reason(folder: Path) -> None:
+    second_version(folder)
+    break_weights(folder)
+    (folder / "arm" / "2" / "manifest.json").write_text("{")
+    async with running(folder) as service, over_http(service) as client:
+        response = await client.get("/health/ready")
+        problem = response.json()
+        assert response.status_code == 503 and problem["code"] == "model_not_ready"
+        assert problem["state"] == "failed" and problem["retry_after"] >= 10
+        assert "'arm' version '1'" in problem["detail"] and "SHA-256" in problem["detail"]
+        assert "'arm' version '2'" in problem["detail"] and "JSON" in problem["detail"]
+        assert "loading" not in problem["detail"]
+
+
+async def test_a_model_is_served_under_a_second_name_by_a_link_or_a_copy(folder: Path) -> None:
+    (folder / "canary").symlink_to("arm", target_is_directory=True)
+    shutil.copytree(folder / "arm" / "1", folder / "copied" / "7")
+    async with running(folder) as service:
+        assert states(service) == {"arm/1": "ready", "canary/1": "ready", "copied/7": "ready"}
+        assert service.get_model("copied")["exported_as"] == "arm/1"
+        hosted = [service.repository.get(name) for name in ("arm", "canary")]
+        assert hosted[0].runtime is hosted[1].runtime, "a link needs no second model in memory"
+        views = [
+            await service.lifecycle.create({"model": name, "seed": 3}) for name in ("arm", "canary", "copied")
+        ]
+        assert [view["model"] for view in views] == ["arm", "canary", "copied"]
+        first, *others = [await act(service, view["session_id"]) for view in views]
+        assert all(list(other["action"]) == list(first["action"]) for other in others)
+
+
+async def test_a_link_to_a_version_is_an_alias_that_a_session_may_name(folder: Path) -> None:
+    second_version(folder)
+    (folder / "arm" / "stable").symlink_to("1", target_is_directory=True)
+    async with running(folder) as service:
+        assert states(service) == {"arm/1": "ready", "arm/2": "ready"}
+        assert service.get_model("arm")["aliases"] == {"stable": "1"}
+        assert (await service.lifecycle.create({"model": "arm"}))["version"] == "2"
+        assert (await service.lifecycle.create({"model": "arm", "version": "stable"}))["version"] == "1"
+        with pytest.raises(ProblemError, match=r"stable \(alias of 1\)"):
+            service.get_model("arm", "staple")
+
+
+async def test_what_runs_a_model_is_shown(folder: Path) -> None:
+    async with running(folder, backend="torch") as service:
+        view = await service.lifecycle.create({"model": "arm"})
+        await act(service, view["session_id"])
+        runtime = service.get_model("arm")["runtime"]
+        assert runtime["backend"] == "torch" and runtime["device"] == "cpu"
+        assert runtime["precision"] in ("fp32", "bf16") and runtime["instructions"]
+        assert runtime["threads"] == 1, "what the settings of these tests say"
+
+
 async def test_new_versions_are_found_while_the_server_runs_where_that_is_set(folder: Path) -> None:
     async with running(folder, watch_s=0.05) as service:
         second_version(folder)
