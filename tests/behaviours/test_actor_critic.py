@@ -306,3 +306,45 @@ def test_imagination_starts_in_every_state_from_which_the_episode_goes_on() -> N
     part.config = replace(part.config, starts=5)
     losses(part, shared)
     assert counted == [alive, 5]
+
+
+# -- variations ----------------------------------------------------------------------------------------------------
+
+
+def test_a_slow_target_follows_by_a_share_of_the_way() -> None:
+    world, part, _ = learning(kind="thick", target_rate=0.25)
+    assert world.behaviour is not None and world.behaviour.coarse_critic is not None
+    assert part.coarse_target is not None
+    for critic in (world.behaviour.critic, world.behaviour.coarse_critic):
+        nn.init.constant_(critic.out.bias, 4.0)
+    part.updated(7)
+    assert (part.target.out.bias.item(), part.coarse_target.out.bias.item()) == (1.0, 1.0)
+    part.updated(8)
+    assert part.target.out.bias.item() == 1.75
+    part.updated(0)  # a run that begins with given weights
+    assert part.target.out.bias.item() == 4.0
+
+
+def test_normalized_returns_teach_the_same_whatever_the_unit_of_the_reward() -> None:
+    losses_in_units = []
+    for unit in (100.0, 1000.0):
+        _, part, shared = learning(
+            CONTINUOUS, reward=Fixed(unit * torch.tensor([1.0, -1.0])), normalize=True, lambda_=1.0
+        )
+        for weight in part.target.parameters():
+            nn.init.zeros_(weight)
+        losses_in_units.append(losses(part, shared).terms["policy"])
+        assert part.return_range > 1
+    torch.testing.assert_close(*losses_in_units)
+
+
+def test_small_returns_are_not_blown_up() -> None:
+    reward = Fixed(torch.tensor([1e-3, -1e-3]))
+    _, plain, shared = learning(CONTINUOUS, reward=reward)
+    _, normalized, _ = learning(CONTINUOUS, reward=reward, normalize=True)
+    for part in (plain, normalized):
+        for weight in part.target.parameters():
+            nn.init.zeros_(weight)
+    torch.testing.assert_close(
+        losses(plain, shared).terms["policy"], losses(normalized, shared).terms["policy"]
+    )

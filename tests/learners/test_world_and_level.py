@@ -14,6 +14,7 @@ from thick.learners.level import segment_batch
 from thick.learners.parts import Part, Shared
 from thick.learners.recipes import RECIPES
 from thick.learners.schedules import Schedule
+from thick.learners.world import openings
 from thick.models.batch import Batch
 from thick.models.config import LossConfig
 from thick.models.networks import AgentNetworks
@@ -225,3 +226,41 @@ def test_a_batch_is_encoded_and_filtered_once_for_all_parts(
     monkeypatch.setattr(world.dynamics, "observe", lambda *a, **k: calls.append("filter") or observe(*a, **k))
     learning.update(batch(MIXED, size=2, time=4))
     assert calls == ["encode", "filter"]
+
+
+def test_openings_cost_only_beyond_their_budget() -> None:
+    gates = torch.zeros(2, 16, 4, requires_grad=True)
+    is_first = torch.zeros(2, 16)
+    is_first[:, 0] = 1
+    with torch.no_grad():
+        gates[:, 0] = 1  # written from nothing: not counted
+        gates[0, 3] = 1
+        gates[1, [2, 5, 9]] = 1
+    # One of 16 steps is free: the first row has used its budget, the second is two openings beyond.
+    cost = openings(gates, is_first, free=1 / 16)
+    assert cost.item() == pytest.approx((0 + 2) / 2 / 16)
+    (gradient,) = torch.autograd.grad(cost, gates)
+    assert not gradient[0].any() and not gradient[1, 0].any() and (gradient[1, 1:] > 0).all()
+    assert openings(gates, is_first, free=0).item() == pytest.approx(gates.mean().item())
+
+
+def test_free_nats_ask_nothing_of_a_small_kl_to_the_fine_prior_and_something_of_the_coarse_one() -> None:
+    world = model(free_nats=1000.0)
+    part = parts(world)[0]
+    terms = part.losses(shared(world, batch())).terms
+    assert terms["kl"].item() == 1000.0
+    weights = list(world.world.parameters())
+    for name in ("kl", "coarse_kl"):
+        found = torch.autograd.grad(terms[name], weights, allow_unused=True, retain_graph=True)
+        assert any(gradient is not None and bool(gradient.any()) for gradient in found) == (name != "kl")
+    torch.manual_seed(0)
+    plain = model(free_nats=0.0)
+    torch.manual_seed(0)
+    small = model(free_nats=1e-6)
+    for one in (plain, small):
+        one.eval()
+    losses = []
+    for one in (plain, small):
+        torch.manual_seed(3)
+        losses.append(parts(one)[0].losses(shared(one, batch())).terms["kl"])
+    torch.testing.assert_close(*losses)

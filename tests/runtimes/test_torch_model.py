@@ -70,6 +70,17 @@ def test_an_imagined_step_is_that_of_the_trained_model(kind: str, action: str) -
     assert torch.allclose(frozen(world).features(found), world.world.dynamics.features(trained), **CLOSE)
 
 
+def test_a_shared_hard_gate_opens_exactly_when_it_did_in_training() -> None:
+    world = randomised(model(SPACES["vector"], gates="shared"))
+    start, taken = belief(world, 40, 5), actions(ACTIONS["discrete"], 40, 5)
+    trained = world.world.dynamics.imagine_step(state(start), taken, sample=False)
+    found = frozen(world).imagine(start, taken)
+    assert torch.equal(found.gates, trained.gates)
+    assert 0 < found.gates.mean() < 1 and torch.equal(found.gates.min(-1).values, found.gates.max(-1).values)
+    for name in ("logits", "deter", "context"):
+        assert torch.allclose(getattr(found, name), getattr(trained, name), **CLOSE), name
+
+
 @pytest.mark.parametrize("posterior", ["full", "observation"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_filtering_a_sequence_is_that_of_the_trained_model_also_across_episodes(

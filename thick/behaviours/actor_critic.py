@@ -79,7 +79,7 @@ class LongValues:
 
 
 class ActorCritic(nn.Module):
-    """The part that trains an actor and its critics; its own weights are the critics' targets.
+    """The part that trains an actor and its critics; what it keeps of its own are the critics' targets.
 
     Args:
         name: of the part.
@@ -102,12 +102,14 @@ class ActorCritic(nn.Module):
         super().__init__()
         if (behaviour.coarse_critic is None) != (long is None):
             raise ValueError("a coarse critic and V_long come together: expected both, or neither")
+        self.return_range: Tensor
         self.name, self.start, self.config = name, config.start, config
         self.reward, self.long = reward, long
         # In a tuple, so that they are not registered as submodules: the model keeps their weights.
         self._parts = (world, behaviour)
         self.target = copy.deepcopy(behaviour.critic)
         self.coarse_target = copy.deepcopy(behaviour.coarse_critic)
+        self.register_buffer("return_range", torch.tensor(-1.0))
         self.requires_grad_(False)
 
     # -- a part of a learner ---------------------------------------------------------------------------------
@@ -129,16 +131,18 @@ class ActorCritic(nn.Module):
         return {"policy": 1.0, "entropy": self.config.entropy, "value": 1.0, **coarse}
 
     def updated(self, update: int) -> None:
-        """Copy the critics to their targets now and then."""
-        if update % self.config.target_every == 0:
-            self.copy_targets()
-
-    def copy_targets(self) -> None:
-        """Copy the critics to their targets."""
+        """The targets follow their critics: in copies now and then, or slowly after every update."""
+        rate = self.config.target_rate if update else 1.0
+        if rate == 0:
+            rate = float(update % self.config.target_every == 0)
         _, behaviour = self._parts
-        self.target.load_state_dict(behaviour.critic.state_dict())
-        if self.coarse_target is not None and behaviour.coarse_critic is not None:
-            self.coarse_target.load_state_dict(behaviour.coarse_critic.state_dict())
+        for target, critic in (
+            (self.target, behaviour.critic),
+            (self.coarse_target, behaviour.coarse_critic),
+        ):
+            if rate and target is not None and critic is not None:
+                for old, new in zip(target.parameters(), critic.parameters(), strict=True):
+                    old.lerp_(new.detach(), rate)
 
     # -- losses ----------------------------------------------------------------------------------------------
 
@@ -157,7 +161,8 @@ class ActorCritic(nn.Module):
         seen, taken = imagined.features[:-1].detach(), imagined.actions.detach()
         log_prob, entropy = behaviour.actor.judge(seen, taken)
         # Discrete actions by REINFORCE with a baseline, continuous ones through the dynamics.
-        advantage = returns if world.continuous else log_prob * (returns - value[:-1]).detach()
+        gain = returns if world.continuous else log_prob * (returns - value[:-1]).detach()
+        advantage = gain / self._range(returns) if config.normalize else gain
         terms = {"policy": -(weight * advantage).mean(), "entropy": -(weight * entropy).mean()}
         metrics = {
             "return": returns.mean(),
@@ -175,6 +180,17 @@ class ActorCritic(nn.Module):
             terms["coarse_value"] = _regression(behaviour.coarse_critic(coarse), goal, weight)
         terms["value"] = _regression(behaviour.critic(seen), goal, weight)
         return Losses(terms, {name: value.detach() for name, value in metrics.items()})
+
+    @torch.no_grad()
+    def _range(self, returns: Tensor) -> Tensor:
+        """Running range of the returns between their 5th and 95th percentile, at least 1 (DreamerV3)."""
+        # Sampled where there are many: quantiles sort.
+        flat = returns.flatten()
+        few = flat[:: max(1, len(flat) // 4096)]
+        low, high = torch.quantile(few, torch.tensor([0.05, 0.95], device=few.device))
+        new = high - low
+        self.return_range.copy_(torch.where(self.return_range < 0, new, self.return_range.lerp(new, 0.01)))
+        return self.return_range.clamp_min(1.0)
 
     @property
     def _coarse_target(self) -> nn.Module:

@@ -29,5 +29,9 @@ class BehaviourConfig:
     """learning rate of the critics"""
     target_every: int = 100
     """updates between copies of the critic to its target"""
+    target_rate: float = 0.0
+    """share by which the target follows the critic after every update, in place of copies; 0: copies (paper)"""
+    normalize: bool = False
+    """divide the returns that teach the actor by the range of their 5th to 95th percentile, where it is above 1"""
     long_weight: float = 0.9
     """ψ: share of V^λ beside V_long in the critics' target"""

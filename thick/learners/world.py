@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
+import torch
 from torch import Tensor
 
 from thick.learners.parts import Group, Losses, Shared, Stateless
@@ -53,9 +54,10 @@ class WorldPart(Stateless):
         world, batch, trajectory = self.world, shared.batch, shared.trajectory
         balance, posterior = world.config.kl_balance, trajectory.posterior
         terms = _head_terms(world, world.heads, world.dynamics.features(posterior), batch)
-        kl, _ = balanced_kl(posterior.logits, trajectory.prior_logits, balance)
-        terms["kl"] = kl.mean()
-        metrics = {}
+        kl, nats = balanced_kl(posterior.logits, trajectory.prior_logits, balance)
+        free = world.config.free_nats
+        terms["kl"] = torch.where(nats < free, free + 0 * kl, kl).mean() if free else kl.mean()
+        metrics = {"fine_nats": nats.mean()}
         if isinstance(world.dynamics, CRSSM):
             assert world.coarse_heads is not None and trajectory.coarse_logits is not None
             feature = world.dynamics.coarse_features(posterior.stoch, posterior.context)
@@ -63,11 +65,30 @@ class WorldPart(Stateless):
             terms |= {f"coarse_{name}": term for name, term in coarse.items()}
             kl, _ = balanced_kl(posterior.logits, trajectory.coarse_logits, balance)
             terms["coarse_kl"] = kl.mean()
-            terms["sparsity"] = posterior.gates.mean()
+            terms["sparsity"] = openings(posterior.gates, batch.is_first, free=world.config.free_openings)
             inside = 1 - batch.is_first.float()
             opened = (world.dynamics.changes(posterior, batch.is_first) > 0).any(-1).float()
             metrics["context_change"] = ((opened * inside).sum() / inside.sum().clamp_min(1)).detach()
         return Losses(terms, metrics)
+
+
+def openings(gates: Tensor, is_first: Tensor, *, free: float) -> Tensor:
+    """Mean share of open gates; with free openings, what a window has of them beyond its budget.
+
+    Opening is then no loss until the budget is used, so that a gate can be tried out. A closed budget asks for sparse
+    gates all the same. The first step of an episode, on which a context is written from nothing, is not counted.
+
+    Args:
+        gates: ``[B, T, C]``.
+        is_first: ``[B, T]``.
+        free: share of a window's steps.
+    """
+    if free == 0:
+        return gates.mean()
+    inside = 1 - is_first.to(gates.dtype)
+    counted = (gates.mean(-1) * inside).sum(1)  # [B]
+    steps = gates.shape[1]
+    return torch.relu(counted - free * steps).mean() / steps
 
 
 def _head_terms(world: WorldModel, heads: Heads, feature: Tensor, batch: Batch) -> dict[str, Tensor]:

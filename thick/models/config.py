@@ -7,6 +7,9 @@ from typing import ClassVar, Literal
 
 from thick.configuration import RECORD
 
+STEEP_GATE = 2.0**24
+"""by which a hard gate is steeper than a soft one that stands for it in a runtime"""
+
 
 @dataclass(frozen=True)
 class LevelLossConfig:
@@ -96,6 +99,12 @@ class ModelConfig:
     """an open gate counts as a context change if it moves its context by at least this (0: any open gate, paper)"""
     posterior: Literal["full", "observation"] = "full"
     """what the posterior reads: full [c, h, e] (paper), or the observation's embedding alone"""
+    gates: Literal["each", "shared"] = "each"
+    """each dimension of the context has a soft gate (paper), or one hard gate is shared, which can reopen"""
+    free_openings: float = 0.0
+    """share of a window's steps on which gates may open at no cost; 0: every opening costs (paper)"""
+    free_nats: float = 0.0
+    """nats of the KL to the fine prior that cost nothing"""
     gate_noise: float = 0.1
     """standard deviation of the noise on the gates in training"""
     cnn_depth: int = 48

@@ -65,7 +65,12 @@ class WorldModel(nn.Module):
         self.dynamics = (
             RSSM(**cell)
             if flat_model
-            else CRSSM(context=config.context, change_threshold=config.change_threshold, **cell)
+            else CRSSM(
+                context=config.context,
+                change_threshold=config.change_threshold,
+                gates=config.gates,
+                **cell,
+            )
         )
         flat = config.stoch * config.classes
         self.fine_size = flat + config.deter + self.dynamics.context

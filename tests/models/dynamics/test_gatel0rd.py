@@ -64,3 +64,27 @@ def test_noise_opens_gates_that_are_nearly_open() -> None:
     assert not module(x, context)[1].any()
     noise = torch.tensor([[0.1, 0.1, 0.1, 0.1], [0.0, 0.04, 0.06, -1.0]])
     assert module(x, context, noise)[1].tolist() == [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]]
+
+
+def test_a_shared_gate_writes_the_whole_context_or_nothing_of_it() -> None:
+    torch.manual_seed(0)
+    cell = GateL0RD(6, 4, shared=True)
+    x, context = torch.randn(200, 6), torch.randn(200, 4).tanh()
+    after, gates = cell(x, context)
+    joint = torch.cat([x, context], -1)
+    is_open = cell.gate(joint).squeeze(-1) > 0
+    assert 0 < is_open.float().mean() < 1
+    assert torch.equal(gates, is_open.float().unsqueeze(-1).expand(-1, 4))
+    torch.testing.assert_close(after[is_open], cell.candidate(joint)[is_open].tanh())
+    assert torch.equal(after[~is_open], context[~is_open])
+
+
+def test_a_shut_gate_learns_to_open_where_it_is_shared_and_not_where_each_has_its_own() -> None:
+    torch.manual_seed(0)
+    for shared in (False, True):
+        cell = GateL0RD(6, 4, shared=shared)
+        torch.nn.init.constant_(cell.gate.bias, -5.0)
+        after, gates = cell(torch.randn(50, 6), torch.zeros(50, 4))
+        assert gates.sum() == 0
+        (gradient,) = torch.autograd.grad(((after - 0.5) ** 2).sum(), cell.gate.bias)
+        assert bool(gradient.any()) == shared

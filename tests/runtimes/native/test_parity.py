@@ -91,6 +91,7 @@ def world(request: pytest.FixtureRequest) -> AgentNetworks:
             actor_critic=True,
             change_threshold=0.1 * odd,
             posterior="observation" if odd else "full",
+            gates="shared" if odd else "each",
             **changes,
         )
     )

@@ -22,16 +22,23 @@ class CRSSM(RSSM):
         context: size of the context.
         summary_layers: layers between ``[z, a, c']`` and the coarse prior.
         change_threshold: see :func:`thick.models.dynamics.gatel0rd.count_changes`.
+        gates: each dimension of the context has its own (each, as in the paper), or one hard gate for all (shared).
         sizes: see :class:`RSSM`.
     """
 
     def __init__(
-        self, *, context: int, summary_layers: int = 3, change_threshold: float = 0.0, **sizes: object
+        self,
+        *,
+        context: int,
+        summary_layers: int = 3,
+        change_threshold: float = 0.0,
+        gates: str = "each",
+        **sizes: object,
     ) -> None:
         self.context, self.change_threshold = context, change_threshold
         super().__init__(**sizes)  # type: ignore[arg-type]
         flat = self.stoch * self.classes
-        self.gatel0rd = GateL0RD(self.hidden, context)
+        self.gatel0rd = GateL0RD(self.hidden, context, shared=gates == "shared")
         self.ctxt_head = MLP(flat + self.action + context, self.hidden, summary_layers, self.deter)
         self.ctxt_img_out = Dense(flat + self.deter, self.hidden)
         self.ctxt_img_logit = Dense(self.hidden, flat)
@@ -81,7 +88,8 @@ class CRSSM(RSSM):
         context: Tensor,
         noise: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        cell, gru = projected.split((2 * self.context, 3 * self.deter), -1)
-        gate, candidate = (cell + F.linear(context, weights[0])).chunk(2, -1)
+        gates_and_candidates = self.gatel0rd.sizes
+        cell, gru = projected.split((sum(gates_and_candidates), 3 * self.deter), -1)
+        gate, candidate = (cell + F.linear(context, weights[0])).split(gates_and_candidates, -1)
         context, gates = update_context(gate, candidate, context, noise)
         return self._gru(gru + F.linear(torch.cat([context, deter], -1), weights[1]), deter), context, gates

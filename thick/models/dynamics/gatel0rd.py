@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from thick.models.config import STEEP_GATE
 from thick.models.layers import Dense
 
 
@@ -19,11 +20,19 @@ def straight_through_ceil(gate: Tensor) -> Tensor:
 
 
 class GateL0RD(nn.Module):
-    """``g = ReLU(tanh(gate[x, c] + noise)); c' = g·tanh(candidate[x, c]) + (1 - g)·c``."""
+    """``g = ReLU(tanh(gate[x, c] + noise)); c' = g·tanh(candidate[x, c]) + (1 - g)·c``.
 
-    def __init__(self, inputs: int, context: int) -> None:
+    Args:
+        inputs: size of x.
+        context: C.
+        shared: one hard gate for the whole context in place of one soft gate for each dimension; see
+            :func:`hard_gate`.
+    """
+
+    def __init__(self, inputs: int, context: int, *, shared: bool = False) -> None:
         super().__init__()
-        self.gate = Dense(inputs + context, context)
+        self.shared = shared
+        self.gate = Dense(inputs + context, 1 if shared else context)
         self.candidate = Dense(inputs + context, context)
 
     def forward(self, x: Tensor, context: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -39,6 +48,11 @@ class GateL0RD(nn.Module):
         """
         joint = torch.cat([x, context], -1)
         return update_context(self.gate(joint), self.candidate(joint), context, noise)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Outputs of gate and candidate, ``(1 or C, C)``."""
+        return self.gate.out_features, self.candidate.out_features
 
 
 def count_changes(gates: Tensor, before: Tensor, after: Tensor, threshold: float) -> Tensor:
@@ -59,6 +73,33 @@ def count_changes(gates: Tensor, before: Tensor, after: Tensor, threshold: float
 def update_context(
     gate: Tensor, candidate: Tensor, context: Tensor, noise: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The next context and the open gates from the pre-activations of gate and candidate, all ``[..., C]``."""
+    """The next context and the open gates ``[..., C]``.
+
+    Args:
+        gate: pre-activations ``[..., C]``, or ``[..., 1]`` of a shared, hard gate.
+        candidate, context: ``[..., C]``.
+        noise: ``[..., C]``; a shared gate takes the first.
+    """
+    if gate.shape[-1] != context.shape[-1]:
+        gate = hard_gate(gate if noise is None else gate + noise[..., :1])
+        return context + gate * (torch.tanh(candidate) - context), gate.expand_as(context)
     gate = torch.relu(torch.tanh(gate if noise is None else gate + noise))
     return context + gate * (torch.tanh(candidate) - context), straight_through_ceil(gate)
+
+
+def hard_gate(gate: Tensor) -> Tensor:
+    """1 where the pre-activation is positive, else 0, with the gradient of a sigmoid: also a shut gate is told what it
+    would be worth to open."""
+    soft = torch.sigmoid(gate)
+    return (gate > 0).to(gate.dtype) + (soft - soft.detach())
+
+
+def frozen_gate(weight: Tensor, bias: Tensor, context: int) -> tuple[Tensor, Tensor]:
+    """Weights ``[C, I]`` and biases ``[C]`` of soft gates that do what the trained gate does.
+
+    A shared, hard gate is a soft one so steep that it is open or shut; scaled by a power of two, its sign is the same
+    to the last bit.
+    """
+    if weight.shape[0] == context:
+        return weight, bias
+    return (STEEP_GATE * weight).expand(context, -1), (STEEP_GATE * bias).expand(context)

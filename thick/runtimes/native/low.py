@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thick.models.beliefs import Belief
-from thick.models.config import ModelConfig
+from thick.models.config import STEEP_GATE, ModelConfig
 from thick.planning.protocols import RolloutObjective, Score, SoFar
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import batched, chained, numbers, whole
@@ -48,9 +48,11 @@ class NativeDynamics:
         record.img_in = weights.chain(["world.dynamics.img_in"], linear=False, z=True)
         if c:
             gates = ("world.dynamics.gatel0rd.gate", "world.dynamics.gatel0rd.candidate")
-            record.gatel0rd = weights.pack(
-                [weights.weight(name) for name in gates], [weights.bias(name) for name in gates]
-            )
+            parts = [(weights.weight(name), weights.bias(name)) for name in gates]
+            if config.gates == "shared":  # one hard gate: as many soft ones, too steep to be half open
+                weight, bias = (np.repeat(np.float32(STEEP_GATE) * part, c, 0) for part in parts[0])
+                parts[0] = weight, bias
+            record.gatel0rd = weights.pack([weight for weight, _ in parts], [bias for _, bias in parts])
         gru = weights.weight("world.dynamics.gru"), weights.bias("world.dynamics.gru")
         record.gru = weights.pack(np.split(gru[0], 3), np.split(gru[1], 3))
         record.img_out = weights.dense("world.dynamics.img_out", columns=memory)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thick.models.dynamics.gatel0rd import count_changes
+from thick.models.dynamics.gatel0rd import GateL0RD, count_changes, frozen_gate
 from thick.models.layers import MLP, Dense
 
 PIECE = 4
@@ -231,11 +231,12 @@ def affine(layer: Dense, dtype: torch.dtype) -> Affine:
     return Affine(layer.weight, layer.bias, dtype)
 
 
-def stacked(layers: list[Dense], dtype: torch.dtype) -> Affine:
-    """Several dense layers on the same input as one, outputs one after the other."""
-    return Affine(
-        torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers]), dtype
-    )
+def gates_and_candidates(cell: GateL0RD, dtype: torch.dtype) -> Affine:
+    """Both layers of a GateL0RD cell as one, the gates' outputs ``[*B, C]`` before the candidates'."""
+    gate = frozen_gate(cell.gate.weight, cell.gate.bias, cell.candidate.out_features)
+    candidate = cell.candidate.weight, cell.candidate.bias
+    weight, bias = (torch.cat(parts) for parts in zip(gate, candidate, strict=True))
+    return Affine(weight, bias, dtype)
 
 
 class Chain:

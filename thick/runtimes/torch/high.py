@@ -22,9 +22,9 @@ from thick.runtimes.torch.frozen import (
     draw,
     elu,
     gatel0rd,
+    gates_and_candidates,
     goes_on,
     present,
-    stacked,
 )
 
 _SMALL = 512
@@ -69,7 +69,7 @@ class FrozenHighLevel:
         )
         self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
         self.change_threshold = dynamics.change_threshold
-        self.gatel0rd = stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
+        self.gatel0rd = gates_and_candidates(dynamics.gatel0rd, dtype)
         summary = dense(dynamics.ctxt_head, "dense0")
         self.ctxt_first = Gather(summary.weight, summary.bias, **sizes)
         self.ctxt_rest = Chain(dynamics.ctxt_head, dtype, skip=1)

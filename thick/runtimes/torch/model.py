@@ -27,11 +27,11 @@ from thick.runtimes.torch.frozen import (
     draw,
     elu,
     gatel0rd,
+    gates_and_candidates,
     goes_on,
     one_hots,
     present,
     sigmoid,
-    stacked,
 )
 from thick.runtimes.torch.high import FrozenHighLevel
 from thick.runtimes.torch.refresh import take_weights, tensors_of
@@ -59,9 +59,7 @@ class FrozenDynamics:
         self.img_out, self.img_logit = affine(dynamics.img_out, dtype), affine(dynamics.img_logit, dtype)
         self.change_threshold = config.change_threshold
         self.gatel0rd = (
-            stacked([dynamics.gatel0rd.gate, dynamics.gatel0rd.candidate], dtype)
-            if isinstance(dynamics, CRSSM)
-            else None
+            gates_and_candidates(dynamics.gatel0rd, dtype) if isinstance(dynamics, CRSSM) else None
         )
         self._outcome = [Head(mlp, **sizes) for mlp in present(world.heads.reward, world.heads.discount)]
         self._critic = None if behaviour is None else Head(behaviour.critic, **sizes)
