@@ -1,0 +1,125 @@
+"""Every learner on every kind of task: it trains, resumes exactly, is evaluated, and what it exports acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from thick.commands.export import export_run
+from thick.configuration import merge
+from thick.data.collect import stack_observations
+from thick.envs import make
+from thick.learners.recipes import RECIPES
+from thick.runtimes.torch.agents import load_agent
+from thick.training.checkpoint import load_checkpoint
+from thick.training.config import TrainConfig, load_config
+from thick.training.evaluate import evaluate_agent
+from thick.training.trainer import Trainer, resume
+
+TASKS = {
+    "minigrid": "minigrid:MiniGrid-DoorKey-5x5-v0+map",
+    "dm_control": "dm_control:cartpole-swingup",
+    "pinpad": "pinpad:three",
+}
+SEARCH = {"samples": 8, "iterations": 1, "elites": 2, "horizon": 3, "simulations": 3}
+SMALL: dict[str, Any] = {
+    "updates": 4,
+    "batch": 3,
+    "length": 8,
+    "threads": 1,
+    "log_every": 1,
+    "checkpoint_every": 2,
+    "data": {"prefill": 80, "streams": 2, "env_steps_per_update": 2.0},
+    "model": {
+        "stoch": 4,
+        "classes": 4,
+        "deter": 12,
+        "hidden": 16,
+        "context": 4,
+        "cnn_depth": 2,
+        "mlp_layers": 1,
+        "mlp_units": 16,
+        "head_layers": 1,
+        "head_units": 16,
+        "levels": {"each": {"hidden": 16, "head_units": 16}},
+    },
+    "behaviour": {"horizon": 3, "starts": 8, "target_every": 2},
+    "evaluation": {"alignment_every": 0, "alignment_steps": 0},
+    "planner": SEARCH,
+}
+ACTS = {
+    "planet": {"flat"},
+    "dreamer": {"flat", "policy"},
+    "thick-planet": {"flat", "hierarchical"},
+    "thick-dreamer": {"flat", "hierarchical", "policy"},
+}
+"""the methods that each learner's checkpoints claim"""
+
+
+def config(learner: str, task: str) -> TrainConfig:
+    return merge(merge(load_config(f"learners/{learner}"), {"env": TASKS[task]}), SMALL)
+
+
+def trained(config: TrainConfig, directory: Path, *stops: int) -> dict[str, torch.Tensor]:
+    """All tensors of a run that was stopped now and then."""
+    trainer = Trainer(config, directory)
+    for stop in stops:
+        trainer.run(until=stop)
+        trainer.close()
+        trainer = resume(directory)
+    trainer.run()
+    trainer.close()
+    return load_checkpoint(directory / "checkpoints")[0]
+
+
+QUICK = ("thick-dreamer", "minigrid")
+"""the one that every run of the tests does: it has all parts"""
+CASES = [
+    pytest.param(learner, task, marks=() if (learner, task) == QUICK else pytest.mark.slow)
+    for learner in RECIPES
+    for task in TASKS
+]
+
+
+@pytest.mark.parametrize(("learner", "task"), CASES)
+def test_a_learner_trains_resumes_is_evaluated_and_what_it_exports_acts(
+    learner: str, task: str, tmp_path: Path
+) -> None:
+    settings = config(learner, task)
+    whole = trained(settings, tmp_path / "whole")
+    parts = trained(settings, tmp_path / "parts", 2)
+    assert whole.keys() == parts.keys()
+    assert not [name for name, value in whole.items() if not torch.equal(value, parts[name])]
+
+    entry = export_run(tmp_path / "whole", out=tmp_path / "models")
+    agent = load_agent(entry)
+    claimed = {method for method in ("hierarchical", "flat", "policy") if agent.has(method)}
+    assert claimed == ACTS[learner]
+    assert agent.planner.method == settings.planner["method"] in claimed
+    for method in sorted(claimed):
+        result = evaluate_agent(
+            agent,
+            TASKS[task],
+            settings=agent.settings({"method": method}),
+            episodes=1,
+            seed=3,
+            max_steps=3,
+        )
+        assert result["episodes"][0]["length"] >= 1
+
+    # An actor is sampled while it collects, and takes its mode when it is evaluated.
+    if "policy" in claimed:
+        assert settings.data.exploration == 0 and settings.data.planner["temperature"] > 0
+        assert agent.planner.temperature == 0
+    env = make(TASKS[task])
+    observation, _ = env.reset(seed=1)
+    arrays = stack_observations([observation], agent.observation_space)
+    seen = {key.removeprefix("observation/"): torch.from_numpy(array) for key, array in arrays.items()}
+    keys = torch.tensor([1])
+    state = agent.observe(agent.initial(1), seen, is_first=torch.tensor([True]), keys=keys)
+    (action,) = agent.decode_action(agent.act(state, keys=keys).action)
+    env.step(action)
+    env.close()
