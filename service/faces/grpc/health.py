@@ -10,7 +10,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.core import PlanningService
-from service.protocol.protobuf import SERVICE_NAME
+from service.protocol.errors import ProblemError
+from service.protocol.protobuf import SERVICE_NAME, problem_metadata
 
 LOOK_S = 0.1
 """seconds between looks at the state on behalf of those who watch it"""
@@ -29,9 +30,17 @@ class Health(health_pb2_grpc.HealthServicer):
         self._service = service
 
     async def Check(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """The state now; ``NOT_FOUND`` for a service that is not here."""
+        """The state now; ``NOT_FOUND`` for a service that is not here.
+
+        Where it is not serving, the trailing metadata carry the problem that ``GET /health/ready`` answers with.
+        """
         if request.service not in _KNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"service {request.service[:100]!r} is not here")
+        try:
+            self._service.check_ready()
+        except ProblemError as problem:
+            # The answer itself has no room for the reason.
+            context.set_trailing_metadata(problem_metadata(problem, "/grpc.health.v1.Health/Check"))
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
     async def List(self, request: Any, context: grpc.aio.ServicerContext) -> Any:

@@ -14,6 +14,7 @@ from PIL import Image
 from service.core import PlanningService
 from service.protocol import media, responses
 from service.protocol.arrays import decode_array
+from service.protocol.bodies import decode_body
 from service.protocol.events import read_events
 from tests.service.support import Caller, observe, over_http, same
 
@@ -322,6 +323,19 @@ async def test_given_actions_are_taken(client: httpx.AsyncClient) -> None:
     given = [[0.25, -0.5], [0.0, 1.0]]
     answer = await caller.ask("POST", f"/v1/sessions/{arm}/imagine", {"level": "low", "actions": given})
     assert [step["action"] for step in answer["rollouts"][0]["steps"]] == given
+
+
+async def test_a_msgpack_client_gets_the_bytes_that_are_stored(
+    client: httpx.AsyncClient, service: PlanningService
+) -> None:
+    caller = Caller(client, media.MSGPACK)
+    session = await caller.session("grid")
+    body = {"observation": observe("grid"), "step": 0}
+    sent = await caller.send("POST", f"/v1/sessions/{session}/act", body)
+    assert (await service.journal.find(session)).answer == sent.content
+    again = await caller.send("POST", f"/v1/sessions/{session}/act", body)
+    first, second = (decode_body(each.content, media.MSGPACK) for each in (sent, again))
+    assert second == {**first, "replayed": True}
 
 
 @BOTH

@@ -21,11 +21,11 @@ from clients.errors import AccessError
 from clients.grpc_client import GrpcPlanningClient
 from service.core import PlanningService
 from service.faces.grpc.server import GrpcServer
-from service.protocol.protobuf import SERVICE_NAME
+from service.protocol.protobuf import SERVICE_NAME, problem_from_status
 from service.settings import SettingsError
 from service.stores.record import Record
 from tests.service.grpc_support import OverGrpc, act_request, failure, over_grpc
-from tests.service.support import observe, running, settings_for
+from tests.service.support import observe, over_http, running, settings_for, write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 QUICK = {"method": "flat", "iterations": 1, "samples": 8, "elites": 2}
@@ -264,6 +264,19 @@ async def test_a_certificate_that_is_none_is_told_before_anything_starts(small: 
 
 
 # -- health, reflection, shutting down ----------------------------------------------------------------------
+
+
+async def test_a_health_check_names_the_model_that_failed_and_its_reason(tmp_path: Path) -> None:
+    write_model(tmp_path, "arm", observation="vector", action="continuous")
+    (tmp_path / "arm" / "1" / "model.safetensors").write_bytes(b"cut off")
+    async with running(tmp_path) as service, over_grpc(service) as asking:
+        call = health_pb2_grpc.HealthStub(asking.channel).Check(health_pb2.HealthCheckRequest())
+        assert (await call).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        problem = problem_from_status("UNAVAILABLE", None, await call.trailing_metadata())
+        async with over_http(service) as client:
+            over_http_too = (await client.get("/health/ready")).json()
+    assert problem.code == "model_not_ready" and problem.extra["state"] == "failed"
+    assert "'arm'" in problem.detail and problem.detail == over_http_too["detail"]
 
 
 async def test_health_is_serving_once_ready_and_not_while_draining(

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.core import Clock
+from service.core import ActAnswer, Clock
 from service.faces.envelope import name_session
 from service.faces.http.bodies import body_type, respond
 from service.faces.http.contract import documented
 from service.faces.http.prefix import local_path
 from service.faces.http.routes.common import body_of, service_of, while_connected
+from service.protocol import media
 from service.protocol.requests import Act, ActOnce
 from service.protocol.responses import ActResponse
 
@@ -72,18 +73,21 @@ async def direct(scope: Scope, receive: Receive, send: Send) -> None:
     await response(scope, receive, send)
 
 
-async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[dict[str, Any]]]) -> Response:
+async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[ActAnswer]]) -> Response:
     service = service_of(request)
     with service.working():
         kind = body_type(request)
         body = await body_of(request)
         clock = Clock(request.state.arrived, body.decode_s, large=body.large)
 
-        async def run() -> dict[str, Any]:
+        async def run() -> ActAnswer:
             return await act(body.tree, clock)
 
         answer = await while_connected(request, run())
         began = time.perf_counter()
-        response = respond(answer, kind)
+        if kind == media.MSGPACK:
+            response = Response(answer.packed, media_type=kind)  # as it is stored
+        else:
+            response = respond(answer, kind)
         request.app.state.envelope.acted(answer, clock, time.perf_counter() - began)
         return response
