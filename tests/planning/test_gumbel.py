@@ -9,25 +9,11 @@ import numpy as np
 import pytest
 
 from tests.planning.border import InNumpy
+from tests.planning.plain import Bandit
 from tests.planning.toys import Chance, ChanceModel, chance
 from thick.arrays import NUMPY
 from thick.planning.gumbel import GumbelSearch, considered_visits
-from thick.planning.protocols import Node
 from thick.planning.randomness import Randomness
-
-
-class Bandit:
-    """B states whose actions end the episode with known rewards."""
-
-    def __init__(self, prior: np.ndarray, reward: np.ndarray) -> None:
-        self.prior, self.reward = prior.astype(np.float32), reward.astype(np.float32)
-
-    def root(self) -> Any:
-        return (np.zeros(len(self.prior), np.int64),)
-
-    def evaluate(self, state: Any) -> Node:
-        value = (self.prior * self.reward).sum(-1)
-        return Node(self.prior, value, self.reward, 0 * self.reward, (np.ones(self.prior.shape, np.int64),))
 
 
 def search(model: Any, simulations: int, **options: Any) -> GumbelSearch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,22 @@ import torch
 
 from tests.planning.border import InNumpy, in_numpy, to_numpy
 from tests.planning.models import keys, seen
-from tests.planning.toys import ROOM, ChanceModel, Corridor, CorridorModel, chance
+from tests.planning.plain import KEYS, searched
+from tests.planning.toys import ROOM, ChanceModel, CorridorModel, chance
 from thick import pytrees
 from thick.agent import Agent
-from thick.arrays import NUMPY, of
-from thick.planning import table
-from thick.planning.actions import ActionRange, Actions
+from thick.arrays import NUMPY
+from thick.planning.actions import Actions
 from thick.planning.gumbel import GumbelSearch
 from thick.planning.mcts import MCTS
 from thick.planning.memory import nothing_planned
-from thick.planning.protocols import Score
 from thick.planning.randomness import Randomness
-from thick.planning.sampling import Warm
 from thick.planning.search import ActionSearch, FoundPlan
 from thick.planning.settings import PlannerSettings
 from thick.planning.tree import Tree
 from thick.runtimes.torch.agents import load_agent
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
-KEYS = np.array([3, -(2**63), 2**63 - 1], np.int64)
 
 
 def test_whole_and_uniform_numbers_are_those_of_torch_to_the_bit() -> None:
@@ -56,9 +52,9 @@ def test_normal_and_gumbel_numbers_are_those_of_torch_to_a_step_or_two_of_the_la
 def test_a_tree_in_numpy_is_that_in_torch(kind: Any) -> None:
     model = ChanceModel(chance(3, 4))
     ours, theirs = (kind(each, simulations=40, depth=3) for each in (InNumpy(model), model))
-    while not theirs.done:
-        ours.step()
-        theirs.step()
+    for tree in (ours, theirs):
+        while not tree.done:
+            tree.step()
     assert (ours.root_visits == theirs.root_visits.numpy()).all()
     assert np.allclose(ours.root_values, theirs.root_values.numpy(), rtol=1e-6, atol=1e-7)
     assert (ours.path().nodes == theirs.path().nodes.numpy()).all()
@@ -96,41 +92,8 @@ def test_a_plan_in_the_corridor_is_that_of_torch(low: str, high: str) -> None:
 
 @pytest.mark.parametrize("low", ["cem", "icem", "mppi", "categorical-cem"])
 def test_a_sampling_search_in_numpy_finds_what_it_finds_in_torch(low: str) -> None:
-    horizon, rng = 6, np.random.default_rng(1)
-    size = 4 if low == "categorical-cem" else 2
-    centre = rng.uniform(-0.9, 0.9, (3, horizon, size)).astype(np.float32)
-    settings = PlannerSettings(low=low, samples=100, iterations=4, elites=12, horizon=horizon)
-    found = []
-    for convert in (np.asarray, torch.from_numpy):
-        target, xp = convert(centre), of(convert(centre))
-
-        def evaluate(candidates: Any, noise: Randomness, target: Any = target) -> Score:
-            off = candidates - target[:, None]
-            score = -(off * off).sum(-1).sum(-1)
-            return Score(score, score)
-
-        actions = Actions(size, None if size == 4 else ActionRange(-xp.ones(size), xp.ones(size)))
-        problem: Any = Problem(settings, actions, Randomness(convert(KEYS)), xp)
-        search = importlib.import_module(table.LOW[low].module).low_search(problem)
-        search.evaluate = evaluate
-        while not search.done:
-            search.step()
-        found.append((search.sequence(), search.expected_return()))
-    for ours, theirs in zip(*found, strict=True):
+    for ours, theirs in zip(searched(low), searched(low, torch.from_numpy), strict=True):
         assert ours.dtype == np.float32 and np.allclose(ours, theirs.numpy(), atol=1e-4)
-
-
-class Problem:
-    """What a sampling search reads of a problem, but for what scores candidates."""
-
-    dynamics: Any = Corridor()
-    objective: Any = None
-    belief: Any = None
-    subgoal: Any = None
-
-    def __init__(self, settings: PlannerSettings, actions: Actions, randomness: Randomness, xp: Any) -> None:
-        self.settings, self.actions, self.randomness = settings, actions, randomness
-        self.warm = Warm(xp.zeros(3, settings.horizon, actions.size), xp.no(3))
 
 
 @pytest.fixture(scope="module", params=["doorkey6", "cartpole"])
