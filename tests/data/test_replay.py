@@ -153,3 +153,22 @@ def test_all_of_a_ring_on_disk_is_reserved_in_parts(tmp_path: Path, monkeypatch:
         ring.add({"is_first": np.ones(1, bool), "step": np.array([step])})
     assert len(taken) == 2 * 3  # of 8, 8 and 4 steps, and no more after the first round
     assert max(end for _, end in taken) == (tmp_path / "step.npy").stat().st_size
+
+
+def test_entries_of_any_name_have_files_of_their_own(tmp_path: Path) -> None:
+    names = [
+        "observation/a/b",
+        "observation/a.b",
+        "observation/../x",
+        "observation/%2E",
+        "observation/position",
+    ]
+    fields = {name: Field((), "<f4") for name in names} | {"is_first": Field((), "|b1")}
+    ring = ReplayRing(fields, streams=1, capacity=2, directory=tmp_path)
+    step = {name: np.array([index], np.float32) for index, name in enumerate(names)}
+    ring.add({**step, "is_first": np.array([True])})
+    ring.flush()
+    assert (tmp_path / "observation.position.npy").is_file()
+    again = ReplayRing.open(tmp_path)
+    assert [float(again.steps(name)[0, 0]) for name in names] == [0, 1, 2, 3, 4]
+    assert all(path.parent == tmp_path for path in tmp_path.rglob("*.npy"))

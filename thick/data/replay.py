@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -211,7 +212,11 @@ class ReplayRing:
 
     def _path(self, name: str) -> Path:
         assert self.directory is not None
-        return self.directory / (name.replace("/", ".") + ".npy")
+        group, _, key = name.partition("/")
+        # A key may hold anything: no two of them may meet in one file, and none may leave the folder.
+        return self.directory / ".".join(
+            [group, *([quote(key, safe="").replace(".", "%2E")] if key else []), "npy"]
+        )
 
     def _shape(self, field: Field) -> tuple[int, ...]:
         return (self.streams, self._rows, *field.shape)
