@@ -1,5 +1,6 @@
 """The time of one act at the paper's size, beside its floor.
 
+    python benchmarks/planning.py --threads-table [--check]      # see benchmarks/threads.py
     python benchmarks/planning.py [--threads 2] [--repeat 5] [--precision auto|fp32|bf16] [--sessions 1] [--json FILE]
 
 One act of the paper's agent: z 32×32, h 256, c 16, a 64×64 image, 1000 candidates × 12 steps × 10 iterations, and,
@@ -44,7 +45,23 @@ def main() -> int:
     )
     parser.add_argument("--profile", action="store_true", help="also print where a flat act spends its time")
     parser.add_argument("--json", type=Path, help="write the rows here too")
+    parser.add_argument(
+        "--threads-table",
+        action="store_true",
+        help="the service's engine with its defaults beside fixed numbers of threads (benchmarks/threads.py)",
+    )
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a setting's turn in that table")
+    parser.add_argument("--rounds", type=int, default=4, help="turns of each setting in that table")
+    parser.add_argument("--models", default="doorkey6,paper", help="rows of that table")
+    parser.add_argument(
+        "--check", action="store_true", help="exit with 1 where the defaults lose more than 10 %%"
+    )
     options = parser.parse_args()
+    if options.threads_table:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `thick serve` does, before torch is read
+        from benchmarks import threads
+
+        return threads.main(options)
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     report = measure(options)
     print(table(report))

@@ -9,10 +9,11 @@ import pytest
 
 from service.core import Clock, PlanningService
 from service.protocol import media
+from service.protocol.bodies import decode_body
 from service.protocol.errors import ProblemError
 from service.stores.memory import MemoryStore
 from service.stores.record import Record, StoreError
-from tests.service.support import Caller, observe, same
+from tests.service.support import Caller, observe, over_http, same
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -190,3 +191,16 @@ async def test_a_client_that_goes_away_before_that_has_changed_nothing(fresh: Pl
     request = {"observation": observe("arm", 1), "step": 0}
     answers = [await fresh.act(each["session_id"], request, Clock()) for each in (view, twin)]
     assert same(answers[0]["action"], answers[1]["action"])
+
+
+async def test_a_msgpack_client_gets_the_bytes_that_were_stored(fresh: PlanningService) -> None:
+    async with over_http(fresh) as client:
+        caller = Caller(client, media.MSGPACK)
+        session_id = await caller.session("arm")
+        body = {"observation": observe("arm"), "step": 0, "include": ["plan", "timing"]}
+        sent = await caller.send("POST", f"/v1/sessions/{session_id}/act", body)
+        stored = fresh.sessions.find(session_id)
+        assert stored is not None and sent.content == stored.answer
+        again = await caller.send("POST", f"/v1/sessions/{session_id}/act", body)
+        first, second = (decode_body(response.content, media.MSGPACK) for response in (sent, again))
+        assert second == {**first, "replayed": True}
