@@ -18,7 +18,7 @@ from thick import cli
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-PRESETS = {file.stem for file in (ROOT / "thick" / "training" / "presets").glob("*.yaml")}
+PRESETS = {file.stem for file in (ROOT / "thick" / "training" / "presets").rglob("*.yaml")}
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == SHELL], ids=lambda b: b.place)
