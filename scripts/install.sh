@@ -40,7 +40,7 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
 
-# -- Debian packages: GL for pixels from MuJoCo, Redis for the tests of the session store ------------------------
+# -- Debian packages: GL for pixels of MuJoCo, a compiler for the kernels, Redis for tests of the session store -----
 missing_packages() {
     local libraries
     libraries=$(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null || true)
@@ -48,6 +48,9 @@ missing_packages() {
         [[ "$libraries" == *libEGL.so.1* ]] || echo libegl1
         [[ "$libraries" == *libGL.so.1* ]] || echo libgl1
         [[ "$libraries" == *libOSMesa.so* ]] || echo libosmesa6
+    fi
+    if wants service || wants train; then
+        command -v "${CC:-cc}" >/dev/null || printf '%s\n' gcc libc6-dev
     fi
     if wants dev; then
         command -v redis-server >/dev/null || echo redis-server

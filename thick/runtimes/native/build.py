@@ -67,16 +67,19 @@ def digest(sources: Path = SOURCES) -> str:
     return text.hexdigest()[:16]
 
 
-def build(
-    target: Path = HERE / LIBRARY, *, sources: Path = SOURCES, sanitize: bool = False, machine: str = ""
-) -> Path:
-    """Compile and link the library.
+def machine() -> str:
+    """The kind of this machine's processor, as :data:`INSTRUCTIONS` calls it."""
+    name = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(name, name)
+
+
+def build(target: Path = HERE / LIBRARY, *, sources: Path = SOURCES, sanitize: bool = False) -> Path:
+    """Compile and link the library for this machine, by ``$CC`` or ``cc``.
 
     Args:
         target: the file to write; appears whole or not at all.
         sources: folder of the C sources.
         sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer, for tests.
-        machine: what to build for; empty for this one. The compiler is ``$CC``, or ``cc``.
 
     Raises:
         BuildError: there is no compiler, no source, or it failed; the message says what.
@@ -86,8 +89,7 @@ def build(
         raise BuildError(f"no C compiler ({compiler[0]!r} was not found): install gcc or clang, or set CC")
     if not (sources / "thick.h").is_file():
         raise BuildError(f"{sources} holds no sources of the kernels")
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get((machine or platform.machine()).lower(), machine)
-    kinds = INSTRUCTIONS.get(machine or platform.machine(), INSTRUCTIONS["x86_64"][:1])
+    kinds = INSTRUCTIONS.get(machine(), INSTRUCTIONS["x86_64"][:1])
     flags = [*FLAGS, *WARNINGS, *(SANITIZE if sanitize else ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
