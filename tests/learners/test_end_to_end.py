@@ -47,6 +47,7 @@ SMALL: dict[str, Any] = {
         "levels": {"each": {"hidden": 16, "head_units": 16}},
     },
     "behaviour": {"horizon": 3, "starts": 8, "target_every": 2},
+    "ensemble": {"members": 2, "layers": 1, "units": 16},
     "evaluation": {"alignment_every": 0, "alignment_steps": 0},
     "planner": SEARCH,
 }
@@ -55,6 +56,7 @@ ACTS = {
     "dreamer": {"flat", "policy"},
     "thick-planet": {"flat", "hierarchical"},
     "thick-dreamer": {"flat", "hierarchical", "policy"},
+    "plan2explore": {"flat", "policy"},
 }
 """the methods that each learner's checkpoints claim"""
 

@@ -35,3 +35,20 @@ class BehaviourConfig:
     """divide the returns that teach the actor by the range of their 5th to 95th percentile, where it is above 1"""
     long_weight: float = 0.9
     """ψ: share of V^λ beside V_long in the critics' target"""
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Predictors whose disagreement an explorer seeks (Plan2Explore)."""
+
+    __pydantic_config__: ClassVar = RECORD
+    members: int = 10
+    """how many"""
+    layers: int = 4
+    """hidden layers of each"""
+    units: int = 400
+    """width of each"""
+    lr: float = 3e-4
+    """learning rate"""
+    scale: float = 1.0
+    """weight of the disagreement in the explorer's reward"""

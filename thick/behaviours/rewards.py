@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from thick.models.beliefs import State
+from thick.models.ensemble import Ensemble
 from thick.models.world_model import WorldModel
 
 
@@ -21,3 +22,23 @@ class TaskReward:
     def __call__(self, states: State, actions: Tensor) -> Tensor:
         entered = State(*(part[1:] for part in states))
         return self._world.heads.reward(self._world.dynamics.features(entered)).squeeze(-1).float()
+
+
+class Disagreement:
+    """How much an ensemble disagrees about what an action leads to (Plan2Explore).
+
+    It is about z of the state that is entered, and judged from the state before and the action: where z is random by
+    itself, all members learn its mean, and agree.
+
+    Args:
+        world: whose features the ensemble reads.
+        ensemble: the predictors.
+        scale: weight.
+    """
+
+    def __init__(self, world: WorldModel, ensemble: Ensemble, scale: float = 1.0) -> None:
+        self._world, self._ensemble, self._scale = world, ensemble, scale
+
+    def __call__(self, states: State, actions: Tensor) -> Tensor:
+        left = State(*(part[:-1] for part in states))
+        return self._scale * self._ensemble.disagreement(self._world.dynamics.features(left), actions)

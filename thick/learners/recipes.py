@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from thick.behaviours.actor_critic import ActorCritic, LongValues
-from thick.behaviours.rewards import TaskReward
+from thick.behaviours.rewards import Disagreement, TaskReward
+from thick.learners.ensemble import EnsemblePart, Explorer
 from thick.learners.level import LevelPart
 from thick.learners.parts import Part
 from thick.learners.world import WorldPart
@@ -77,11 +78,31 @@ def thick_dreamer(model: AgentNetworks, config: TrainConfig) -> Recipe:
     return Recipe([_world(model, config), *_levels(model, config), _actor_critic(model, config)])
 
 
+def plan2explore(model: AgentNetworks, config: TrainConfig) -> Recipe:
+    """Plan2Explore (Sekar et al., 2020), on any world model.
+
+    - world model and levels: as PlaNet or THICK PlaNet
+    - ensemble: from features and actions of the batch predict the next z
+    - explorer: from every filtered state imagine H steps of it, and raise the λ-returns of the ensemble's disagreement
+    - behaviour, where the model has one: as Dreamer or THICK Dreamer, on the reward of the task
+    - acts: the task's behaviour, or the search of a model without one; explores: the explorer's samples
+    """
+    parts: list[Part] = [_world(model, config), *_levels(model, config)]
+    ensemble = EnsemblePart(model.world, config.ensemble)
+    reward = Disagreement(model.world, ensemble.ensemble, config.ensemble.scale)
+    explorer = Explorer(model.world, reward, config.behaviour)
+    parts += [ensemble, explorer]
+    if model.behaviour is not None:
+        parts.append(_actor_critic(model, config))
+    return Recipe(parts, explorer.networks)
+
+
 RECIPES: dict[str, Callable[[AgentNetworks, TrainConfig], Recipe]] = {
     "planet": planet,
     "dreamer": dreamer,
     "thick-planet": thick_planet,
     "thick-dreamer": thick_dreamer,
+    "plan2explore": plan2explore,
 }
 """by the names of ``TrainConfig.learner``"""
 

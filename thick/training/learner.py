@@ -78,7 +78,8 @@ class Learner:
         model = self.model
         if exploring and self._recipe.explorer is not None:
             model = copy.copy(model)
-            model._modules = {**model._modules, "behaviour": self._recipe.explorer}
+            model._modules = dict(model._modules)
+            model.behaviour = self._recipe.explorer
         return torch_agent(model, planner=planner, device=self.device)
 
     # -- state -----------------------------------------------------------------------------------------------
