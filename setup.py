@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -35,7 +36,7 @@ class BuildKernels(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Compile it where the package will be, or say why not."""
         made = builder()
-        place = ROOT / PACKAGE if self.inplace else Path(self.build_lib) / PACKAGE
+        place = Path(self.build_lib) / PACKAGE
         place.mkdir(parents=True, exist_ok=True)
         try:
             made.build(place / made.LIBRARY)
@@ -43,6 +44,13 @@ class BuildKernels(build_ext):
             if os.environ.get("THICK_REQUIRE_NATIVE"):
                 raise SystemExit(f"error: {error}") from error
             print(f"warning: no native runtime, another one will be used: {error}", file=sys.stderr)
+
+    def copy_extensions_to_source(self) -> None:
+        """An editable installation runs in the checkout: the library goes there."""
+        name = builder().LIBRARY
+        built = Path(self.build_lib) / PACKAGE / name
+        if built.exists():
+            shutil.copy2(built, ROOT / PACKAGE / name)
 
     def get_outputs(self) -> list[str]:
         """What the wheel holds of it."""

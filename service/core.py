@@ -20,7 +20,7 @@ from service.operations.metrics import Metrics
 from service.operations.offloop import off_loop
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.requests import Imagine, ImagineOnce, check_limits, parse
-from service.protocol.spaces import decode_observation
+from service.protocol.values import decode_observation
 from service.sessions.act import ActAnswer, ActPipeline, Clock
 from service.sessions.imagine import Imagination, ImaginePipeline
 from service.sessions.journal import Journal

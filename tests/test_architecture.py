@@ -232,17 +232,11 @@ LONGEST = 400
 GENERATED = "service.protocol.generated"
 
 
-@pytest.mark.parametrize(
-    "package", ["service.engine", "service.sessions", "service.stores", "service.models", "thick.runtimes"]
-)
-def test_no_file_of_the_packages_has_more_lines_than_one_idea_takes(
-    repository: Repository, package: str
-) -> None:
+def test_no_file_of_the_packages_has_more_lines_than_one_idea_takes(repository: Repository) -> None:
     long = {
         name: lines
-        for name in repository.modules(package)
-        if (lines := len(repository.files[name].read_text().splitlines())) > LONGEST
-        and not _within(name, GENERATED)
+        for name, file in repository.files.items()
+        if (lines := len(file.read_text().splitlines())) > LONGEST and not _within(name, GENERATED)
     }
     assert not long
 

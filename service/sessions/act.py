@@ -36,7 +36,7 @@ from service.protocol.digests import digest
 from service.protocol.errors import ProblemError, step_conflict
 from service.protocol.limits import Limits
 from service.protocol.requests import Act, ActOnce, check_limits, parse
-from service.protocol.spaces import decode_action, decode_observation
+from service.protocol.values import decode_action, decode_observation
 from service.sessions.journal import Journal
 from service.sessions.planner import deadline_of, session_settings
 from service.sessions.table import Session

@@ -19,7 +19,8 @@ from service.protocol.arrays import encode_image
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.limits import Limits
 from service.protocol.requests import Imagine
-from service.protocol.spaces import Box, decode_action
+from service.protocol.spaces import Box
+from service.protocol.values import decode_action
 from thick.planning.settings import PlannerSettings, session_key
 
 log = structlog.get_logger("thick.imagine")

@@ -17,7 +17,8 @@ from service.protocol.errors import FieldError, ProblemError, invalid_fields, st
 from service.protocol.events import END, STEP, Event
 from service.protocol.generate import stale
 from service.protocol.generated import planner_pb2 as pb
-from service.protocol.spaces import Space, decode_observation, space_to_json
+from service.protocol.spaces import Space, space_to_json
+from service.protocol.values import decode_observation
 from tests.protocol.strategies import any_space, same
 
 

@@ -19,12 +19,11 @@ from service.protocol.spaces import (
     MultiDiscrete,
     Space,
     as_space,
-    decode_action,
-    decode_observation,
     make_box,
     parse_space,
     space_to_json,
 )
+from service.protocol.values import decode_action, decode_observation
 from tests.protocol.strategies import any_space, same
 
 IMAGE = make_box((64, 64, 3), np.uint8, 0, 255)
