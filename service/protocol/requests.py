@@ -2,7 +2,7 @@
 
 ``parse(CreateSession, tree)`` turns a decoded body into one of them, or raises a :class:`ProblemError` with
 an entry for every wrong field; an unknown field is answered with the nearest right one. Observations and
-actions stay as they arrived (their check needs the model's spaces: ``spaces.decode_observation``).
+actions stay as they arrived (their check needs the model's spaces: ``values.decode_observation``).
 """
 
 from __future__ import annotations
