@@ -6,6 +6,7 @@ import ast
 import contextlib
 import importlib
 import io
+import itertools
 import re
 import tomllib
 from functools import cache
@@ -18,7 +19,12 @@ from thick import cli
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-PRESETS = {file.stem for file in (ROOT / "thick" / "training" / "presets").rglob("*.yaml")}
+_FOLDER = ROOT / "thick" / "training" / "presets"
+PRESETS = {
+    name
+    for file in _FOLDER.rglob("*.yaml")
+    for name in (file.stem, file.relative_to(_FOLDER).with_suffix("").as_posix())
+}
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == SHELL], ids=lambda b: b.place)
@@ -122,9 +128,9 @@ def _of_thick(words: list[str]) -> list[str]:
         flag = word.partition("=")[0]
         if re.match(r"--\w", flag) and flag not in known and flag.replace("-", "_") not in known:
             found.append(f"`thick {name}` has no flag {flag}")
-    if "--preset" in rest[:-1]:
-        preset = rest[rest.index("--preset") + 1]
-        if not re.search(r"\W|^[A-Z]+$", preset.replace("-", "")) and preset not in PRESETS:
+    for preset in (after for word, after in itertools.pairwise(rest) if word == "--preset"):
+        named = re.sub("[-/]", "", preset)
+        if not re.search(r"\W|^[A-Z]+$", named) and preset not in PRESETS:
             found.append(f"there is no preset {preset}; there are {', '.join(sorted(PRESETS))}")
     return found
 

@@ -16,7 +16,7 @@ from thick.training.trainer import Trainer
 TOYS = Path(__file__).parent / "toys.py"
 
 SMALL: dict[str, Any] = {
-    "updates": 320,
+    "updates": 400,
     "batch": 16,
     "length": 16,
     "threads": 1,
@@ -44,15 +44,15 @@ SMALL: dict[str, Any] = {
         "target_every": 20,
         "actor_lr": 2e-3,
         "critic_lr": 3e-3,
-        "entropy": 3e-3,
-        "start": 60,
+        "entropy": 2e-2,
+        "start": 120,
     },
     "evaluation": {"alignment_every": 0, "alignment_steps": 0},
     "planner": {"samples": 60, "iterations": 2, "elites": 8, "horizon": 8, "simulations": 15},
 }
 # (task, fields of the task, return of random actions at most, return of a learner at least)
-CHAIN = ("Chain", {"model": {"discount_head": True}}, 0.95, 1.3)
-POINT = ("Point", {"model": {"discount_head": False}}, 7.0, 10.5)
+CHAIN = ("Chain", {"model": {"discount_head": True}}, 0.8, 1.1)
+POINT = ("Point", {"model": {"discount_head": False}}, 3.0, 6.0)
 
 
 def mean_return(agent: Any, task: str) -> float:
