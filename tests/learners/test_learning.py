@@ -1,4 +1,4 @@
-"""Each learner learns: on tasks so small that it must succeed, it is far better than random actions."""
+"""Flat learners learn: on tasks so small that they must succeed, they are far better than random actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from thick.configuration import merge
-from thick.learners.recipes import RECIPES
 from thick.training.config import load_config
 from thick.training.evaluate import evaluate_agent
 from thick.training.trainer import Trainer
@@ -44,8 +43,8 @@ SMALL: dict[str, Any] = {
         "target_every": 20,
         "actor_lr": 2e-3,
         "critic_lr": 3e-3,
-        "entropy": 2e-2,
-        "start": 120,
+        "entropy": 3e-3,
+        "start": 60,
     },
     "evaluation": {"alignment_every": 0, "alignment_steps": 0},
     "planner": {"samples": 60, "iterations": 2, "elites": 8, "horizon": 8, "simulations": 15},
@@ -61,12 +60,10 @@ def mean_return(agent: Any, task: str) -> float:
     return float(played["mean_return"])
 
 
-# Two seeds where the way to the reward is long, one where it is short: together some minutes of one core.
 CASES = [
-    pytest.param(learner, task, seed, id=f"{learner}-{task[0].lower()}-{seed}")
-    for learner in RECIPES
-    for task, seeds in ((CHAIN, (0, 1)), (POINT, (0,)))
-    for seed in seeds
+    pytest.param("planet", CHAIN, 0, id="planet-chain"),
+    pytest.param("dreamer", CHAIN, 0, id="dreamer-chain"),
+    pytest.param("dreamer", POINT, 0, id="dreamer-point"),
 ]
 
 
