@@ -9,7 +9,7 @@ ARGS ?=
 # Debian packages: auto, require or no; see scripts/install.sh --help
 SYSTEM ?= auto
 # Test processes side by side; files of tests that share a server stay together. WORKERS=0 runs them in one process.
-WORKERS ?= $(shell nproc 2>/dev/null | awk '{ print ($$1 > 4) ? 4 : $$1 }')
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{ print ($$1 > 4) ? 4 : $$1 }')
 # SLOW=1 runs the slow tests too
 MARKS := $(if $(SLOW),not soak,not slow and not soak)
 

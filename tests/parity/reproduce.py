@@ -298,7 +298,7 @@ def _high_level(fixture: Fixture, known: dict[str, Tensor]) -> dict[str, Tensor]
         "thick.stoch_kl_loss": losses["state"],
         "thick.high_action_kl_loss": losses["high_action"],
         "thick.time_loss": losses["time"],
-        "thick.return_loss": losses["return"],
+        "thick.return_loss": losses["returns"],
     }
     if model.continuous:
         found["thick.action_loc"] = prediction.action
