@@ -1,4 +1,4 @@
-"""Flat learners learn: on tasks so small that they must succeed, they are far better than random actions."""
+"""Dreamer learns: on tasks so small that it must succeed, it is far better than random actions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,6 @@ def mean_return(agent: Any, task: str) -> float:
 
 
 CASES = [
-    pytest.param("planet", CHAIN, 0, id="planet-chain"),
     pytest.param("dreamer", CHAIN, 0, id="dreamer-chain"),
     pytest.param("dreamer", POINT, 0, id="dreamer-point"),
 ]
