@@ -219,7 +219,7 @@ def test_what_schedules_and_keeps_sessions_reaches_no_torch(repository: Reposito
     assert not repository.breaches(modules, {"torch"})
 
 
-@pytest.mark.parametrize("package", ["service"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_module_imports_itself_by_way_of_others_types_included(
     repository: Repository, package: str
 ) -> None:

@@ -123,7 +123,8 @@ def test_minigrid_shows_one_view_at_a_time() -> None:
 def test_a_missing_package_says_how_to_install_it(
     package: str, env_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in [m for m in sys.modules if m.startswith("thick.envs.") and m != "thick.envs.registry"]:
+    kept = ("thick.envs.registry", "thick.envs.errors", "thick.envs.packages")
+    for module in [m for m in sys.modules if m.startswith("thick.envs.") and m not in kept]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=r"pip install 'thick-planner\[envs\]'"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thick.envs.registry import require
+from thick.envs.packages import require
 
 require("minigrid")
 from minigrid.core.grid import Grid  # noqa: E402

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from thick.envs.registry import Family, MissingPackageError, Spec, require
+from thick.envs.packages import require
+from thick.envs.registry import Family, MissingPackageError, Spec
 from thick.envs.spaces import IMAGE_SHAPE
 
 gymnasium = require("gymnasium")

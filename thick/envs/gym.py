@@ -8,7 +8,8 @@ from typing import Any
 
 from thick.envs.errors import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError, reason
 from thick.envs.factories import find_here
-from thick.envs.registry import Family, Spec, require
+from thick.envs.packages import require
+from thick.envs.registry import Family, Spec
 from thick.nearest import did_you_mean
 
 gymnasium = require("gymnasium")

@@ -15,7 +15,8 @@ import numpy as np
 
 from thick.envs.dm_control import GL_ADVICE, choose_backend
 from thick.envs.errors import MissingPackageError
-from thick.envs.registry import Family, Spec, require
+from thick.envs.packages import require
+from thick.envs.registry import Family, Spec
 from thick.envs.spaces import IMAGE_SHAPE
 
 gymnasium = require("gymnasium")

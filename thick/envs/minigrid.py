@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from thick.envs.errors import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError, reason
-from thick.envs.registry import Family, Spec, require
+from thick.envs.packages import require
+from thick.envs.registry import Family, Spec
 from thick.envs.splits import TRIES, check_split, layout_hash, split_of
 
 gymnasium = require("gymnasium")

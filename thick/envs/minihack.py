@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from thick.envs.errors import UnusableEnvironmentError, reason
-from thick.envs.registry import Family, Spec, require
+from thick.envs.packages import require
+from thick.envs.registry import Family, Spec
 from thick.envs.spaces import IMAGE_SHAPE
 
 gymnasium = require("gymnasium")

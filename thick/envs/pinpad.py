@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from thick.envs.registry import Family, Spec, require
+from thick.envs.packages import require
+from thick.envs.registry import Family, Spec
 
 gymnasium = require("gymnasium")
 

@@ -17,7 +17,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thick.distribution import install_command
 from thick.envs import factories
 from thick.envs.errors import (
     MissingPackageError,
@@ -25,6 +24,7 @@ from thick.envs.errors import (
     UnusableEnvironmentError,
     reason,
 )
+from thick.envs.packages import require
 from thick.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -290,14 +290,3 @@ def _nearest_id(word: str) -> str:
 def _plugins() -> dict[str, Any]:
     """Families that other packages declare, by name, not yet loaded."""
     return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def require(package: str, *, extra: str = "envs") -> Any:
-    """Imports a simulator's package, or says how to install it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingPackageError(
-            f"{package} is needed for these environments and could not be imported ({error}): "
-            f"{install_command(extra)}"
-        ) from error

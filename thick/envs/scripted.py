@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from thick.envs.minigrid import ACTIONS
-from thick.envs.registry import require
+from thick.envs.packages import require
 
 require("minigrid")
 from minigrid.core.world_object import Door, Key, WorldObj  # noqa: E402

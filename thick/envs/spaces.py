@@ -67,7 +67,7 @@ def space_to_json(space: gymnasium.Space[Any]) -> dict[str, Any]:
 
 def space_from_json(form: Mapping[str, Any]) -> gymnasium.Space[Any]:
     """The space of a JSON form; raises ValueError saying which part is wrong and what was expected."""
-    from thick.envs.registry import require
+    from thick.envs.packages import require
 
     spaces = require("gymnasium").spaces
     return _build(form, spaces, at="space")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thick.envs.registry import require
+from thick.envs.packages import require
 
 gymnasium = require("gymnasium")
 

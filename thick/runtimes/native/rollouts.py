@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from thick.runtimes.native.calls import numbers, whole
 
 if TYPE_CHECKING:
     from thick.planning.randomness import Randomness
-    from thick.runtimes.native.low import NativeDynamics
 
 PAUSE = 1.2e-3
 """seconds of work between two pauses, about"""
@@ -32,12 +31,32 @@ MOST_NODES = 200_000
 """a tree that would become larger starts anew"""
 
 
+class Imagined(Protocol):
+    """What a rollout needs of a low level."""
+
+    stoch: int
+    classes: int
+    deter: int
+    context: int
+    action: int
+    continuous: bool
+    address: int
+    """where its record for the kernels lies"""
+    seconds_per_row: float
+    """what a step of one candidate took lately"""
+
+    @property
+    def lead(self) -> int:
+        """Floats of a row of every buffer."""
+
+    def head(self, name: str, stoch: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        """Output of a head, ``[N, O]``."""
+
+
 class Nodes:
     """States, and what the objective carries along, of so many nodes."""
 
-    def __init__(
-        self, low: NativeDynamics, belief: Belief, objective: RolloutObjective, *, tree: bool
-    ) -> None:
+    def __init__(self, low: Imagined, belief: Belief, objective: RolloutObjective, *, tree: bool) -> None:
         self.low, self.belief, self.objective, self.tree = low, belief, objective, tree
         self.sessions = batch = belief.stoch.shape[0]
         size = low.context + low.deter
@@ -129,7 +148,7 @@ class Trees:
         self._lock = threading.Lock()
         self._kept: dict[int, Nodes] = {}
 
-    def take(self, low: NativeDynamics, belief: Belief, objective: RolloutObjective, more: int) -> Nodes:
+    def take(self, low: Imagined, belief: Belief, objective: RolloutObjective, more: int) -> Nodes:
         """The tree of a belief under an objective, for one search alone until it is given back."""
         with self._lock:
             tree = self._kept.pop(id(belief.logits), None)
@@ -151,7 +170,7 @@ class Trees:
 
 
 def rollout(
-    low: NativeDynamics,
+    low: Imagined,
     trees: Trees,
     belief: Belief,
     candidates: np.ndarray,
@@ -223,7 +242,7 @@ def walk(nodes: Nodes, at: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, 
 class Pace:
     """How many rows fit between two pauses, from how long rows took so far. Changes no bit."""
 
-    def __init__(self, low: NativeDynamics) -> None:
+    def __init__(self, low: Imagined) -> None:
         self._low, self._since = low, 0.0
 
     @property

@@ -1,0 +1,20 @@
+"""Packages of simulators: imported when an environment needs them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from thick.distribution import install_command
+from thick.envs.errors import MissingPackageError
+
+
+def require(package: str, *, extra: str = "envs") -> Any:
+    """Imports a simulator's package, or says how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{package} is needed for these environments and could not be imported ({error}): "
+            f"{install_command(extra)}"
+        ) from error
