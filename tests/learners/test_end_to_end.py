@@ -44,9 +44,11 @@ SMALL: dict[str, Any] = {
         "mlp_units": 16,
         "head_layers": 1,
         "head_units": 16,
+        "goals": {"codes": 3, "classes": 4, "every": 2},
         "levels": {"each": {"hidden": 16, "head_units": 16}},
     },
     "behaviour": {"horizon": 3, "starts": 8, "target_every": 2},
+    "director": {"starts": 8, "target_every": 2},
     "ensemble": {"members": 2, "layers": 1, "units": 16},
     "evaluation": {"alignment_every": 0, "alignment_steps": 0},
     "planner": SEARCH,
@@ -57,6 +59,7 @@ ACTS = {
     "thick-planet": {"flat", "hierarchical"},
     "thick-dreamer": {"flat", "hierarchical", "policy"},
     "plan2explore": {"flat", "policy"},
+    "director": {"flat", "policy"},
 }
 """the methods that each learner's checkpoints claim"""
 

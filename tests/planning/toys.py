@@ -148,6 +148,7 @@ class CorridorModel:
     arrays = on(torch.device("cpu"))
 
     def __init__(self, *, continuous: bool = False) -> None:
+        self.manager = None
         self.exact = self.search = Corridor(continuous=continuous)
         self.high: Doors | None = Doors(self.exact)
 

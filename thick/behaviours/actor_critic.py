@@ -177,8 +177,8 @@ class ActorCritic(nn.Module):
             metrics["long_value"] = long.mean()
             coarse = self.long.coarse_features(imagined, shared.coarse_logits(index))[:-1]
             assert behaviour.coarse_critic is not None
-            terms["coarse_value"] = _regression(behaviour.coarse_critic(coarse), goal, weight)
-        terms["value"] = _regression(behaviour.critic(seen), goal, weight)
+            terms["coarse_value"] = regression(behaviour.coarse_critic(coarse), goal, weight)
+        terms["value"] = regression(behaviour.critic(seen), goal, weight)
         return Losses(terms, {name: value.detach() for name, value in metrics.items()})
 
     @torch.no_grad()
@@ -198,7 +198,7 @@ class ActorCritic(nn.Module):
         return self.coarse_target
 
 
-def _regression(prediction: Tensor, goal: Tensor, weight: Tensor) -> Tensor:
+def regression(prediction: Tensor, goal: Tensor, weight: Tensor) -> Tensor:
     """Negative log-likelihood of the goal under N(prediction, 1)."""
     return -(weight * normal_log_prob(goal, prediction.squeeze(-1).float())).mean()
 

@@ -52,3 +52,36 @@ class EnsembleConfig:
     """learning rate"""
     scale: float = 1.0
     """weight of the disagreement in the explorer's reward"""
+
+
+@dataclass(frozen=True)
+class DirectorConfig:
+    """A manager, a worker and a code for goals (Director)."""
+
+    __pydantic_config__: ClassVar = RECORD
+    start: int = 0
+    """first update that trains manager and worker; the code for goals is trained from the first on"""
+    goals: int = 2
+    """goals imagined one after the other from every state, each for ``model.goals.every`` steps"""
+    starts: int = 0
+    """states of the batch that imagination starts from, drawn anew in every update; 0: all of them (paper)"""
+    lambda_: float = 0.95
+    """λ of the returns"""
+    extrinsic: float = 1.0
+    """weight of the task's reward in what the manager seeks"""
+    exploration: float = 0.1
+    """weight of the error of the code for goals in it"""
+    manager_entropy: float = 3e-3
+    """weight of the manager's entropy"""
+    worker_entropy: float = 3e-3
+    """weight of the worker's entropy"""
+    actor_lr: float = 1e-4
+    """learning rate of manager and worker"""
+    critic_lr: float = 1e-4
+    """learning rate of the critics"""
+    target_every: int = 100
+    """updates between copies of the critics to their targets"""
+    goal_lr: float = 1e-4
+    """learning rate of the code for goals"""
+    goal_kl: float = 1.0
+    """weight of the KL between the code for goals and the uniform one"""

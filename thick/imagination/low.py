@@ -11,10 +11,11 @@ from thick import pytrees
 from thick.arrays import Array
 from thick.imagination.asked import Asked, ImaginingAgent, is_first, numpy_of, rectangle
 from thick.imagination.steps import LowStep
-from thick.planning.low import act
-from thick.planning.memory import AgentState, nothing_planned
+from thick.planning.goals import Worker, held
+from thick.planning.low import Actor, act
+from thick.planning.memory import AgentState, GoalMemory, nothing_planned
 from thick.planning.randomness import Randomness
-from thick.planning.search import ActionSearch
+from thick.planning.search import ActionSearch, FoundPlan
 from thick.planning.settings import PlannerSettings
 
 
@@ -46,22 +47,29 @@ def _steps(asked: Asked, given: Array | None) -> Iterator[LowStep | None]:
     belief = pytrees.map_arrays(lambda x: xp.expand(x, rollouts, *x.shape[1:]), state.belief)
     total, weight, likely = xp.zeros(rollouts), xp.ones(rollouts), xp.ones(rollouts)
     planned: Array | None = None
+    goals = pytrees.map_arrays(lambda x: xp.expand(x, rollouts, *x.shape[1:]), state.plan.goals)
     for index in range(horizon):
         with xp.no_grad():
             noise = randomness.fold(index)
+            if index:
+                goals = tuple(goal._replace(age=goal.age + 1) for goal in goals)
             probability = xp.ones(rollouts)
             if given is not None:
                 action = given[:, index]
             elif policy == "prior":
                 action, probability = _uniform(agent, rollouts, noise)
             elif policy == "actor":
-                action, probability = _actor(agent, belief, rollouts, noise)
+                goals = _goals(agent, belief, goals, noise)
+                action, probability = _actor(agent, belief, goals, rollouts, noise)
             else:
                 if planned is None or planned.shape[1] == 0:
-                    planned = yield from _planned(
-                        agent, belief, state if index == 0 else None, settings, noise
+                    found = yield from _planned(
+                        agent, belief, goals, state if index == 0 else None, settings, noise
                     )
-                    planned = xp.expand(planned[:, : horizon - index], rollouts, -1, -1)
+                    planned = xp.expand(found.sequence[:, : horizon - index], rollouts, -1, -1)
+                    goals = pytrees.map_arrays(
+                        lambda x: xp.expand(x, rollouts, *x.shape[1:]), found.memory.goals
+                    )
                 action, planned = planned[:, 0], planned[:, 1:]
             uniforms = None
             if rollouts > 1 and not distinct:
@@ -92,21 +100,26 @@ def _steps(asked: Asked, given: Array | None) -> Iterator[LowStep | None]:
 
 
 def _planned(
-    agent: ImaginingAgent, belief: Any, state: AgentState | None, settings: PlannerSettings, noise: Randomness
-) -> Generator[None, None, Array]:
-    """The planner's sequence from each belief ``[R, H, A]`` (``[1, H, A]`` at the start, where all are the same)."""
+    agent: ImaginingAgent,
+    belief: Any,
+    goals: tuple[GoalMemory, ...],
+    state: AgentState | None,
+    settings: PlannerSettings,
+    noise: Randomness,
+) -> Generator[None, None, FoundPlan]:
+    """The planner's answer for each belief ``[R, ...]`` (``[1, ...]`` at the start, where all are the same)."""
     if state is not None:
         belief, memory = state.belief, state.plan
     else:
         rows = pytrees.first(belief).shape[0]
-        memory = nothing_planned(agent.model, agent.actions, settings.horizon, rows)
+        memory = nothing_planned(agent.model, agent.actions, settings.horizon, rows)._replace(goals=goals)
     keys = noise.fold("plan").keys
     keys = keys + agent.model.arrays.arange(memory.taken.shape[0])
     search = ActionSearch(agent.model, agent.actions, settings, belief, memory, randomness=Randomness(keys))
     while not search.done:
         search.step()
         yield
-    return search.result().sequence
+    return search.result()
 
 
 def _uniform(agent: ImaginingAgent, rollouts: int, noise: Randomness) -> tuple[Array, Array]:
@@ -118,13 +131,30 @@ def _uniform(agent: ImaginingAgent, rollouts: int, noise: Randomness) -> tuple[A
     return bounds.middle + bounds.half * (2 * uniform - 1), xp.ones(rollouts)
 
 
-def _actor(agent: ImaginingAgent, belief: Any, rollouts: int, noise: Randomness) -> tuple[Array, Array]:
-    low, xp = agent.model.exact, agent.model.arrays
+def _goals(
+    agent: ImaginingAgent, belief: Any, goals: tuple[GoalMemory, ...], noise: Randomness
+) -> tuple[GoalMemory, ...]:
+    """The goals of rollouts ``[R]``, each with random numbers of its own, where there is a manager."""
+    manager = agent.model.manager
+    if manager is None:
+        return goals
+    keys = noise.fold("goals").keys + agent.model.arrays.arange(goals[0].age.shape[0])
+    return (held(manager, belief, goals[0], Randomness(keys)),)
+
+
+def _actor(
+    agent: ImaginingAgent, belief: Any, goals: tuple[GoalMemory, ...], rollouts: int, noise: Randomness
+) -> tuple[Array, Array]:
+    model, xp = agent.model, agent.model.arrays
+    beside: Actor = model.exact  # of one belief for each rollout
+    among: Actor = model.exact  # of all beliefs in one batch
+    if model.manager is not None:
+        beside, among = (Worker(model.manager, goal) for goal in (goals[0].goal, goals[0].goal[None]))
     batch = pytrees.map_arrays(lambda x: x[None], belief)  # [1, R, ...]
-    action = act(low, batch, agent.actions, noise.fold("actions"), temperature=1.0)[0]
-    mode = act(low, batch, agent.actions, None)[0]
+    action = act(among, batch, agent.actions, noise.fold("actions"), temperature=1.0)[0]
+    mode = act(among, batch, agent.actions, None)[0]
     action = xp.where(is_first(rollouts, action)[:, None], mode, action)
-    logits, std = low.policy(belief)
+    logits, std = beside.policy(belief)
     if std is not None:
         return action, xp.ones(rollouts)
     return action, (xp.softmax(logits) * action).sum(-1)

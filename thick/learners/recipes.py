@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from thick.behaviours.actor_critic import ActorCritic, LongValues
+from thick.behaviours.director import Director
 from thick.behaviours.rewards import Disagreement, TaskReward
 from thick.learners.ensemble import EnsemblePart, Explorer
+from thick.learners.goals import GoalPart
 from thick.learners.level import LevelPart
 from thick.learners.parts import Part
 from thick.learners.world import WorldPart
@@ -97,12 +99,34 @@ def plan2explore(model: AgentNetworks, config: TrainConfig) -> Recipe:
     return Recipe(parts, explorer.networks)
 
 
+def director(model: AgentNetworks, config: TrainConfig) -> Recipe:
+    """Director (Hafner et al., 2022), with the world model of Dreamer.
+
+    - world model: as PlaNet
+    - goals: code the deterministic features of the batch by few categoricals, near to uniform, and decode them again
+    - from every filtered state imagine: the manager chooses a code every K steps, the worker goes to what it stands for
+    - manager: raise the λ-returns, goal by goal, of the predicted rewards and of the error of the goals' code; entropy
+    - worker: raise the λ-returns, within a goal, of max-cosine between goal and feature; entropy
+    - acts: the worker's mode, with a sampled goal that is held for K steps; explores: the worker's samples
+    """
+    _expect(model, "director", levels=False, behaviour="director")
+    assert model.director is not None
+    return Recipe(
+        [
+            _world(model, config),
+            GoalPart(model.director.autoencoder, config.director),
+            Director(model.world, model.director, config.director),
+        ]
+    )
+
+
 RECIPES: dict[str, Callable[[AgentNetworks, TrainConfig], Recipe]] = {
     "planet": planet,
     "dreamer": dreamer,
     "thick-planet": thick_planet,
     "thick-dreamer": thick_dreamer,
     "plan2explore": plan2explore,
+    "director": director,
 }
 """by the names of ``TrainConfig.learner``"""
 

@@ -50,6 +50,19 @@ class LevelConfig:
 
 
 @dataclass(frozen=True)
+class GoalConfig:
+    """Goals of a manager (Director)."""
+
+    __pydantic_config__: ClassVar = RECORD
+    codes: int = 8
+    """categoricals of the code of a goal"""
+    classes: int = 8
+    """classes of each"""
+    every: int = 8
+    """steps for which a goal is held"""
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """Weights of the world model's losses."""
 
@@ -83,8 +96,10 @@ class ModelConfig:
     """crssm (with a context, THICK) or rssm (flat: PlaNet, Dreamer)"""
     levels: tuple[LevelConfig, ...] = (LevelConfig(),)
     """levels of the hierarchy above a C-RSSM, the lowest first; none for a flat learner"""
-    behaviour: Literal["none", "actor_critic"] = "none"
-    """networks that act beside the world model: actor_critic (Dreamer, THICK Dreamer)"""
+    behaviour: Literal["none", "actor_critic", "director"] = "none"
+    """networks that act beside the world model: actor_critic (Dreamer, THICK Dreamer), director (manager and worker)"""
+    goals: GoalConfig = field(default_factory=GoalConfig)
+    """what a manager chooses among (behaviour: director)"""
     stoch: int = 32
     """categorical groups of z"""
     classes: int = 32

@@ -9,6 +9,7 @@ from torch import nn
 
 from thick.models.actor import Actor
 from thick.models.config import ModelConfig
+from thick.models.goals import DirectorNetworks
 from thick.models.hierarchy.level import HighLevel
 from thick.models.layers import ScalarMLP
 from thick.models.world_model import WorldModel, action_size
@@ -64,6 +65,9 @@ class AgentNetworks(nn.Module):
         self.behaviour: Behaviour | None = None
         if config.behaviour == "actor_critic":
             self.behaviour = Behaviour(self.world, config, coarse=bool(config.levels))
+        self.director: DirectorNetworks | None = None
+        if config.behaviour == "director":
+            self.director = DirectorNetworks(self.world, config)
 
     @property
     def hierarchy(self) -> tuple[HighLevel, ...]:

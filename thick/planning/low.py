@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from thick import pytrees
 from thick.arrays import Array, of
@@ -14,6 +14,13 @@ from thick.planning.protocols import LowModel, LowSearch, Rollouts, Score, SoFar
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Proposals, Sampler, SamplingSearch, Warm, rollout_in_parts
 from thick.planning.settings import PlannerSettings
+
+
+class Actor(Protocol):
+    """Whoever says how likely actions are."""
+
+    def policy(self, belief: Any) -> tuple[Array, Array | None]:
+        """Logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
 
 
 class LowProblem(NamedTuple):
@@ -126,7 +133,7 @@ def follow_actor(
 
 
 def act(
-    dynamics: LowModel,
+    actor: Actor,
     belief: Any,
     actions: Actions,
     randomness: Randomness | None,
@@ -134,7 +141,7 @@ def act(
     temperature: float = 0.0,
 ) -> Array:
     """The actor's action in beliefs ``[B, N, ...]``, ``[B, N, A]``: its mode, or a sample at a temperature."""
-    output, std = dynamics.policy(belief)
+    output, std = actor.policy(belief)
     count = output.shape[1]
     if std is None:
         if randomness is not None and temperature > 0:

@@ -37,6 +37,17 @@ class LevelMemory(NamedTuple):
     """[B, G] how often each was tried"""
 
 
+class GoalMemory(NamedTuple):
+    """What is remembered of a manager's last choice; all ``[B, ...]``."""
+
+    goal: Array
+    """[B, D] deterministic feature to go to"""
+    active: Array
+    """[B] bool, there is one"""
+    age: Array
+    """[B] int64, steps since it was chosen"""
+
+
 class PlanMemory(NamedTuple):
     """What a session remembers of its last plan; all ``[B, ...]``."""
 
@@ -48,11 +59,14 @@ class PlanMemory(NamedTuple):
     """[B] bool, there is such a plan"""
     taken: Array
     """[B] int64, steps of it that were taken"""
+    goals: tuple[GoalMemory, ...] = ()
+    """of the manager; empty where the model has none"""
 
     def older(self) -> PlanMemory:
         """A step later."""
         levels = tuple(level._replace(since=level.since + 1) for level in self.levels)
-        return self._replace(levels=levels, taken=self.taken + 1)
+        goals = tuple(goal._replace(age=goal.age + 1) for goal in self.goals)
+        return self._replace(levels=levels, taken=self.taken + 1, goals=goals)
 
 
 class AgentState(NamedTuple):
@@ -91,7 +105,12 @@ def nothing_planned(model: PlanningModel, actions: Actions, length: int, batch: 
                 visits=xp.zeros(batch, count),
             )
         )
-    return PlanMemory(tuple(levels), xp.zeros(batch, length, actions.size), xp.no(batch), xp.whole(batch))
+    goals: tuple[GoalMemory, ...] = ()
+    if model.manager is not None:
+        goals = (GoalMemory(xp.zeros(batch, model.manager.size), xp.no(batch), xp.whole(batch)),)
+    return PlanMemory(
+        tuple(levels), xp.zeros(batch, length, actions.size), xp.no(batch), xp.whole(batch), goals
+    )
 
 
 def needs_search(belief: Belief, level: LevelMemory, settings: PlannerSettings) -> Array:

@@ -220,6 +220,26 @@ class HighModel(Protocol):
         """The coarse critic's value, ``[*B]``."""
 
 
+class ManagerModel(Protocol):
+    """A manager and its worker with what acting asks of them (:class:`thick.runtimes.torch.goals.FrozenManager`)."""
+
+    every: int
+    """steps for which a goal is held"""
+    size: int
+    """D, of a goal"""
+    draws: int
+    """uniform numbers that a choice needs"""
+
+    def goal(self, belief: Any, uniforms: Array) -> Array:
+        """Goals ``[*B, D]`` that the manager draws, by ``uniforms`` ``[*B, draws]``."""
+
+    def policy(self, belief: Any, goal: Array) -> tuple[Array, Array | None]:
+        """The worker on the way to ``goal`` ``[*B, D]``: logits ``[*B, A]`` and None, or mean and deviation."""
+
+    def value(self, belief: Any) -> Array:
+        """Expected return ``[*B]``."""
+
+
 class JumpState(NamedTuple):
     """A state of the high-level search; leading dimensions ``[*B]``."""
 
@@ -272,6 +292,10 @@ class PlanningModel(Protocol):
     @property
     def high(self) -> HighModel | None:
         """The high level, where there is one."""
+
+    @property
+    def manager(self) -> ManagerModel | None:
+        """A manager and its worker, where there are such."""
 
 
 class AgentModel(PlanningModel, Protocol):

@@ -16,10 +16,12 @@ from thick.arrays import Array
 from thick.models.beliefs import Belief
 from thick.planning import table
 from thick.planning.actions import Actions
+from thick.planning.goals import Worker, held
 from thick.planning.groups import GroupedSearch
 from thick.planning.jumps import JumpModel
-from thick.planning.low import LowProblem, act, low_search, objective
+from thick.planning.low import Actor, LowProblem, act, low_search, objective
 from thick.planning.memory import (
+    GoalMemory,
     LevelMemory,
     PlanMemory,
     fitted,
@@ -91,6 +93,7 @@ class ActionSearch:
         self._searched = self._xp.whole(0)
         self._low: LowSearch | None = None
         self._chosen: Array | None = None
+        self._held: GoalMemory | None = None
         self._limit = None if budget_s is None else time.perf_counter() + budget_s / 2
         has = properties(model, actions)
         table.check("method", settings.method, has)
@@ -146,7 +149,9 @@ class ActionSearch:
         memory = self.memory
         if self.settings.method == "policy":
             action = self._act() if self._chosen is None else self._chosen
-            return self._found(memory, action[:, None], self.model.exact.value(self.belief))
+            judge = self.model.exact if self.model.manager is None else self.model.manager
+            memory = memory._replace(goals=self._goals())
+            return self._found(memory, action[:, None], judge.value(self.belief))
         memory = self._with_subgoal(memory)
         if self._low is None:
             return self._found(memory, self._unsearched(memory), self._xp.zeros(memory.taken.shape[0]))
@@ -272,7 +277,19 @@ class ActionSearch:
     def _act(self) -> Array:
         belief, temperature = pytrees.expand(self.belief, 1), self.settings.temperature
         randomness = self.randomness.fold("policy") if temperature > 0 else None
-        return act(self.model.exact, belief, self.actions, randomness, temperature=temperature)[:, 0]
+        actor: Actor = self.model.exact
+        if self.model.manager is not None:
+            actor = Worker(self.model.manager, self._goals()[0].goal[:, None])
+        return act(actor, belief, self.actions, randomness, temperature=temperature)[:, 0]
+
+    def _goals(self) -> tuple[GoalMemory, ...]:
+        """The goals that sessions hold now; the same however often it is asked."""
+        manager = self.model.manager
+        if manager is None:
+            return ()
+        if self._held is None:
+            self._held = held(manager, self.belief, self.memory.goals[0], self.randomness)
+        return (self._held,)
 
     def _found(self, memory: PlanMemory, sequence: Array, expected: Array) -> FoundPlan:
         xp, batch = self._xp, sequence.shape[0]
@@ -301,6 +318,6 @@ def properties(model: PlanningModel, actions: Actions) -> tuple[str, ...]:
     found = [table.DISCRETE if actions.bounds is None else table.CONTINUOUS]
     if model.high is not None:
         found.append(table.HIGH_LEVEL)
-    if model.exact.has_actor:
+    if model.exact.has_actor or model.manager is not None:
         found.append(table.ACTOR)
     return tuple(found)

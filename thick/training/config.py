@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from thick.behaviours.config import BehaviourConfig, EnsembleConfig
+from thick.behaviours.config import BehaviourConfig, DirectorConfig, EnsembleConfig
 from thick.configuration import RECORD, arguments, merge, read_yaml_file
 from thick.learners.schedules import Schedule
 from thick.models.config import ModelConfig
@@ -101,7 +101,9 @@ class TrainConfig:
     """the task (see 'docs/environments.md')"""
     env_options: dict[str, Any] = field(default_factory=dict)
     """options of the environment"""
-    learner: Literal["planet", "dreamer", "thick-planet", "thick-dreamer", "plan2explore"] = "thick-planet"
+    learner: Literal["planet", "dreamer", "thick-planet", "thick-dreamer", "plan2explore", "director"] = (
+        "thick-planet"
+    )
     """which recipe learns (see 'docs/learners.md')"""
     name: str = "model"
     """name under which the model is exported"""
@@ -149,6 +151,8 @@ class TrainConfig:
     """actor and critic"""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """what an explorer seeks (learner: plan2explore)"""
+    director: DirectorConfig = field(default_factory=DirectorConfig)
+    """manager, worker and goals (learner: director)"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """measurements"""
     planner: dict[str, Any] = field(default_factory=dict)

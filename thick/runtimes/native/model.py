@@ -19,6 +19,8 @@ from thick.runtimes.native.weights import Weights
 if TYPE_CHECKING:
     import gymnasium
 
+    from thick.planning.protocols import ManagerModel
+
 
 class NativeModel:
     """Everything an agent needs of a trained model.
@@ -31,11 +33,12 @@ class NativeModel:
         observation_space, action_space: its spaces.
 
     Raises:
-        NativeUnavailable: the library is not there.
+        NativeUnavailable: the library is not there, or has not what the model acts by.
         ValueError: a size is beyond what the kernels can do.
     """
 
     arrays: Arrays = NUMPY
+    manager: ManagerModel | None = None
 
     def __init__(
         self,
@@ -44,6 +47,10 @@ class NativeModel:
         observation_space: gymnasium.Space,
         action_space: gymnasium.Space,
     ) -> None:
+        if config.behaviour == "director":
+            raise native.NativeUnavailable(
+                "this model acts by a manager and its worker, which the backend torch alone runs"
+            )
         native.library()
         if min(config.head_layers, config.mlp_layers) < 1:
             raise ValueError("head_layers, mlp_layers: the native runtime needs at least one")

@@ -33,6 +33,7 @@ from thick.runtimes.torch.frozen import (
     present,
     sigmoid,
 )
+from thick.runtimes.torch.goals import FrozenManager
 from thick.runtimes.torch.high import FrozenHighLevel
 from thick.runtimes.torch.refresh import take_weights, tensors_of
 from thick.runtimes.torch.traced import Traced
@@ -183,6 +184,7 @@ class FrozenModel:
         self.search = (
             self.exact if types[precision] == torch.float32 else FrozenDynamics(model, types[precision])
         )
+        self.manager = None if model.director is None else FrozenManager(model)
         self.levels = [FrozenHighLevel(model, index) for index in range(len(model.levels))]
         world = model.world
         self._encoder, self._decoder = FrozenEncoder(world.encoder, device), world.heads.decoder
