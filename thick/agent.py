@@ -339,4 +339,4 @@ def _row(observation: Any, row: int) -> Any:
     """One row of a batch of observations, arrays or dicts of them."""
     if isinstance(observation, Mapping):
         return {key: _row(part, row) for key, part in observation.items()}
-    return observation[row]
+    return observation[row, ...]  # numpy would make a scalar of a symbol, which is no array
