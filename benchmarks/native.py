@@ -1,4 +1,4 @@
-"""What the native runtime takes beside its floor: the operations of a model over the best product rate of this machine.
+"""What the native runtime takes compared with its floor: a model's operations over the best product rate here.
 
 ``python -m benchmarks.native [--seconds S] [--instructions NAME …]`` prints, for each instruction set, the best product
 rate found (numpy's library and our own kernel, in this very run) and the ratio of each row to its floor. Ratios within

@@ -1,11 +1,11 @@
-"""The time of one act at the paper's size, beside its floor.
+"""The time of one act at the paper's size, compared with its floor.
 
     python benchmarks/planning.py --threads-table [--check]      # see benchmarks/threads.py
     python benchmarks/planning.py [--threads 2] [--repeat 5] [--precision auto|fp32|bf16] [--sessions 1] [--json FILE]
 
 One act of the paper's agent: z 32×32, h 256, c 16, a 64×64 image, 1000 candidates × 12 steps × 10 iterations, and,
 where the high level searches too, 100 simulations over 5 high-level actions. The weights are random; time does not
-depend on them. Beside each time stands its floor, the operations that this implementation makes over the rate of
+depend on them. With each time stands its floor, the operations that this implementation makes over the rate of
 matrix products measured just before, and the time that the THICK paper's own implementation takes for the same act on
 two cores of this kind: 3.41 s flat, 6.67 s with the high-level search.
 """
@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument(
         "--threads-table",
         action="store_true",
-        help="the service's engine with its defaults beside fixed numbers of threads (benchmarks/threads.py)",
+        help="the service's engine with its defaults, compared with fixed numbers of threads (benchmarks/threads.py)",
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="of a setting's turn in that table")
     parser.add_argument("--rounds", type=int, default=4, help="turns of each setting in that table")

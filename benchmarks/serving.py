@@ -1,4 +1,4 @@
-"""Throughput and latency of the service, over every transport, beside LitServe and a plain FastAPI application.
+"""Throughput and latency of the service, over every transport, compared with LitServe and a plain FastAPI application.
 
     python benchmarks/serving.py [--quick] [--json FILE]
 

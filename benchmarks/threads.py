@@ -1,10 +1,10 @@
-"""The engine with its defaults beside every fixed number of threads and of plans side by side, in one run.
+"""The engine with its defaults, compared with every fixed number of threads and of parallel plans, in one run.
 
     python benchmarks/planning.py --threads-table [--seconds 4] [--rounds 4] [--models doorkey6,paper] [--check]
 
 A row is a model, a number of sessions that act without a pause, and whether another process keeps a core busy. In each
 row all settings take turns for ``--seconds`` at a time, so that all meet the same machine; what is compared is the
-time of an act, summed over the rounds. ``default / best`` is the default's beside that of the best fixed setting;
+time of an act, summed over the rounds. ``default / best`` is the default's relative to that of the best fixed setting;
 ``--check`` exits with 1 where it is above 1.10.
 """
 
@@ -86,7 +86,7 @@ async def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                 for turn in range(options.rounds + 1):
                     for setting, engine in engines.items():
                         took = await act_for(engine, model, sessions, options.seconds)
-                        if turn:  # in the first one everybody gets used to the company
+                        if turn:  # the first one is a warm-up
                             times[setting] += took
             mean = {setting: sum(took) / len(took) for setting, took in times.items()}
             best = min(fixed, key=lambda setting: mean[setting])
@@ -167,7 +167,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     fixed = [setting for setting in rows[0]["mean"] if setting is not None]
     named = [f"{threads} thread(s) × {plans} plan(s)" for threads, plans in fixed]
     lines = [
-        "| model | sessions | beside a busy process | default, ms | "
+        "| model | sessions | with a busy process | default, ms | "
         + " | ".join(named)
         + " | default / best |",
         "| --- " * (len(fixed) + 5) + "|",

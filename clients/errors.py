@@ -68,7 +68,7 @@ class ServiceError(ClientError):
 
 
 class InvalidRequestError(ServiceError):
-    """422 and its kin: the request is wrong and will stay so."""
+    """422 and similar: the request is wrong and will stay so."""
 
 
 class AccessError(ServiceError):

@@ -127,7 +127,7 @@ class PlanningService:
         await self._chores[0]
 
     async def drain(self, timeout_s: float) -> bool:
-        """Take no more work and wait for what is running; False if that took too long and was given up."""
+        """Take no more work and wait for what is running; False if that took too long and was abandoned."""
         self.draining = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -136,7 +136,7 @@ class PlanningService:
                     await asyncio.sleep(0.005)
         except TimeoutError:
             log.warning("stopping although requests still run", active=self._active)
-            await self.engine.stop()  # whose requests are told that the server shuts down
+            await self.engine.stop()  # its requests fail with: the server shuts down
             return False
         return True
 
@@ -297,7 +297,7 @@ class PlanningService:
         """``POST /v1/imagine``: from an observation, without a session.
 
         Args:
-            large: the observation is checked off the event loop.
+            large: the observation is validated off the event loop.
         """
         body = parse(ImagineOnce, tree)
         check_limits(body, self.limits)

@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     unread_timeout_s: float = _field(
         "load", 30.0, "seconds for which a client may take nothing of its answer", ge=0.1, le=3600
     )
-    drain_s: float = _field("load", 30.0, "seconds that SIGTERM leaves to running requests", ge=0)
+    drain_s: float = _field("load", 30.0, "grace period of running requests after SIGTERM, s", ge=0)
 
     # -- security ----------------------------------------------------------------------------------------
     api_keys: Keys = _field(
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
         "security", (), "keys that may also load and unload models; same form", metavar="KEY,..."
     )
     allow_anonymous: bool = _field(
-        "security", False, "listen beyond loopback without keys: everybody who reaches the port may use it"
+        "security", False, "listen beyond loopback without keys: everyone who reaches the port may use it"
     )
     public_metrics: bool = _field("security", False, "serve /metrics without a key even when keys are set")
     tls_cert: Path | None = _field(
@@ -186,7 +186,7 @@ class Settings(BaseSettings):
         "limits",
         4 * MEBIBYTE,
         "answer over gRPC to a client that does not say how much it takes, bytes; gRPC's own clients take 4 MiB "
-        "unless told otherwise; 0 sends answers of any size",
+        "unless set otherwise; 0 sends answers of any size",
         ge=0,
     )
     max_nesting: int = _field("limits", DEFAULT_LIMITS.nesting, "nesting of lists and objects", ge=4, le=200)

@@ -275,9 +275,9 @@ class ActResult(NamedTuple):
 
     def _above(self, row: int) -> list[dict[str, Any]]:
         """The plans of the levels above the lowest, as far up as there are any."""
-        told: list[dict[str, Any]] = []
+        plans: list[dict[str, Any]] = []
         if self.settings.method != "hierarchical":
-            return told
+            return plans
         xp = self.agent.model.arrays
         for level in self.found.memory.levels:
             if not bool(level.active[row]):
@@ -287,7 +287,7 @@ class ActResult(NamedTuple):
                 subgoal = self.agent.model.decode_coarse(
                     level.subgoal.logits[row : row + 1].argmax(-1), self.state.belief.context[row : row + 1]
                 )
-            told.append(
+            plans.append(
                 {
                     "actions": level.actions[row][known].tolist(),
                     "durations": level.durations[row][known].tolist(),
@@ -296,7 +296,7 @@ class ActResult(NamedTuple):
                     "subgoal": numpy_of(_row(subgoal, 0)),
                 }
             )
-        return told
+        return plans
 
 
 class ActPlan:

@@ -34,7 +34,7 @@ def _folders(repository: Path, name: str) -> list[Path]:
 
 
 def _is_alias(child: Path) -> bool:
-    """Whether an entry is a link to another one beside it."""
+    """Whether an entry is a link to another one next to it."""
     target = child.resolve()
     return child.is_symlink() and target.parent == child.parent.resolve() and target.name != child.name
 

@@ -42,7 +42,7 @@ class Weights:
     """The weight file that belongs to a manifest."""
 
     file: str
-    """name of the file beside the manifest, always ``model.safetensors``"""
+    """name of the file next to the manifest, always ``model.safetensors``"""
     sha256: str
     """SHA-256 of the file, 64 lower-case hexadecimal digits"""
     bytes: int
@@ -68,7 +68,7 @@ class Manifest:
     action_space: dict[str, Any]
     """likewise"""
     configuration: dict[str, Any]
-    """``model``: fields of :class:`thick.models.config.ModelConfig`; beside it what else shaped the run"""
+    """``model``: fields of :class:`thick.models.config.ModelConfig`; in addition, what else shaped the run"""
     planner: dict[str, Any]
     """defaults of planning, field names of the API's ``planner``"""
     provenance: dict[str, Any]
@@ -211,7 +211,7 @@ def _weights(value: object, what: str) -> Weights:
     fields = json_object(value, what)
     check_keys(fields, [field.name for field in dataclasses.fields(Weights)], what)
     if fields["file"] != WEIGHTS:
-        raise EntryError(f"{what}.file is {fields['file']!r}, expected {WEIGHTS!r} beside the manifest")
+        raise EntryError(f"{what}.file is {fields['file']!r}, expected {WEIGHTS!r} next to the manifest")
     if not isinstance(fields["sha256"], str) or not _SHA256.fullmatch(fields["sha256"]):
         raise EntryError(f"{what}.sha256 is {fields['sha256']!r}, expected 64 lower-case hexadecimal digits")
     if type(fields["bytes"]) is not int or fields["bytes"] <= 0:

@@ -1,4 +1,4 @@
-"""The same models behind a plain FastAPI application: one request at a time on one thread beside the event
+"""The same models behind a plain FastAPI application: one request at a time on one thread off the event
 loop, JSON or msgpack.
 
     python fastapi_app.py --models DIR --port P

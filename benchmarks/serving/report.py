@@ -61,7 +61,7 @@ def load(model: str, method: str, rows: Sequence[Row]) -> str:
 
 
 def overhead(rows: Sequence[Row], endpoints: Mapping[str, str]) -> str:
-    """What the service adds to the bare engine call, beside a bare endpoint of the same transport.
+    """What the service adds to the bare engine call, compared with a bare endpoint of the same transport.
 
     Args:
         endpoints: the service's row for the row of each bare endpoint.

@@ -39,7 +39,7 @@ class Server:
         port: HTTP port.
         health: path that answers 200 when the server is ready.
         folder: where its output goes.
-        environment: variables beside this process's own.
+        environment: variables in addition to this process's own.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ class AsyncGrpcPlanningClient(AsyncClient):
                     raise ConnectionLostError(self.connection.url, call.asked, str(error)) from error
                 except (
                     BaseException
-                ):  # given up: an answer may yet come, and would be taken for the next one's
+                ):  # abandoned: an answer may yet come, and would be taken for the next one's
                     self._drop(session_id)
                     raise
                 return self._wire.read(call, answer)

@@ -183,13 +183,13 @@ class Engine:
                     self._condition.wait()
                 self._take()
             if self._stopping:
-                self._give_up(EngineStopped("the server is shutting down"))
+                self._fail_all(EngineStopped("the server is shutting down"))
                 return
             try:
                 self._turn()
-            except Exception as error:  # a mistake of the engine's own must not leave everybody waiting
-                log.exception("the worker stumbled")
-                self._give_up(error)
+            except Exception as error:  # a mistake of the engine's own must not leave requests waiting
+                log.exception("the worker failed in one turn and goes on")
+                self._fail_all(error)
 
     def _take(self) -> None:
         """Sort the inbox into what waits for a batch and what runs by itself."""
@@ -264,8 +264,8 @@ class Engine:
         if plan.conclude(self.costs, self._metrics):
             self._tasks.remove(plan)
 
-    def _give_up(self, error: Exception) -> None:
-        """Report to everybody who waits for anything that it will not come."""
+    def _fail_all(self, error: Exception) -> None:
+        """Fail everything that waits or runs with ``error``."""
         for jobs in self._waiting.values():
             for job in jobs:
                 fail(job, error)

@@ -16,7 +16,7 @@ from thick.planning.settings import PlannerSettings
 from thick.runtimes.protocol import Runtime
 
 Observation = np.ndarray | dict[str, np.ndarray]
-"""one observation, checked against the model's space: an array, or one for each entry of a Dict"""
+"""one observation, validated against the model's space: an array, or one for each entry of a Dict"""
 
 _ticket = itertools.count()
 

@@ -171,12 +171,12 @@ class Parallelism:
 
     def width(self, model: Any, settings: Any) -> int:
         """Plans to run at the same time, where there is more than one."""
-        return self._beside(model, settings).pick()
+        return self._plans_at_once(model, settings).pick()
 
     def ran(self, model: Any, settings: Any, width: int, seconds: float, alone: float) -> None:
         """Learn from a turn in which plans that would have taken ``alone`` one by one took ``seconds``."""
         if alone > 0 and width in self._widths:
-            self._beside(model, settings).learn(width, seconds / alone)
+            self._plans_at_once(model, settings).learn(width, seconds / alone)
 
     def forget(self, model: Any) -> None:
         """Drop everything about a model that was unloaded."""
@@ -195,7 +195,7 @@ class Parallelism:
             sizes[size] = Choice(self._allowed.get(model, self.counts))
         return sizes[size]
 
-    def _beside(self, model: Any, settings: Any) -> Choice:
+    def _plans_at_once(self, model: Any, settings: Any) -> Choice:
         choice = self._width.setdefault((model, settings), Choice(self._widths))
         _trim(self._width, (model, settings))
         return choice

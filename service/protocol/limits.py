@@ -20,7 +20,7 @@ class Limits:
     array_dimensions: int = 8
     """the most dimensions an array may have"""
     image_pixels: int = 4096 * 4096
-    """the largest picture (width times height), checked before it is decoded"""
+    """the largest picture (width times height), validated before it is decoded"""
     nesting: int = 32
     """how deep lists and objects may be nested in a body"""
     string_bytes: int = 8 * MEBIBYTE

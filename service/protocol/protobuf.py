@@ -2,7 +2,7 @@
 
 ``to_dict(message)`` gives what ``bodies.decode_body`` gives for the same request in msgpack: arrays stay in
 their wire form (``{"dtype", "shape", "data"}``) and what is unset is left out, so the dict goes through the
-same schemas and checks. ``from_dict(kind, tree)`` takes what ``bodies.encode_body`` takes. Members that a
+same schemas and the same validation. ``from_dict(kind, tree)`` takes what ``bodies.encode_body`` takes. Members that a
 message has no field for ride in its ``other`` struct.
 """
 

@@ -1,7 +1,7 @@
 """How many parts a protobuf message has, counted before it is parsed.
 
 Parsing cannot be interrupted, and what it makes of a few megabytes of tiny parts takes long. This walks over
-the wire format (https://protobuf.dev/programming-guides/encoding), goes into messages alone, and gives up at
+the wire format (https://protobuf.dev/programming-guides/encoding), goes into messages alone, and stops at
 the bound, so that bytes cost nothing.
 """
 

@@ -1,4 +1,4 @@
-"""Observations and actions as bodies hold them, checked against a space and in its dtype."""
+"""Observations and actions as bodies hold them, validated against a space and in its dtype."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from service.protocol.spaces import Box, Dict, Discrete, MultiDiscrete, Space, d
 def decode_observation(
     value: Any, space: Space, *, path: str = "observation", limits: Limits = DEFAULT_LIMITS
 ) -> Any:
-    """The observation that a decoded body holds, checked against the space and in the space's dtypes.
+    """The observation that a decoded body holds, validated against the space and in the space's dtypes.
 
     Returns:
         An array of the space's shape and dtype; a dict of such for a Dict space.
@@ -186,7 +186,7 @@ def _check_multi(value: Any, space: MultiDiscrete, path: str, limits: Limits) ->
 def decode_action(
     value: Any, space: Space, *, path: str = "action", limits: Limits = DEFAULT_LIMITS
 ) -> int | np.ndarray:
-    """The action that a decoded body holds, checked: an int for Discrete, else an array."""
+    """The action that a decoded body holds, validated: an int for Discrete, else an array."""
     if isinstance(space, Discrete):
         return _check_discrete(value, space, path, limits)
     result: np.ndarray = decode_observation(value, space, path=path, limits=limits)

@@ -1,4 +1,4 @@
-"""One act, from a checked body to an answer: the session's turn, the engine, the store.
+"""One act, from a validated body to an answer: the session's turn, the engine, the store.
 
 The hooks of an act, in their order:
 
@@ -46,7 +46,7 @@ from thick.planning.settings import PlannerSettings, session_key
 log = structlog.get_logger("thick.act")
 
 SAFETY_S = 0.002
-"""left of a deadline for what follows planning, beside what it usually takes, s"""
+"""left of a deadline for what follows planning, in addition to what it usually takes, s"""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Clock:
     decode_s: float = 0.0
     """time spent on reading the body"""
     large: bool = False
-    """whether the observation should be checked off the event loop"""
+    """whether the observation should be validated off the event loop"""
     timing: dict[str, float] | None = None
     """milliseconds by phase, once an act was planned (not replayed); for traces"""
 
@@ -337,7 +337,7 @@ class ActPipeline:
 
 
 def check_arrays(hosted: Hosted, body: Act, limits: Limits) -> dict[str, Any]:
-    """Observation and executed action, checked against the model's spaces and in their dtypes.
+    """Observation and executed action, validated against the model's spaces and in their dtypes.
 
     Raises:
         ProblemError: ``invalid_request``.

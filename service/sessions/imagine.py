@@ -1,4 +1,4 @@
-"""Imagining for a client: arguments checked, steps as they are made, and the whole of it for one answer."""
+"""Imagining for a client: arguments validated, steps as they are made, and the whole of it for one answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from thick.planning.settings import PlannerSettings, session_key
 log = structlog.get_logger("thick.imagine")
 
 MANY_ACTIONS = 64
-"""more are checked off the event loop"""
+"""more are validated off the event loop"""
 AWAY = 1 << 40
 """added to the step for the key of an imagination, so that it never draws what an act draws"""
 _PARTS = {"observation": ("observation", "subgoal"), "gates": ("gates_open", "context_changed")}
@@ -121,7 +121,7 @@ class Imagination:
 
 
 class ImaginePipeline:
-    """From a checked body to steps: between sessions and engine."""
+    """From a validated body to steps: between sessions and engine."""
 
     def __init__(self, *, engine: Engine, limits: Limits) -> None:
         self._engine = engine
@@ -190,7 +190,7 @@ class ImaginePipeline:
         return Imagination(job, body, first)
 
     def _actions(self, hosted: Hosted, body: Imagine) -> list[Any] | None:
-        """Given actions, checked and within the limits: one list, or one for each rollout.
+        """Given actions, validated and within the limits: one list, or one for each rollout.
 
         Raises:
             ProblemError: ``invalid_request``.

@@ -23,7 +23,7 @@ RESET_ATTEMPTS = 5
 
 
 class Lifecycle:
-    """What can be done with a session beside acting and imagining in it.
+    """What can be done with a session, except acting and imagining in it.
 
     Args:
         ttl_s: of a session that asks for none, s.

@@ -17,7 +17,7 @@ from thick.runtimes.layout import Layout
 
 FORMAT = "thick-belief-1"
 METADATA = ("model", "version", "weights", "step", "plan", "random_state", "first", "ttl_s")
-"""what the metadata have beside the format, all of it text"""
+"""what the metadata have in addition to the format, all of it text"""
 MAX_HEADER_BYTES = 64 * 1024
 """metadata and the places of the tensors; an exported belief takes a few thousand bytes"""
 
@@ -71,7 +71,7 @@ def export(session: Session, layout: Layout, row: bytes) -> bytes:
 
 
 def parse(raw: bytes) -> Snapshot:
-    """Read an exported belief; what its values are is checked against the model afterwards.
+    """Read an exported belief; its values are validated against the model afterwards.
 
     Raises:
         ProblemError: ``invalid_belief``.

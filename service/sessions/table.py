@@ -73,7 +73,7 @@ class Session:
         """Only one request at a time changes a session, in the order in which they came.
 
         Args:
-            until: when to give up waiting, s on the event loop's clock.
+            until: when to stop waiting, s on the event loop's clock.
 
         Raises:
             ProblemError: ``queue_full`` where too many wait; ``deadline_exceeded``; ``session_not_found`` or
@@ -129,7 +129,7 @@ class Session:
         raise step_conflict(self.step, step)
 
     def head(self) -> dict[str, Any]:
-        """What the store keeps beside state and answer."""
+        """What the store keeps in addition to state and answer."""
         return {
             "model": self.model,
             "version": self.version,

@@ -16,7 +16,7 @@ import structlog
 log = structlog.get_logger("thick.store")
 
 REMEMBER_EXPIRED_S = 24 * 3600.0
-"""how long an expired session is told from one that never was, s"""
+"""how long an expired session is distinguished from one that never was, s"""
 
 
 class StoreError(Exception):
@@ -77,7 +77,7 @@ def read_record(
         if counted != revision or (whole and sums != [_checksum(state), _checksum(answer)]):
             raise ValueError("the parts are not of one write")
     except (ValueError, TypeError) as error:
-        log.error("a stored session is damaged and given up", session_id=session_id, reason=str(error))
+        log.error("a stored session is damaged and is left out", session_id=session_id, reason=str(error))
         return None
     return Record(session_id, revision, expires_at, head, state, answer)
 

@@ -223,20 +223,20 @@ class SQLiteStore:
     def _commit(
         self, connection: sqlite3.Connection, work: list[tuple[Operation, asyncio.Future[Any]]]
     ) -> None:
-        """All of it in one transaction; if that fails, none of it happened and everybody is told."""
+        """All of it in one transaction; if that fails, none of it happened and every waiting call gets the error."""
         outcome: list[tuple[asyncio.Future[Any], Any, Exception | None]]
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [operation(connection) for operation, _ in work]
             connection.execute("COMMIT")
             outcome = [(future, result, None) for (_, future), result in zip(work, results, strict=True)]
-        except Exception as error:  # whatever it was: the writer must live on, and everybody be told
+        except Exception as error:  # whatever it was: the writer must go on, and every waiting call get it
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             log.error("the session store cannot be written", path=str(self.path), reason=str(error))
             outcome = [(future, None, StoreError(f"{self.path.name}: {error}")) for _, future in work]
 
-        def tell() -> None:
+        def resolve() -> None:
             for future, result, error in outcome:
                 if not future.done():
                     if error is not None:
@@ -246,4 +246,4 @@ class SQLiteStore:
 
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits for the outcome
-            self._loop.call_soon_threadsafe(tell)
+            self._loop.call_soon_threadsafe(resolve)

@@ -89,7 +89,7 @@ def test_the_readme_says_what_its_results_rest_on() -> None:
     words = " ".join(README.split())
     for said in (
         "One training run each", "scripted play that knows the task", "98 % of the evaluation seeds",
-        "The planner does more than the paper's", "30 episodes do not tell it from random", "is open",
+        "The planner does more than the paper's", "30 episodes do not distinguish it from random", "is open",
     ):  # fmt: skip
         assert said in words
     assert "cannot" not in words

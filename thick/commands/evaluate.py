@@ -21,7 +21,7 @@ def run(argv: list[str]) -> int:
     """Parse the arguments, play the episodes, print a table and write the JSON."""
     parser = argparse.ArgumentParser(
         prog="thick evaluate",
-        description="Plan whole episodes on unseen seeds with each method, beside a random policy; for a run, the "
+        description="Plan whole episodes on unseen seeds with each method, and with a random policy; for a run, the "
         "results are kept in it and go into the manifest on export.",
     )
     parser.add_argument(

@@ -209,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="thick export",
         description="Write the latest checkpoint of a training run as NAME/VERSION of a model repository: "
-        "the weights (model.safetensors), and beside them what they are, how to plan with them and how they "
+        "the weights (model.safetensors), and next to them what they are, how to plan with them and how they "
         "were made (manifest.json). `thick serve --models DIR` serves all entries of a repository.",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of the training run")

@@ -179,7 +179,7 @@ class Collector:
 
         Args:
             state: of :meth:`state`.
-            progress: told the number of steps played.
+            progress: called with the number of steps played.
 
         Returns:
             A sentence for each episode that was left.
@@ -266,7 +266,7 @@ def collect(
         steps, streams: steps in all, and environments side by side.
         seed: of environments and policy.
         directory: where to write it; None keeps it in memory.
-        progress: told the number of steps so far.
+        progress: called with the number of steps so far.
         stopped: asked before every step; True ends it there, with what there is.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Several rings sampled as one: a data set that was given, and what the agent collects beside it."""
+"""Several rings sampled as one: a data set that was given, and what the agent collects in addition."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ class ReplayRing:
         return self._arrays[name][:, index]
 
     def checksum(self) -> int:
-        """A number that tells the steps that can be sampled from others."""
+        """A number that differs where the steps that can be sampled differ."""
         value = 0
         for name in self.fields:
             value = zlib.crc32(self.steps(name).tobytes(), value)

@@ -33,7 +33,7 @@ OPTIONS = {
     "resize": "side of images, in pixels, or [height, width]",
     "time_limit": "steps after which an episode is truncated",
 }
-"""Options of `make` for environments made by others, beside those that the environment itself takes."""
+"""Options of `make` for environments made by others, in addition to those that the environment itself takes."""
 
 
 @dataclass(frozen=True)

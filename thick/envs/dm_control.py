@@ -90,7 +90,7 @@ class ControlSuite(gymnasium.Env):  # type: ignore[name-defined]
         if pixels:
             self.observation_space = gymnasium.spaces.Box(0, 255, IMAGE_SHAPE, np.uint8)
             self._control.reset()
-            self._frame(64)  # a missing OpenGL is told here, not in the middle of a run
+            self._frame(64)  # a missing OpenGL is reported here, not in the middle of a run
         else:
             box = partial(gymnasium.spaces.Box, -np.inf, np.inf, dtype=np.float32)
             entries = self._control.observation_spec().items()

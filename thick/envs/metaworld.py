@@ -70,7 +70,7 @@ class Robot(gymnasium.Env):  # type: ignore[name-defined]
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
         if pixels:
             self.observation_space = gymnasium.spaces.Box(0, 255, IMAGE_SHAPE, np.uint8)
-            self._frame()  # a missing OpenGL is told here, not in the middle of a run
+            self._frame()  # a missing OpenGL is reported here, not in the middle of a run
         else:
             self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (39,), np.float32)
 
@@ -94,8 +94,8 @@ class Robot(gymnasium.Env):  # type: ignore[name-defined]
         solved = bool(info["success"])
         events = ["solved"] * (solved and not self._solved)
         self._solved = self._solved or solved
-        told = {"events": events, "success": self._solved}
-        return self._observe(observation), float(reward), False, self._steps >= self._max_steps, told
+        info = {"events": events, "success": self._solved}
+        return self._observe(observation), float(reward), False, self._steps >= self._max_steps, info
 
     def render(self) -> Any:
         """The scene as uint8 [size, size, 3] when made with render_mode="rgb_array"."""

@@ -89,8 +89,8 @@ class MiniHackTask(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         # A door that the agent stands in, or cannot see, is not opened again when it is seen.
         events = ["pickup"] * (key and not self._key) + ["door_opened"] * bool(opened - self._opened)
         self._key, self._opened = key, self._opened | opened
-        told = {"events": events + ["goal"] * success, "success": success}
-        return self._observe(observation), float(reward), bool(terminated), bool(truncated), told
+        info = {"events": events + ["goal"] * success, "success": success}
+        return self._observe(observation), float(reward), bool(terminated), bool(truncated), info
 
     def render(self) -> Any:
         """The tiles around the agent, uint8 [144, 144, 3]."""
@@ -116,7 +116,7 @@ class HackCorridor(MiniHackKeyDoor):
         super().__init__(des_file=corridor_level(doors), **options)
 
     def step(self, action: int) -> Any:
-        """One action; `apply` beside a locked door, with a key, unlocks and opens it."""
+        """One action; `apply` next to a locked door, with a key, unlocks and opens it."""
         if self.actions[action].name == "APPLY":
             self._unlock()
         # Past MiniHackKeyDoor, whose own way of applying a key never ends where the door lies diagonally.
@@ -136,7 +136,7 @@ class HackCorridor(MiniHackKeyDoor):
             observation, over = self._perform_known_steps(observation, over, exceptions=True)
 
     def _door(self, observation: Any = None) -> str | None:
-        """The letter of the direction of a closed door beside the agent; NetHack lets nobody through diagonally."""
+        """The letter of the direction of a closed door next to the agent; NetHack lets nobody through diagonally."""
         seen = self.last_observation if observation is None else observation
         x, y = seen[self._blstats_index][:2]
         for (dx, dy), letter in _STRAIGHT.items():

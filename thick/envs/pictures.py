@@ -91,7 +91,7 @@ def picture(observation: Any, space: gymnasium.Space[Any] | Mapping[str, Any], *
             parts.append(_one(observation[name], part, name=name, tile=tile))
     if vectors:
         parts.append(vector_picture(vectors))
-    return _beside(parts)
+    return _side_by_side(parts)
 
 
 def grid_picture(grid: Any, *, tile: int = TILE) -> Array:
@@ -147,7 +147,7 @@ def rgb(image: Any, *, low: float = 0.0, high: float = 255.0) -> Array:
 
 
 def vector_picture(vectors: Mapping[str, Any], *, width: int = 320) -> Array:
-    """A bar chart of named vectors: one bar a number, its value beside it, uint8 [h, width, 3].
+    """A bar chart of named vectors: one bar a number, its value next to it, uint8 [h, width, 3].
 
     Of a long vector the first are drawn, MOST_BARS in all: the chart's size has a limit.
 
@@ -217,7 +217,7 @@ def _one(observation: Any, space: Any, *, name: str, tile: int) -> Array:
     return vector_picture({name or "value": array})
 
 
-def _beside(parts: list[Array], gap: int = 8) -> Array:
+def _side_by_side(parts: list[Array], gap: int = 8) -> Array:
     """Pictures side by side, centred, on paper."""
     if len(parts) == 1:
         return parts[0]

@@ -190,7 +190,7 @@ def make(
         render_mode: None or "rgb_array".
         options: family-specific, see docs/environments.md (e.g. `repeat=4` for dm_control).
 
-    `info["events"]` lists what happened on this step; `info["success"]` tells whether the task is
+    `info["events"]` lists what happened on this step; `info["success"]` says whether the task is
     solved (absent where the task has no such notion).
     """
     if render_mode not in (None, "rgb_array"):
@@ -239,7 +239,7 @@ def check_unasked(env_id: str) -> None:
 
 
 def check(env_id: str, **options: Any) -> None:
-    """Makes an environment, plays a few steps, and closes it: what is wrong with it is told before anything begins.
+    """Makes an environment, plays a few steps, and closes it: what is wrong with it is reported before anything begins.
 
     Raises:
         UnknownEnvironmentError, UnusableEnvironmentError, MissingPackageError: in one line.

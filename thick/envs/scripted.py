@@ -74,7 +74,7 @@ class NoisyExpert:
     forward: float = 0.5
     """share of "forward" among random actions; the others share the rest equally"""
     patience: int = 60
-    """steps after which an intention is given up ("solve" never is)"""
+    """steps after which an intention is abandoned ("solve" never is)"""
 
     def __post_init__(self) -> None:
         unknown = set(self.intentions) - set(INTENTIONS)

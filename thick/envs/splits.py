@@ -1,4 +1,4 @@
-"""Layouts for training and layouts for tests, told apart by a hash of what is drawn.
+"""Layouts for training and layouts for tests, separated by a hash of what is drawn.
 
 A split by seeds says little: different seeds often draw the same rooms. A layout is what a reset draws without the
 agent: walls, doors, keys, goals. It belongs to "test" or to "train" whatever the seed, the version and the machine.

@@ -1,4 +1,4 @@
-"""What imagining tells, step by step."""
+"""What imagination reports, step by step."""
 
 from __future__ import annotations
 

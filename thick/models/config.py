@@ -97,7 +97,7 @@ class ModelConfig:
     levels: tuple[LevelConfig, ...] = (LevelConfig(),)
     """levels of the hierarchy above a C-RSSM, the lowest first; none for a flat learner"""
     behaviour: Literal["none", "actor_critic", "director"] = "none"
-    """networks that act beside the world model: actor_critic (Dreamer, THICK Dreamer), director (manager and worker)"""
+    """networks that act: actor_critic (Dreamer, THICK Dreamer), director (manager and worker)"""
     goals: GoalConfig = field(default_factory=GoalConfig)
     """what a manager chooses among (behaviour: director)"""
     stoch: int = 32

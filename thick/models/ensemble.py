@@ -1,4 +1,4 @@
-"""Predictors of what follows an action, whose disagreement tells what is not known yet (Plan2Explore)."""
+"""Predictors of what follows an action, whose disagreement shows what is not known yet (Plan2Explore)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Ensemble(nn.Module):
         x = x.expand(self.weights[0].shape[0], -1, -1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = F.elu(torch.baddbmm(bias, x, weight))
-        # Members that agree to three digits are told apart by the fourth, which bf16 does not have.
+        # Members that agree to three digits differ in the fourth, which bf16 does not have.
         with torch.autocast(x.device.type, enabled=False):
             x = torch.baddbmm(self.biases[-1], x.float(), self.weights[-1])
         return x.unflatten(1, leading)

@@ -16,7 +16,7 @@ from thick.models.world_model import WorldModel, action_size
 
 
 class Behaviour(nn.Module):
-    """An actor and the critics that judge it (Dreamer; THICK Dreamer's coarse critic too).
+    """An actor and the critics that evaluate it (Dreamer; THICK Dreamer's coarse critic too).
 
     Args:
         world: the world model whose features they read; it is not kept.

@@ -90,7 +90,7 @@ def low_search(problem: LowProblem) -> LowSearch:
 
 
 def common(problem: LowProblem) -> dict[str, Any]:
-    """What CEM and its kin are told."""
+    """The arguments that CEM and its variants share."""
     settings = problem.settings
     return {
         "horizon": settings.horizon,

@@ -24,7 +24,7 @@ class Score(NamedTuple):
 
 
 class SoFar(NamedTuple):
-    """What a pause in a rollout tells."""
+    """What is known at a pause in a rollout."""
 
     length: int
     """steps that have been imagined"""

@@ -211,7 +211,7 @@ class ActionSearch:
     # -- low level -------------------------------------------------------------------------------------------------
 
     def _start_low(self) -> LowSearch:
-        """The search of all sessions, or of those whose plan holds beside that of the others."""
+        """The search of all sessions; those whose plan still holds are a group of their own, with fewer samples."""
         settings, xp = self.settings, self._xp
         holding = xp.no(self.memory.taken.shape[0])
         if settings.hold < 1:

@@ -1,4 +1,4 @@
-"""What a planner may be told: one frozen, documented record with limits. Free of torch."""
+"""The settings of a planner: one frozen, documented record with limits. Free of torch."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PlannerSettings:
     prior_floor: float = _number(0.02, 0.0, 1.0)
     """tree: high-level actions less probable than this are left out, unless they are the most probable"""
     kappa: float = _number(0.025, 0.0, 1_000.0)
-    """weight of the similarity to the subgoal beside the mean reward"""
+    """weight of the similarity to the subgoal, added to the mean reward"""
     arrival: bool = True
     """credit candidates that go through the expected context change (otherwise similarity alone, as in the paper)"""
     arrival_bonus: float = _number(1.0, 0.0, 100.0)

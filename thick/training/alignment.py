@@ -44,7 +44,7 @@ def play_with_events(
         policy, policy_options: who plays.
         steps: steps in all; an episode that is longer than that by itself is cut.
         seed: of episodes and policy.
-        progress: told the number of steps so far.
+        progress: called with the number of steps so far.
         check: called before every step; may raise to leave.
     """
     env = make(env_id, **(options or {}))

@@ -1,7 +1,7 @@
 """The complete state of a run in two files: tensors as safetensors, everything else as JSON. Nothing unpickles.
 
 A checkpoint is a folder ``UPDATE/`` whose ``state.json`` is written last and knows size and checksum of the tensors, so
-that one that was cut short is told from a whole one. The two newest are kept: there is one to go back to.
+that one that was cut short is recognised. The two newest are kept: there is one to go back to.
 """
 
 from __future__ import annotations

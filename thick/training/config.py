@@ -1,6 +1,6 @@
 """What a training run is made of: documented, frozen records, and the presets that set them.
 
-A preset is a YAML file beside this one that names only what differs from the defaults. Presets compose: its ``base``
+A preset is a YAML file next to this one that names only what differs from the defaults. Presets compose: its ``base``
 lists others that come before it, as do several names on the command line. ``--field value`` overrides any field.
 """
 

@@ -45,7 +45,7 @@ def evaluate_agent(
         parallel: environments stepped together, one batch of plans for all of them.
         max_steps: cut episodes here; 0 leaves the environment's own limit.
         options: of the environment.
-        progress: told the number of finished episodes and the summary so far.
+        progress: called with the number of finished episodes and the summary so far.
         check: called before every step; may raise to leave.
 
     Raises:

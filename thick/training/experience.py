@@ -102,9 +102,9 @@ class Experience:
             Interrupted, NotFiniteError: as :meth:`begin`.
             ValueError: the run's own steps are damaged.
         """
-        told = []
+        changes = []
         if self.given is not None and len(self.given) != state["given"]:
-            told.append(
+            changes.append(
                 f"{self.given.directory} has changed: {len(self.given)} steps, {state['given']} at the checkpoint"
             )
         if self._on_disk and state["own"] is not None:
@@ -113,14 +113,14 @@ class Experience:
         else:
             self.begin(stop, screen)
             if self._checksum != state["checksum"]:
-                told.append(
+                changes.append(
                     "the steps of the prefill, collected again, are not those that the run began with: the environment "
                     "does not repeat itself, or another version of it is installed (--data.on_disk keeps the steps)"
                 )
         with screen.task("playing running episodes again", state["collector"]["steps"]) as progress:
-            told += self._collector.restore(state["collector"], progress)
+            changes += self._collector.restore(state["collector"], progress)
         self._due = state["due"]
-        return told
+        return changes
 
     def state(self) -> dict[str, Any]:
         """What :meth:`resume` needs, as JSON; steps on disk are brought there."""

@@ -14,7 +14,7 @@ from thick.training.checkpoint import has_checkpoint
 
 CONFIG = "config.yaml"
 OWN_DATA = {"kind": "steps of a training run"}
-"""in the metadata of the ring that a run writes, so that it is told from a data set that was given"""
+"""in the metadata of the ring that a run writes, to distinguish it from a data set that was given"""
 
 
 class RunFolder:

@@ -85,7 +85,7 @@ class Learner:
     # -- state -----------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything learned: weights, what parts keep beside them, moments of the optimisers."""
+        """Everything learned: weights, what parts keep in addition, moments of the optimisers."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for part in self.parts:
             tensors |= {f"part.{part.name}.{name}": value for name, value in part.state_dict().items()}

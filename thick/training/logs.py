@@ -101,7 +101,7 @@ class RunLog:
     def close(self) -> None:
         """Close the files; nothing can be logged any more."""
         self.screen.close()
-        with contextlib.suppress(OSError):  # a full disk was told already
+        with contextlib.suppress(OSError):  # a full disk was reported already
             self._writer.close()
 
     def _means(self) -> dict[str, float]:

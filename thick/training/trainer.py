@@ -95,7 +95,7 @@ class Trainer:
         check_room(config, self.collector.ring_fields(), self.directory)
         self.experience = Experience(config, self.folder.data, self.collector)
         self.learner = Learner(config, self.collector.observation_space, self.collector.action_space)
-        # A planner that does not fit is told now, not by who serves the model.
+        # A planner that does not fit is an error now, and not only when the model is served.
         self.learner.agent(config.planner)
         self._rng = np.random.default_rng(config.seed)
         self._seconds = 0.0

@@ -81,10 +81,10 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new calls, end the streams that wait for their client, and give the rest a while.
+        """Take no new calls, end the streams that wait for their client, and let the rest finish in time.
 
         Args:
-            grace_s: seconds left to calls that run; the service has drained before, so that only answers
+            grace_s: the grace period of calls that run, s; the service has drained before, so that only answers
                 are still on their way.
         """
         if self._methods is not None:

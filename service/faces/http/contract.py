@@ -112,7 +112,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document["security"] = [{}, {"key": []}]
         for path in document["paths"].values():
             for operation in path.values():
-                # Every path parameter is checked by the service itself: FastAPI's own 422 never comes.
+                # Every path parameter is validated by the service itself: FastAPI's own 422 never comes.
                 answer = operation["responses"].get("422", {})
                 if media.PROBLEM_JSON not in answer.get("content", {}):
                     operation["responses"].pop("422", None)

@@ -13,9 +13,9 @@ from thick.models.layers import MLP, Dense
 
 
 class CRSSM(RSSM):
-    """RSSM whose GRU and fine prior also read a GateL0RD context, with a coarse prior beside it.
+    """RSSM whose GRU and fine prior also read a GateL0RD context, with a coarse prior in addition.
 
-    The coarse prior reads ``[z, a, c']`` and never h, so a roll-out of z and c alone is possible: that is what
+    The coarse prior reads ``[z, a, c']`` and never h, so a rollout of z and c alone is possible: that is what
     the high level jumps with.
 
     Args:

@@ -88,7 +88,7 @@ def update_context(
 
 
 def hard_gate(gate: Tensor) -> Tensor:
-    """1 where the pre-activation is positive, else 0, with the gradient of a sigmoid: also a shut gate is told what it
+    """1 where the pre-activation is positive, else 0, with the gradient of a sigmoid: a shut gate, too, learns what it
     would be worth to open."""
     soft = torch.sigmoid(gate)
     return (gate > 0).to(gate.dtype) + (soft - soft.detach())

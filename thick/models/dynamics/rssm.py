@@ -116,7 +116,7 @@ class RSSM(nn.Module):
         return State(draw(logits), logits, deter, context, gates)
 
     def imagine(self, state: State, action: Tensor, *, sample: bool = True) -> State:
-        """Roll out ``action`` ``[B, T, A]`` from ``state`` ``[B]``; returns states ``[B, T, ...]``."""
+        """The rollout of ``action`` ``[B, T, A]`` from ``state`` ``[B]``; returns states ``[B, T, ...]``."""
         steps = []
         for time in range(action.shape[1]):
             state = self.imagine_step(state, action[:, time], sample=sample)

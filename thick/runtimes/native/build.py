@@ -1,6 +1,6 @@
 """Builds the library of kernels from ``native/`` with nothing but a C compiler.
 
-``python -m thick.runtimes.native.build`` builds it beside this file, for a checkout; installing the package does the
+``python -m thick.runtimes.native.build`` builds it next to this file, for a checkout; installing the package does the
 same. Imports nothing but the standard library, so that an installation can run it before anything is there.
 """
 

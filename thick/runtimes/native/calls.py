@@ -1,4 +1,4 @@
-"""Arrays on their way to a kernel and back: their shapes are checked here, since C believes what it is told."""
+"""Arrays on their way to a kernel and back: their shapes are checked here, since C does not check them."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Packing:
         batch = tensors[0].shape[0]
         gap = torch.zeros((batch, ALIGNMENT), dtype=torch.uint8, device=tensors[0].device)
         pieces = []
-        # As few operations as there can be: beside a busy event loop each waits for the interpreter's lock.
+        # As few operations as there can be: while the event loop is busy, each waits for the interpreter's lock.
         for leaf, dtype, tensor in zip(self._layout.leaves, self._dtypes, tensors, strict=True):
             if tensor.shape[1:] != leaf.shape or tensor.dtype != dtype:
                 raise ValueError(

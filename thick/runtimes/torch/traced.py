@@ -1,7 +1,7 @@
 """Functions of tensors as one call into torch instead of one for each operation.
 
 A frozen model's step is dozens of small operations. Called from Python each costs some microseconds, and each lets go
-of the interpreter's lock and waits for it again: beside a busy event loop that takes longer than the arithmetic. A
+of the interpreter's lock and waits for it again: while the event loop is busy, that takes longer than the arithmetic. A
 trace is the same operations in the same order, and so the same bits; this is checked when it is made.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 SEEN = 2
 """calls with the same shapes after which a trace is made: what is seen once may never come again"""
 KEPT = 24
-"""traces of a function; the oldest go first"""
+"""traces of a function; the oldest are evicted first"""
 SETTLE = 3
 """calls in which torch makes up its mind how to run a trace"""
 
