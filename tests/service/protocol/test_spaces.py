@@ -24,7 +24,7 @@ from service.protocol.spaces import (
     space_to_json,
 )
 from service.protocol.values import decode_action, decode_observation
-from tests.protocol.strategies import any_space, same
+from tests.service.protocol.strategies import any_space, same
 
 IMAGE = make_box((64, 64, 3), np.uint8, 0, 255)
 GRID = make_box((4, 3, 3), np.uint8, 0, np.broadcast_to([10, 5, 3], (4, 3, 3)))

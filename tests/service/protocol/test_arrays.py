@@ -23,7 +23,7 @@ from service.protocol.arrays import (
 )
 from service.protocol.errors import ProblemError
 from service.protocol.limits import Limits
-from tests.protocol.strategies import arrays, same
+from tests.service.protocol.strategies import arrays, same
 
 
 @given(arrays(), st.booleans())

@@ -18,7 +18,7 @@ from service.protocol.errors import (
     suggest,
 )
 from service.protocol.limits import Limits
-from tests.protocol.strategies import scalars, trees
+from tests.service.protocol.strategies import scalars, trees
 
 REQUESTS = [
     requests.CreateSession,

@@ -19,7 +19,7 @@ from service.protocol.generate import stale
 from service.protocol.generated import planner_pb2 as pb
 from service.protocol.spaces import Space, space_to_json
 from service.protocol.values import decode_observation
-from tests.protocol.strategies import any_space, same
+from tests.service.protocol.strategies import any_space, same
 
 
 def through(kind: Any, tree: Any) -> Any:

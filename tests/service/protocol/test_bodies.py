@@ -18,7 +18,7 @@ from service.protocol.digests import digest
 from service.protocol.errors import ProblemError
 from service.protocol.events import encode_event, read_events
 from service.protocol.limits import Limits
-from tests.protocol.strategies import arrays, same, scalars, trees
+from tests.service.protocol.strategies import arrays, same, scalars, trees
 
 media_types = st.sampled_from(media.BODY_TYPES)
 
