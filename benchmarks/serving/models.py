@@ -34,8 +34,8 @@ IMAGE = Served(
     "image",
     "64x64x3 pixels, two continuous actions",
     {
-        "kind": "thick", "stoch": 16, "classes": 16, "deter": 128, "hidden": 128, "context": 8, "cnn_depth": 12,
-        "mlp_layers": 2, "mlp_units": 128, "head_layers": 2, "head_units": 128, "actor_critic": True,
+        "dynamics": "crssm", "stoch": 16, "classes": 16, "deter": 128, "hidden": 128, "context": 8, "cnn_depth": 12,
+        "mlp_layers": 2, "mlp_units": 128, "head_layers": 2, "head_units": 128, "behaviour": "actor_critic",
     },
     {"method": "flat", "low": "cem", "samples": 64, "iterations": 2, "elites": 8, "horizon": 6},
 )  # fmt: skip
@@ -43,8 +43,8 @@ GRID = Served(
     "grid",
     "8x8x3 symbols, five discrete actions: the sizes and the search of the bundled DoorKey model",
     {
-        "kind": "thick", "stoch": 24, "classes": 8, "deter": 128, "hidden": 128, "context": 8,
-        "mlp_layers": 2, "mlp_units": 256, "head_layers": 2, "head_units": 128, "actor_critic": True,
+        "dynamics": "crssm", "stoch": 24, "classes": 8, "deter": 128, "hidden": 128, "context": 8,
+        "mlp_layers": 2, "mlp_units": 256, "head_layers": 2, "head_units": 128, "behaviour": "actor_critic",
     },
     {"method": "flat", "low": "categorical-cem", "samples": 400, "iterations": 4, "elites": 40, "horizon": 14},
 )  # fmt: skip

@@ -25,8 +25,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
         for name, served in models.MODELS.items():
-            sizes = {**vars(tiny()), "kind": "thick", "actor_critic": True}
-            sizes.pop("high")
+            sizes = dict(vars(tiny(actor_critic=True)))
+            sizes.pop("levels")
             planner = {**served.planner, "samples": 8, "elites": 2, "iterations": 1, "horizon": 2}
             small = models.Served(name, served.about, sizes, planner)
             patch.setitem(models.MODELS, name, small)
