@@ -269,6 +269,22 @@ def test_the_worker_comes_nearer_to_its_goals(action: Any) -> None:
     assert np.mean(told[-10:]) > np.mean(told[:10]) + 0.01
 
 
+def test_what_the_worker_looks_at_carries_no_gradient() -> None:
+    """It learns through what its actions lead to: gradient through its view would count each action twice."""
+    _, networks, part, shared = learning(CONTINUOUS)
+    sample, looked = networks.worker.sample, []
+
+    def watched(read: Tensor) -> Tensor:
+        looked.append(read.requires_grad)
+        action = sample(read)
+        assert action.requires_grad
+        return action
+
+    networks.worker.sample = watched  # type: ignore[method-assign]
+    losses(part, shared)
+    assert looked == [False] * (GOALS * EVERY)
+
+
 def test_targets_are_copied_now_and_then() -> None:
     _, networks, part, _ = learning(target_every=4)
     nn.init.constant_(networks.worker_critic.out.bias, 7.0)
