@@ -39,7 +39,7 @@ class Served:
 
     def __init__(self, name: str, runtime: Any) -> None:
         from service.engine.slots import SlotTable
-        from service.protocol.spaces import as_space
+        from thick.spaces import as_space
 
         self.name, self.runtime = name, runtime
         self.observation_space = as_space(dict(runtime.observation_space))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from clients import results
 from service.protocol.bodies import decode_arrays
-from service.protocol.spaces import Space
+from thick.spaces import Space
 
 Result = TypeVar("Result")
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from clients.base import SyncClient
 from clients.results import Decision, Model
-from service.protocol.spaces import Space, as_space, describe, space_to_json
 from thick.envs import check, check_unasked, make
 from thick.envs.kinds import kinds_of
+from thick.spaces import Space, as_space, describe, space_to_json
 
 log = logging.getLogger(__name__)
 

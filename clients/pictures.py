@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from clients.episodes import Moment
 from service.protocol.pictures import drawing as d
 from service.protocol.pictures.sheets import MARGIN, Draw, action_text
-from service.protocol.spaces import as_space, space_to_json
 from thick.envs.kinds import image_range, kinds_of
 from thick.envs.pictures import picture, rgb
+from thick.spaces import as_space, space_to_json
 
 FRAME_MS = 180
 LAST_FRAME_MS = 2000

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from service.protocol.spaces import Box, Dict, Discrete, MultiDiscrete, Space, parse_space
+from thick.spaces import Box, Dict, Discrete, MultiDiscrete, Space, parse_space
 
 Action = int | np.ndarray
 """an int for Discrete spaces, an array of the space's dtype and shape for Box"""
@@ -185,7 +185,11 @@ class Imagination:
 
 def read_model(tree: Mapping[str, Any]) -> Model:
     """One model of a list, or in detail."""
-    spaces = {key: parse_space(tree[key]) for key in ("observation_space", "action_space") if tree.get(key)}
+    spaces = {
+        key: parse_space(tree[key], path=key, exact=False)
+        for key in ("observation_space", "action_space")
+        if tree.get(key)
+    }
     return _record(Model, tree, **spaces)
 
 
@@ -195,8 +199,8 @@ def read_session(tree: Mapping[str, Any]) -> SessionInfo:
     return _record(
         SessionInfo,
         tree,
-        observation_space=parse_space(tree["observation_space"]),
-        action_space=parse_space(tree["action_space"]),
+        observation_space=parse_space(tree["observation_space"], path="observation_space", exact=False),
+        action_space=parse_space(tree["action_space"], path="action_space", exact=False),
         expires_at=datetime.fromisoformat(expires) if isinstance(expires, str) else None,
     )
 

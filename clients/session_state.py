@@ -10,7 +10,7 @@ import numpy as np
 from clients import calls, results
 from clients.calls import Call
 from service.protocol.arrays import EncodedImage, encode_image
-from service.protocol.spaces import Space
+from thick.spaces import Space
 
 EVERYTHING = ("plan", "timing")
 

@@ -168,6 +168,7 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
         "thick.cli",
         "thick.distribution",
         "thick.nearest",
+        "thick.spaces",
     )
     for module in repository.modules("clients"):
         own = [name for name in repository.everything[module] if name.partition(".")[0] in PACKAGES]
@@ -194,7 +195,7 @@ def test_the_modules_of_the_clients_import_each_other_in_one_direction(repositor
 def test_the_protocol_stands_alone(repository: Repository) -> None:
     for module in repository.modules("service.protocol"):
         own = [name for name in repository.everything[module] if name.partition(".")[0] in PACKAGES]
-        allowed = ("service.protocol", "thick.nearest")
+        allowed = ("service.protocol", "thick.nearest", "thick.spaces")
         beyond = [
             name
             for name in own

@@ -64,7 +64,7 @@ class Manifest:
     task: str
     """environment id the model was trained on"""
     observation_space: dict[str, Any]
-    """the space in its JSON form (:func:`thick.envs.spaces.space_to_json`)"""
+    """the space in its JSON form (:func:`thick.spaces.space_to_json`)"""
     action_space: dict[str, Any]
     """likewise"""
     configuration: dict[str, Any]

@@ -1,24 +1,43 @@
-"""Spaces without gymnasium, and their JSON form.
+"""Spaces and their JSON form, the one that manifests keep and the protocol carries. Needs numpy alone.
 
-``parse_space`` reads the JSON form, ``as_space`` takes that, a gymnasium space or one of these classes;
-``space_to_json`` writes it. Bounds travel as a scalar or nested lists, with null where there is none.
+    Box            {"type": "Box", "shape": [64, 64, 3], "dtype": "uint8", "low": 0, "high": 255}
+    ...            low and high: a scalar or a nested list; null where a float is unbounded, never Infinity
+    Discrete       {"type": "Discrete", "n": 5}; with "start" where it does not start at 0
+    MultiDiscrete  {"type": "MultiDiscrete", "nvec": [3, 4]}; nested lists where it has several dimensions,
+                   and "start" (of the same shape) where it does not start at 0
+    Dict           {"type": "Dict", "spaces": {name: space}}
+
+:func:`parse_space` reads the form and :func:`space_to_json` writes it; :func:`as_space` takes a gymnasium space too.
+A MultiBinary travels as the Box of int8 from 0 to 1 that it equals. ``thick.envs.spaces`` makes gymnasium's spaces of
+the form, ``thick.envs.kinds`` tells what an observation is (image, grid, vector, ...).
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from service.protocol.arrays import DTYPES
-from service.protocol.errors import (
-    invalid,
-    show,
+from thick.nearest import did_you_mean
+
+DTYPES = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    *(f"float{bits}" for bits in (16, 32, 64)),
 )
+"""names of the element types that may travel"""
+
+FARTHEST = 2**62
+"""sizes and starts of discrete spaces lie below it, so that every member is an int64"""
+LARGEST = 2**27
+"""numbers of an array whose form is read: its bounds are held in memory"""
+DEEPEST = 16
+"""Dicts in Dicts"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +47,9 @@ class Box:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     low: np.ndarray
+    """of the shape and dtype"""
     high: np.ndarray
+    """of the shape and dtype"""
 
     @functools.cached_property
     def unbounded(self) -> bool:
@@ -120,122 +141,217 @@ class Dict:
 
 Space = Box | Discrete | MultiDiscrete | Dict
 
+_FIELDS = {
+    "Box": ("type", "shape", "dtype", "low", "high"),
+    "Discrete": ("type", "n"),
+    "MultiDiscrete": ("type", "nvec"),
+    "Dict": ("type", "spaces"),
+}
+_OPTIONAL = {"Discrete": ("start",), "MultiDiscrete": ("start",)}
 
-def parse_space(value: Any, *, path: str = "space") -> Space:
+
+def parse_space(form: Any, *, path: str = "space", exact: bool = True) -> Space:
     """The space that a JSON form describes.
 
+    Args:
+        form: see the head of the module.
+        path: what messages call it.
+        exact: refuse keys that the form does not have; a client takes them, for its server may be newer.
+
     Raises:
-        ProblemError: code ``invalid_request``, naming what is wrong with the form.
+        ValueError: ``path.of.the.part: expected …, got …``.
     """
-    if not isinstance(value, Mapping):
-        raise invalid(path, f"expected a space object, got {show(value)}")
-    kind = value.get("type")
-    try:
-        if kind == "Box":
-            return _parse_box(value)
-        if kind == "Discrete":
-            n = value["n"]
-            if type(n) is not int or n < 1:
-                raise ValueError(f"n: expected a positive integer, got {show(n)}")
-            start = value.get("start", 0)
-            if type(start) is not int:
-                raise ValueError(f"start: expected an integer, got {show(start)}")
-            return Discrete(n, start)
-        if kind == "MultiDiscrete":
-            return _multi_discrete(value["nvec"], value.get("start"))
-        if kind == "Dict":
-            spaces = value["spaces"]
-            if not isinstance(spaces, Mapping):
-                raise ValueError("spaces: expected an object of spaces")
-            return Dict({str(k): parse_space(v, path=f"{path}.spaces.{k}") for k, v in spaces.items()})
-    except KeyError as error:
-        raise invalid(path, f"a {kind} space needs {error.args[0]!r}") from error
-    except ValueError as error:
-        raise invalid(path, str(error)) from error
-    raise invalid(path, f"type: expected Box, Discrete, MultiDiscrete or Dict, got {show(kind)}")
+    return _parse(form, path, exact, DEEPEST)
 
 
-def _multi_discrete(nvec: Any, start: Any = None) -> MultiDiscrete:
-    """From nested lists or arrays."""
-    parts = []
-    for name, given in (("nvec", nvec), ("start", nvec if start is None else start)):
-        try:
-            array = np.asarray(given)
-        except ValueError as error:
-            raise ValueError(f"{name}: expected lists of one length") from error
-        if array.dtype.kind not in "iu" or array.ndim < 1 or array.size == 0:
-            raise ValueError(f"{name}: expected integers, got {show(given)}")
-        parts.append(array)
-    sizes, starts = parts
+def _parse(form: Any, path: str, exact: bool, depth: int) -> Space:
+    if not isinstance(form, Mapping):
+        raise ValueError(f"{path}: expected an object with a 'type', got {type(form).__name__}")
+    kind = form.get("type")
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        hint = did_you_mean(kind, _FIELDS) if isinstance(kind, str) else ""
+        raise ValueError(f"{path}.type: expected one of {', '.join(_FIELDS)}, got {reprlib.repr(kind)}{hint}")
+    _check_keys(form, kind, path, exact)
+    if kind == "Box":
+        return _parse_box(form, path)
+    if kind == "Discrete":
+        n, start = form["n"], form.get("start", 0)
+        if type(n) is not int or not 1 <= n < FARTHEST:
+            raise ValueError(f"{path}.n: expected a whole number above 0, got {reprlib.repr(n)}")
+        if type(start) is not int or abs(start) >= FARTHEST:
+            raise ValueError(f"{path}.start: expected a whole number, got {reprlib.repr(start)}")
+        return Discrete(n, start)
+    if kind == "MultiDiscrete":
+        return _multi_discrete(form["nvec"], form.get("start"), path)
+    spaces = form["spaces"]
+    if not isinstance(spaces, Mapping):
+        raise ValueError(f"{path}.spaces: expected an object of spaces, got {type(spaces).__name__}")
+    if depth == 0:
+        raise ValueError(f"{path}: expected at most {DEEPEST} Dicts in Dicts")
+    return Dict(
+        {str(key): _parse(entry, f"{path}.spaces.{key}", exact, depth - 1) for key, entry in spaces.items()}
+    )
+
+
+def _check_keys(form: Mapping[str, Any], kind: str, path: str, exact: bool) -> None:
+    needed = _FIELDS[kind]
+    known = (*needed, *_OPTIONAL.get(kind, ()))
+    missing = [name for name in needed if name not in form]
+    unknown = [name for name in form if name not in known] if exact else []
+    if missing or unknown:
+        faults = [f"missing {missing}"] if missing else []
+        faults += [f"unknown {unknown}{did_you_mean(str(unknown[0]), known)}"] if unknown else []
+        raise ValueError(f"{path}: expected a {kind} with {', '.join(known)}; {', '.join(faults)}")
+
+
+def _multi_discrete(nvec: Any, start: Any, path: str) -> MultiDiscrete:
+    """From nested lists or arrays; ``start`` may be None."""
+    sizes = _whole(nvec, f"{path}.nvec")
     if (sizes < 1).any():
-        raise ValueError(f"nvec: expected positive integers, got {show(nvec)}")
+        raise ValueError(f"{path}.nvec: expected whole numbers above 0, got {reprlib.repr(nvec)}")
+    starts = np.zeros_like(sizes) if start is None else _whole(start, f"{path}.start")
     if starts.shape != sizes.shape:
-        raise ValueError(f"start: expected shape {sizes.shape}, got {starts.shape}")
-    first = tuple(starts.ravel().tolist()) if start is not None and starts.any() else ()
+        raise ValueError(f"{path}.start: expected the shape of nvec, {sizes.shape}, got {starts.shape}")
+    first = tuple(starts.ravel().tolist()) if starts.any() else ()
     return MultiDiscrete(tuple(sizes.ravel().tolist()), first, sizes.shape if sizes.ndim > 1 else ())
 
 
-def _parse_box(value: Mapping[str, Any]) -> Box:
-    shape = value["shape"]
-    if not isinstance(shape, Sequence) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"shape: expected a list of sizes, got {show(shape)}")
-    name = value["dtype"]
+def _whole(value: Any, path: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected nested lists of one shape") from error
+    if array.dtype.kind not in "iu" or array.ndim < 1 or array.size == 0:
+        raise ValueError(f"{path}: expected a list of whole numbers, got {reprlib.repr(value)}")
+    if (array >= FARTHEST).any() or (array <= -FARTHEST).any():
+        raise ValueError(f"{path}: expected whole numbers below 2**62, got {reprlib.repr(value)}")
+    return array.astype(np.int64)
+
+
+def _parse_box(form: Mapping[str, Any], path: str) -> Box:
+    shape, dtype = form["shape"], form["dtype"]
+    if not isinstance(shape, list | tuple) or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"{path}.shape: expected a list of whole numbers, got {reprlib.repr(shape)}")
+    if math.prod(shape) > LARGEST:
+        raise ValueError(f"{path}.shape: expected at most {LARGEST} numbers, got {reprlib.repr(shape)}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        hint = did_you_mean(dtype, DTYPES) if isinstance(dtype, str) else ""
+        raise ValueError(
+            f"{path}.dtype: expected one of {', '.join(DTYPES)}, got {reprlib.repr(dtype)}{hint}"
+        )
+    bounds = [
+        _parse_bound(form[name], tuple(shape), np.dtype(dtype), infinite, f"{path}.{name}")
+        for name, infinite in (("low", -math.inf), ("high", math.inf))
+    ]
+    return make_box(shape, dtype, *bounds, path=path)
+
+
+def _parse_bound(
+    bound: Any, shape: tuple[int, ...], dtype: np.dtype[Any], infinite: float, path: str
+) -> np.ndarray:
+    """One number, or one for each of the box; as numpy reads them, not yet in the dtype."""
+    raw = np.array(bound, dtype=object)
+    if raw.shape not in ((), shape):
+        raise ValueError(f"{path}: expected a number or shape {shape}, got shape {raw.shape}")
+    numbers = raw.reshape(-1).tolist()
+    if any(v is not None and not isinstance(v, int | float) for v in numbers):
+        raise ValueError(f"{path}: expected numbers or null, got {reprlib.repr(bound)}")
+    if any(isinstance(v, float) and not math.isfinite(v) for v in numbers):
+        raise ValueError(f"{path}: expected finite numbers; null says unbounded")
+    if dtype.kind != "f" and None in numbers:
+        raise ValueError(f"{path}: expected whole {dtype.name} numbers, got null, which only floats may have")
+    try:
+        array = np.asarray(
+            [infinite if v is None else v for v in numbers], np.float64 if dtype.kind == "f" else None
+        )
+    except OverflowError as error:
+        raise ValueError(
+            f"{path}: expected numbers within {dtype.name}, got {reprlib.repr(bound)}"
+        ) from error
+    return array.reshape(raw.shape)
+
+
+def make_box(shape: Sequence[int], dtype: Any, low: Any, high: Any, *, path: str = "space") -> Box:
+    """A :class:`Box`; bounds broadcast to ``shape``, infinite ones of integer boxes become the dtype's.
+
+    Raises:
+        ValueError: a dtype that cannot travel, bounds that are NaN, not of the dtype, or the wrong way round.
+    """
+    name = np.dtype(dtype).name
     if name not in DTYPES:
-        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {show(name)}")
-    dtype = np.dtype(name)
-    return make_box(shape, dtype, _bound(value.get("low"), -math.inf), _bound(value.get("high"), math.inf))
+        raise ValueError(f"{path}.dtype: expected one of {', '.join(DTYPES)}, got {name}")
+    kind, sizes = np.dtype(name), tuple(int(n) for n in shape)
+    least = _bound(low, sizes, kind, f"{path}.low")
+    greatest = _bound(high, sizes, kind, f"{path}.high")
+    if (least > greatest).any():
+        raise ValueError(f"{path}: low lies above high")
+    if kind.kind == "f" and ((least == math.inf).any() or (greatest == -math.inf).any()):
+        raise ValueError(f"{path}: low is infinity or high is minus infinity, expected numbers between")
+    return Box(sizes, kind, least, greatest)
 
 
-def _bound(value: Any, missing: float) -> Any:
-    if value is None:
-        return missing
-    if isinstance(value, (list, tuple)):
-        return [_bound(item, missing) for item in value]
-    return value
+def _bound(bound: Any, shape: tuple[int, ...], dtype: np.dtype[Any], path: str) -> np.ndarray:
+    try:
+        given = np.asarray(bound)
+        full = np.broadcast_to(given, shape)
+    except ValueError as error:
+        raise ValueError(f"{path}: does not fit shape {shape}") from error
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: expected numbers within {dtype.name}, got {reprlib.repr(bound)}")
+    if given.dtype.kind in "bf":
+        full = full.astype(np.uint8 if given.dtype.kind == "b" else np.float64)
+    if np.isnan(full).any():
+        raise ValueError(f"{path}: expected numbers, got NaN")
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            cast = full.astype(dtype)
+        if (np.isinf(cast) & np.isfinite(full)).any():
+            raise ValueError(f"{path}: expected numbers within {dtype.name}, got {reprlib.repr(bound)}")
+        return cast
+    least, greatest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    finite = np.isfinite(full)
+    if (finite & ((full < least) | (full > greatest) | (full != np.trunc(full)))).any():
+        raise ValueError(
+            f"{path}: expected whole {dtype.name} numbers from {least} to {greatest}, got {reprlib.repr(bound)}"
+        )
+    if given.dtype.kind != "f":
+        return full.astype(dtype)
+    # The greatest int64 is no float64: what was rounded up to 2**63 would wrap around.
+    ends = [full <= least, full >= greatest]
+    inner = np.where(ends[0] | ends[1], 0, full).astype(dtype)
+    return np.select(ends, [np.asarray(least, dtype), np.asarray(greatest, dtype)], inner).astype(dtype)
 
 
-def make_box(shape: Sequence[int], dtype: Any, low: Any, high: Any) -> Box:
-    """A :class:`Box`; bounds broadcast to ``shape``, infinite ones of integer boxes become the dtype's."""
-    dtype, shape = np.dtype(dtype), tuple(int(n) for n in shape)
-    bounds = []
-    for bound, name in ((low, "low"), (high, "high")):
-        try:
-            full = np.broadcast_to(np.asarray(bound), shape)
-        except ValueError as error:
-            raise ValueError(f"{name}: does not fit shape {shape}") from error
-        if full.dtype.kind not in "biuf":
-            raise ValueError(f"{name}: expected numbers")
-        if dtype.kind in "iu" and full.dtype.kind == "f":
-            info = np.iinfo(dtype)
-            finite = np.where(np.isfinite(full), full, 0)
-            ends = np.where(full > 0, info.max, info.min)
-            full = np.where(np.isfinite(full), finite.astype(dtype), ends.astype(dtype))
-        bounds.append(full if dtype.kind == "b" else full.astype(dtype))
-    return Box(shape, dtype, bounds[0], bounds[1])
+def as_space(space: Any, *, path: str = "space") -> Space:
+    """One of these spaces from one of these, a JSON form, or a gymnasium space (recognized by its class's name).
 
-
-def as_space(space: Any) -> Space:
-    """One of these spaces from one of these, a JSON form, or a gymnasium space (recognized by its class's name)."""
-    if isinstance(space, (Box, Discrete, MultiDiscrete, Dict)):
+    Raises:
+        ValueError: as :func:`parse_space`; or another kind of space.
+    """
+    if isinstance(space, Box | Discrete | MultiDiscrete | Dict):
         return space
-    if isinstance(space, Mapping) and not hasattr(space, "sample"):
-        return parse_space(space)
+    if isinstance(space, Mapping) and not hasattr(space, "sample"):  # gymnasium's Dict is a Mapping too
+        return parse_space(space, path=path)
     kind = type(space).__name__
     if kind == "Box":
-        return make_box(space.shape, space.dtype, space.low, space.high)
+        return make_box(space.shape, space.dtype, space.low, space.high, path=path)
     if kind == "Discrete":
         return Discrete(int(space.n), int(space.start))
     if kind == "MultiDiscrete":
-        return _multi_discrete(space.nvec, space.start)
+        return _multi_discrete(space.nvec, space.start, path)
     if kind == "MultiBinary":
         return make_box(space.shape, np.int8, 0, 1)
     if kind == "Dict":
-        return Dict({key: as_space(inner) for key, inner in space.spaces.items()})
-    raise ValueError(f"expected a Box, Discrete, MultiDiscrete, MultiBinary or Dict space, got {kind}")
+        return Dict(
+            {key: as_space(inner, path=f"{path}.spaces.{key}") for key, inner in space.spaces.items()}
+        )
+    raise ValueError(
+        f"{path}: expected a Box, Discrete, MultiDiscrete, MultiBinary or Dict space, got {kind}"
+    )
 
 
 def space_to_json(space: Any) -> dict[str, Any]:
-    """The JSON form of any space that :func:`as_space` takes."""
+    """The JSON form of any space that :func:`as_space` takes; raises as it does."""
     known = as_space(space)
     if isinstance(known, Box):
         return {
@@ -255,16 +371,17 @@ def space_to_json(space: Any) -> dict[str, Any]:
 
 
 def _bound_to_json(bound: np.ndarray) -> Any:
-    if bound.size and (bound == bound.flat[0]).all():
-        return _number(bound.flat[0].item())
+    """A scalar where all are equal, else a nested list; None for an infinite entry."""
+    if bound.size == 0:
+        return bound.dtype.type(0).item()
+    if (bound == bound.flat[0]).all():
+        return _numbers(bound.flat[0].item())
     return _numbers(bound.tolist())
 
 
 def _numbers(value: Any) -> Any:
-    return [_numbers(item) for item in value] if isinstance(value, list) else _number(value)
-
-
-def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -56,10 +56,10 @@ def write(folder: Path) -> None:
     import torch
     from gymnasium.spaces import Box, Discrete
 
-    from thick.envs.spaces import space_to_json
     from thick.export import write_entry
     from thick.models.config import LevelConfig, ModelConfig
     from thick.models.networks import AgentNetworks
+    from thick.spaces import space_to_json
 
     grid_high = np.broadcast_to(np.array([10, 5, 3], np.uint8), (8, 8, 3))
     spaces = {

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from service.engine.slots import SlotTable
-from service.protocol.errors import ProblemError
-from service.protocol.spaces import Space, as_space
 from thick.manifest import EntryError, Manifest, read_manifest
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.protocol import Runtime
+from thick.spaces import Space, as_space
 
 State = Literal["ready", "loading", "failed", "unloaded"]
 
@@ -49,9 +48,9 @@ class Hosted:
         manifest = read_manifest(self.path)
         try:
             self.planner = PlannerSettings().updated(manifest.planner)
-            self.observation_space = as_space(manifest.observation_space)
-            self.action_space = as_space(manifest.action_space)
-        except (ValueError, ProblemError) as error:
+            self.observation_space = as_space(manifest.observation_space, path="observation_space")
+            self.action_space = as_space(manifest.action_space, path="action_space")
+        except ValueError as error:
             raise EntryError(f"{self.path}: {error}; export the model again") from error
         self.manifest = manifest
 

@@ -15,9 +15,9 @@ import structlog
 from service.engine.engine import Engine
 from service.engine.jobs import Observation, collate
 from service.models.hosted import Hosted
-from service.protocol.spaces import Space
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.protocol import AnytimePlan, Runtime
+from thick.spaces import Space
 
 log = structlog.get_logger("thick.models")
 

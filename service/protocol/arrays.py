@@ -26,14 +26,9 @@ from service.protocol.binary import (
 )
 from service.protocol.errors import ProblemError, invalid, show
 from service.protocol.limits import DEFAULT_LIMITS, Limits
+from thick import spaces
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    name: np.dtype(name).newbyteorder("<")
-    for name in (
-        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-        "float16", "float32", "float64",
-    )
-}  # fmt: skip
+DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name).newbyteorder("<") for name in spaces.DTYPES}
 """the element types that may travel"""
 _NAMES = {kind: name for name, little in DTYPES.items() for kind in (little, little.newbyteorder(">"))}
 """their names, in either byte order (asking numpy for one takes longer than encoding a small array)"""

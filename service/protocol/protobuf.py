@@ -24,7 +24,7 @@ from service.protocol.bodies import to_wire
 from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError, invalid
 from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
-from service.protocol.spaces import Box, Dict, Discrete, MultiDiscrete, as_space, make_box, space_to_json
+from thick.spaces import Box, Dict, Discrete, MultiDiscrete, as_space, make_box, space_to_json
 
 SERVICE_NAME = "thick.v1.Planner"
 TAKES_BYTES = "thick-max-message-bytes"

@@ -18,7 +18,7 @@ from service.protocol.errors import (
     suggest,
 )
 from service.protocol.limits import DEFAULT_LIMITS, Limits
-from service.protocol.spaces import Box, Dict, Discrete, MultiDiscrete, Space, describe
+from thick.spaces import Box, Dict, Discrete, MultiDiscrete, Space, describe
 
 
 def decode_observation(

@@ -19,9 +19,9 @@ from service.protocol.arrays import encode_image
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.limits import Limits
 from service.protocol.requests import Imagine
-from service.protocol.spaces import Box
 from service.protocol.values import decode_action
 from thick.planning.settings import PlannerSettings, session_key
+from thick.spaces import Box
 
 log = structlog.get_logger("thick.imagine")
 

@@ -18,8 +18,8 @@ from clients.grpc_client import GrpcPlanningClient
 from clients.http_client import PlanningClient
 from tests.models import sizes
 from thick.envs import make
-from thick.envs.spaces import space_to_json
 from thick.export import write_entry
+from thick.spaces import space_to_json
 
 TASKS = {"doorkey": "minigrid:MiniGrid-DoorKey-5x5-v0+map", "pads": "pinpad:three"}
 PLANNER = {"samples": 16, "iterations": 2, "elites": 4, "horizon": 3, "simulations": 6, "depth": 2, "kept": 2}

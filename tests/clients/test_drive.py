@@ -24,9 +24,9 @@ from clients.episodes import (
     summarise,
 )
 from clients.errors import ClientError
-from service.protocol.spaces import Discrete, make_box
 from tests.clients.conftest import Address
 from thick.cli import main
+from thick.spaces import Discrete, make_box
 
 FEW = ["--max-steps", "4", "--api-key", "me"]
 

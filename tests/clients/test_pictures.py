@@ -13,7 +13,7 @@ from clients.pictures import Film, drawer
 from clients.results import Decision, HighPlan, Imagination, ImaginedStep, Plan, Rollout
 from service.protocol.pictures import drawing
 from service.protocol.pictures.sheets import Sheet, action_text, contact_sheet, imagination_film
-from service.protocol.spaces import Box, make_box
+from thick.spaces import Box, make_box
 
 SPACE = make_box((64, 64, 3), np.uint8, 0, 255)
 DRAW = drawer(SPACE)

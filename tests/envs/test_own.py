@@ -30,7 +30,8 @@ from thick.envs.actions import ActionCodec
 from thick.envs.adapt import adapted
 from thick.envs.kinds import kinds_of
 from thick.envs.options import read_options
-from thick.envs.spaces import space_from_json, space_to_json
+from thick.envs.spaces import space_from_json
+from thick.spaces import space_to_json
 
 CORRIDOR = '''
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
 from thick.envs import make
 from thick.envs.pictures import MIN_IMAGE, TILE, grid_picture, image_picture, picture, vector_picture
-from thick.envs.spaces import space_to_json
+from thick.spaces import space_to_json
 
 WALL, DOOR, KEY, GOAL, AGENT = 2, 4, 5, 8, 10
 YELLOW, GREEN, RED = 4, 1, 0

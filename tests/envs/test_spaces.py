@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from thick.envs import make
 from thick.envs.kinds import categories_of, kind_of, kinds_of, scale_of
-from thick.envs.spaces import DTYPES, space_from_json, space_to_json
+from thick.envs.spaces import space_from_json
+from thick.spaces import DTYPES, space_to_json
 
 IMAGE = Box(0, 255, (64, 64, 3), np.uint8)
 
@@ -59,20 +60,6 @@ def test_any_space_survives_the_way_through_strict_json(space: gymnasium.Space) 
     assert space_from_json(json.loads(text)) == space
 
 
-def test_bounds_are_scalars_where_equal_and_null_where_unbounded() -> None:
-    assert space_to_json(IMAGE) == {
-        "type": "Box",
-        "shape": [64, 64, 3],
-        "dtype": "uint8",
-        "low": 0,
-        "high": 255,
-    }
-    free = space_to_json(Box(-np.inf, np.inf, (2,), np.float32))
-    assert (free["low"], free["high"]) == (None, None)
-    mixed = space_to_json(Box(np.array([-1, -np.inf]), np.array([np.inf, 2.5]), dtype=np.float64))
-    assert (mixed["low"], mixed["high"]) == ([-1.0, None], [None, 2.5])
-
-
 @pytest.mark.parametrize(
     ("env_id", "kinds"),
     [
@@ -106,8 +93,8 @@ def test_categories_are_one_more_than_the_highest_value_of_each_channel() -> Non
         (Discrete(5000), "5000 categories are too many"),
         (MultiDiscrete([3000, 3000]), "6000 categories are too many"),
         (Dict(a=IMAGE), "ask for each of its entries"),
-        (gymnasium.spaces.Text(5), "Text: expected a Box"),
-        (gymnasium.spaces.Sequence(Discrete(2)), "Sequence: expected a Box"),
+        (gymnasium.spaces.Text(5), "expected a Box, .* got Text"),
+        (gymnasium.spaces.Sequence(Discrete(2)), "expected a Box, .* got Sequence"),
     ],
 )
 def test_a_space_without_a_kind_says_why(space: gymnasium.Space, says: str) -> None:
@@ -157,43 +144,6 @@ def test_only_bounds_that_say_something_about_the_scale_are_used() -> None:
     found = scale_of(Box(np.array([0.0, -1.0]), np.array([100.0, 1.0]), dtype=np.float64))
     assert found is not None
     assert [part.tolist() for part in found] == [[50.0, 0.0], [50.0, 1.0]]
-
-
-BOX = {"type": "Box", "shape": [2], "dtype": "float32", "low": -1.0, "high": [0.0, 1.0]}
-
-
-@pytest.mark.parametrize(
-    ("form", "says"),
-    [
-        ({"type": "box"}, r"space.type: expected one of Box.*got 'box'; did you mean 'Box'\?"),
-        ([], "space: expected an object with a 'type', got list"),
-        ({**BOX, "shape": [2, -1]}, r"space.shape: .*whole numbers"),
-        ({**BOX, "dtype": "complex64"}, "space.dtype: expected one of bool"),
-        ({**BOX, "low": [0.0]}, r"space.low: expected a number or shape \(2,\), got shape \(1,\)"),
-        ({**BOX, "low": float("-inf")}, "space.low: expected finite numbers; null says unbounded"),
-        ({**BOX, "low": float("nan")}, "space.low: expected finite numbers"),
-        ({**BOX, "low": "0"}, "space.low: expected numbers or null"),
-        ({**BOX, "low": 0.5}, "low lies above high"),
-        ({**BOX, "extra": 1}, r"unknown \['extra'\]"),
-        ({"type": "Box", "shape": [2], "dtype": "uint8", "low": 0, "high": None}, "whole uint8 numbers"),
-        ({"type": "Box", "shape": [2], "dtype": "uint8", "low": 0, "high": 256}, "whole uint8 numbers"),
-        ({"type": "Discrete", "n": 0}, "space.n: expected a whole number above 0, got 0"),
-        ({"type": "Discrete"}, r"missing \['n'\]"),
-        ({"type": "Discrete", "n": 3, "start": 0.5}, "space.start: expected a whole number"),
-        ({"type": "MultiDiscrete", "nvec": [2, 0]}, "space.nvec"),
-        ({"type": "MultiDiscrete", "nvec": [[2], [1, 3]]}, "space.nvec"),
-        ({"type": "MultiDiscrete", "nvec": [2, 3], "start": [1]}, "space.start: expected the shape of nvec"),
-        ({"type": "Dict", "spaces": {"legs": {"type": "Discrete", "n": True}}}, "space.legs.n: expected"),
-    ],
-)
-def test_a_wrong_form_is_refused_with_the_place_and_what_was_expected(form: Any, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        space_from_json(form)
-
-
-def test_a_space_that_cannot_travel_says_so() -> None:
-    with pytest.raises(ValueError, match="Text: expected a Box"):
-        space_to_json(gymnasium.spaces.Text(4))
 
 
 def test_a_multi_binary_travels_as_the_box_that_it_equals() -> None:

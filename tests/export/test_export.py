@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.models import sizes
-from thick.envs.spaces import space_to_json
 from thick.export import (
     EntryError,
     check_place,
@@ -32,6 +31,7 @@ from thick.learners.parts import Shared
 from thick.learners.recipes import RECIPES
 from thick.manifest import FORMAT_VERSION, MANIFEST, WEIGHTS
 from thick.models.networks import AgentNetworks
+from thick.spaces import space_to_json
 from thick.training.config import TrainConfig
 from thick.training.learner import weighted
 

@@ -144,7 +144,7 @@ def test_the_output_that_makes_a_grid_most_probable_decodes_to_it() -> None:
 
 def test_a_space_that_nothing_reads_is_refused_by_name() -> None:
     space = gymnasium.spaces.Dict({"mission": gymnasium.spaces.Text(10)})
-    with pytest.raises(ValueError, match="Text: expected a Box"):
+    with pytest.raises(ValueError, match=r"expected a Box, .* got Text"):
         encoder(space)
 
 

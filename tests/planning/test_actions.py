@@ -8,11 +8,11 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
-from service.protocol.spaces import as_space
 from service.protocol.values import decode_action
 from tests.models.sizes import VECTOR, model
 from tests.planning.models import BUDGET, keys, started
 from thick.runtimes.torch.agents import torch_agent
+from thick.spaces import as_space
 
 SPACES = [
     Discrete(3, start=4),

@@ -14,12 +14,12 @@ from tests.models.sizes import ACTIONS, SPACES, model
 from tests.planning.models import BUDGET, agent, keys, row, same, seen, started
 from thick import pytrees
 from thick.agent import ActResult, Agent, AgentState
-from thick.envs.spaces import space_to_json
 from thick.export import write_entry
 from thick.planning.low import follow_actor
 from thick.planning.randomness import Randomness
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.torch.agents import load_agent
+from thick.spaces import space_to_json
 
 WAYS = [
     ("hierarchical", "discrete", "categorical-cem"),

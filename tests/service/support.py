@@ -17,8 +17,8 @@ from service.protocol.bodies import decode_arrays, decode_body, encode_body
 from service.settings import Settings
 from service.stores.open import open_store
 from tests.models import sizes
-from thick.envs.spaces import space_to_json
 from thick.export import write_entry
+from thick.spaces import space_to_json
 
 PLANNER = {"samples": 16, "iterations": 2, "elites": 4, "horizon": 3, "simulations": 6, "depth": 2, "kept": 2}
 """a search that takes a few milliseconds"""

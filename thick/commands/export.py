@@ -77,8 +77,8 @@ def export_run(
     """
     from thick.configuration import to_dict
     from thick.envs import make
-    from thick.envs.spaces import space_to_json
     from thick.export import EntryError, write_entry
+    from thick.spaces import space_to_json
     from thick.training.checkpoint import load_checkpoint
     from thick.training.config import load_config
 

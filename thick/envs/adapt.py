@@ -18,8 +18,8 @@ from thick.envs.actions import ActionCodec
 from thick.envs.errors import UnusableEnvironmentError
 from thick.envs.kinds import MOST_CHANNELS, SMALLEST_IMAGE, kind_of
 from thick.envs.packages import require
-from thick.envs.spaces import DTYPES
 from thick.envs.trial import check_protocol, reset_result, step_result
+from thick.spaces import DTYPES
 
 gymnasium = require("gymnasium")
 spaces = gymnasium.spaces

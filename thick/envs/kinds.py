@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from thick.envs.spaces import DTYPES, bounds_of, form_of
+from thick.spaces import Box, Dict, Discrete, MultiDiscrete, Space, as_space
 
 if TYPE_CHECKING:
     import gymnasium
+
+    AnySpace = Space | gymnasium.Space[Any] | Mapping[str, Any]
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["image", "grid", "vector", "categories", "bits"]
@@ -31,7 +33,7 @@ FAR = 1e6
 """bounds beyond it say nothing about the scale of a number"""
 
 
-def kind_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> Kind:
+def kind_of(space: AnySpace) -> Kind:
     """The kind of one array's space.
 
     - "image": Box uint8 [H, W, C], 0 to 255, or Box of floats with one finite low and high and C of 1, 3 or 4;
@@ -44,20 +46,20 @@ def kind_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> Kind:
     Raises:
         ValueError: no observation that a model here can read; the message says what to do.
     """
-    form = _facts(space)
-    kind = form["type"]
-    if kind == "Discrete":
-        return _categories(int(form["n"]))
-    if kind == "MultiDiscrete":
-        return _categories(int(np.sum(form["nvec"])))
-    if kind != "Box":
-        hint = "; ask for each of its entries (kinds_of)" if kind == "Dict" else ""
-        raise ValueError(f"observation space: expected a Box, Discrete or MultiDiscrete, got {kind}{hint}")
-    shape, dtype = tuple(form["shape"]), np.dtype(form["dtype"])
+    known = as_space(space, path="observation space")
+    if isinstance(known, Discrete):
+        return _categories(known.n)
+    if isinstance(known, MultiDiscrete):
+        return _categories(sum(known.nvec))
+    if isinstance(known, Dict):
+        raise ValueError(
+            "observation space: expected a Box, Discrete or MultiDiscrete, got Dict; "
+            "ask for each of its entries (kinds_of)"
+        )
+    shape, dtype, low, high = known.shape, known.dtype, known.low, known.high
     size = math.prod(shape)
     if size == 0:
         raise ValueError(f"observation space: shape {shape} holds no numbers")
-    low, high = _bounds(form)
     if _is_image(shape, dtype, low, high):
         return "image"
     if _is_grid(shape, dtype, low, high):
@@ -77,15 +79,15 @@ def kind_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> Kind:
     return "vector"
 
 
-def kinds_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> dict[str, Kind]:
+def kinds_of(space: AnySpace) -> dict[str, Kind]:
     """Kind of every entry of a Dict space; `{"": kind}` for any other. Dicts in Dicts are refused."""
-    form = _facts(space)
-    if form["type"] != "Dict":
-        return {"": kind_of(form)}
-    if not form["spaces"]:
+    known = as_space(space, path="observation space")
+    if not isinstance(known, Dict):
+        return {"": kind_of(known)}
+    if not known.spaces:
         raise ValueError("observation space: a Dict without entries")
     kinds: dict[str, Kind] = {}
-    for name, entry in form["spaces"].items():
+    for name, entry in known.spaces.items():
         try:
             kinds[name] = kind_of(entry)
         except ValueError as error:
@@ -93,43 +95,42 @@ def kinds_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> dict[str, Kind]
     return kinds
 
 
-def categories_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> tuple[int, ...]:
+def categories_of(space: AnySpace) -> tuple[int, ...]:
     """Numbers of categories: of each channel of a grid, or of each number of a Discrete or MultiDiscrete.
 
     Raises:
         ValueError: another kind.
     """
-    form = _facts(space)
-    kind = kind_of(form)
-    if kind == "grid":
-        return tuple(int(h) + 1 for h in _bounds(form)[1].reshape(-1, form["shape"][-1])[0])
-    if kind == "categories":
-        sizes = [form["n"]] if form["type"] == "Discrete" else np.ravel(form["nvec"])
-        return tuple(int(n) for n in sizes)
+    known = as_space(space)
+    kind = kind_of(known)
+    if kind == "grid" and isinstance(known, Box):
+        return tuple(int(h) + 1 for h in known.high.reshape(-1, known.shape[-1])[0])
+    if isinstance(known, Discrete):
+        return (known.n,)
+    if isinstance(known, MultiDiscrete):
+        return known.nvec
     raise ValueError("categories: only a grid, a Discrete and a MultiDiscrete have them")
 
 
-def shape_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> tuple[int, ...]:
+def shape_of(space: AnySpace) -> tuple[int, ...]:
     """Shape of one array's space; () for a Discrete."""
-    facts = _facts(space)
-    if facts["type"] == "Box":
-        return tuple(facts["shape"])
-    return np.shape(facts["nvec"]) if facts["type"] == "MultiDiscrete" else ()
+    known = as_space(space)
+    return known.shape if isinstance(known, Box | MultiDiscrete) else ()
 
 
-def image_range(space: gymnasium.Space[Any] | Mapping[str, Any]) -> tuple[float, float]:
+def image_range(space: AnySpace) -> tuple[float, float]:
     """Values of black and white of a space of kind "image"."""
-    low, high = _bounds(_facts(space))
-    return float(low.flat[0]), float(high.flat[0])
+    known = _box(space)
+    return float(known.low.flat[0]), float(known.high.flat[0])
 
 
-def scale_of(space: gymnasium.Space[Any] | Mapping[str, Any]) -> tuple[Array, Array] | None:
+def scale_of(space: AnySpace) -> tuple[Array, Array] | None:
     """Centre and half width, float32 of the Box's shape, with which a vector's numbers come to lie in [-1, 1].
 
     None where they are taken as they are: bounds of 10 or less, or none that say something about the scale.
     """
-    form = _facts(space)
-    low, high = (bound.astype(np.float64) for bound in _bounds(form))
+    box = _box(space)
+    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
     known = np.isfinite(low) & np.isfinite(high) & (np.maximum(abs(low), abs(high)) <= FAR)
     wide = known & (np.maximum(abs(low), abs(high)) > 10) & (high > low)
     if not wide.any():
@@ -173,17 +174,8 @@ def _is_grid(shape: tuple[int, ...], dtype: np.dtype[Any], low: Array, high: Arr
     return bool((high == highest).all()) and cells * categories <= LARGEST_GRID
 
 
-def _facts(space: Any) -> Mapping[str, Any]:
-    """The JSON form of a space; of a gymnasium Box with its bounds as arrays, since large ones take long as lists."""
-    if type(space).__name__ == "Box" and hasattr(space, "sample") and space.dtype.name in DTYPES:
-        facts = {"type": "Box", "shape": space.shape, "dtype": space.dtype.name}
-        return {**facts, "low": space.low, "high": space.high}
-    if type(space).__name__ == "Dict" and hasattr(space, "sample"):
-        return {"type": "Dict", "spaces": dict(space.spaces)}
-    return form_of(space)
-
-
-def _bounds(facts: Mapping[str, Any]) -> tuple[Array, Array]:
-    if isinstance(facts["low"], np.ndarray):
-        return facts["low"], facts["high"]
-    return bounds_of(facts)
+def _box(space: AnySpace) -> Box:
+    known = as_space(space)
+    if not isinstance(known, Box):
+        raise ValueError(f"space: expected a Box, got a {type(known).__name__}")
+    return known

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from thick.envs.spaces import space_to_json
 from thick.planning.settings import PlannerSettings
 from thick.pytrees import first, map_arrays, walk
 from thick.runtimes.layout import Layout
 from thick.runtimes.protocol import AnytimePlan, Observation, PlanResult, Rows, RuntimeInfo, State, Step
 from thick.runtimes.rows import HostRows
+from thick.spaces import space_to_json
 
 _END = object()
 

@@ -11,11 +11,11 @@ import torch
 from thick.agent import Agent
 from thick.configuration import to_dict
 from thick.envs import check, make
-from thick.envs.spaces import space_to_json
 from thick.export import load_model
 from thick.manifest import MANIFEST
 from thick.models.networks import AgentNetworks
 from thick.runtimes.torch import agents
+from thick.spaces import space_to_json
 from thick.training.checkpoint import load_checkpoint
 from thick.training.config import TrainConfig, load_config
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from service.protocol.errors import FieldError, invalid, invalid_fields
-from service.protocol.spaces import Box, Dict, Discrete, Space, describe
+from thick.spaces import Box, Dict, Discrete, Space, describe
 
 OBSERVATION = "observation"
 MAX_CHUNK = 1000

@@ -30,7 +30,7 @@ from service.faces.problems import as_text, http_response, internal
 from service.operations.keys import Keys
 from service.operations.offloop import LARGE, off_loop
 from service.protocol.errors import ProblemError, invalid
-from service.protocol.spaces import Space, as_space
+from thick.spaces import Space, as_space
 
 log = structlog.get_logger("thick.openpi")
 

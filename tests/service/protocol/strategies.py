@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from service.protocol import spaces
 from service.protocol.arrays import DTYPES
+from thick import spaces
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 dtypes = st.sampled_from([np.dtype(name) for name in DTYPES])

@@ -17,9 +17,9 @@ from service.protocol.errors import FieldError, ProblemError, invalid_fields, st
 from service.protocol.events import END, STEP, Event
 from service.protocol.generate import stale
 from service.protocol.generated import planner_pb2 as pb
-from service.protocol.spaces import Space, space_to_json
 from service.protocol.values import decode_observation
 from tests.service.protocol.strategies import any_space, same
+from thick.spaces import Space, space_to_json
 
 
 def through(kind: Any, tree: Any) -> Any:
@@ -200,7 +200,7 @@ def test_a_member_without_a_field_is_an_error_of_the_sender() -> None:
 def test_bad_observations_meet_the_same_checks_as_in_json(observation: pb.Observation) -> None:
     tree = protobuf.to_dict(pb.ActRequest(session_id="s", observation=observation))
     space = {"type": "Box", "shape": [1], "dtype": "float32", "low": None, "high": None}
-    from service.protocol.spaces import parse_space
+    from thick.spaces import parse_space
 
     with pytest.raises(ProblemError) as caught:
         decode_observation(tree.get("observation"), parse_space(space))

@@ -1,8 +1,7 @@
-"""Spaces without gymnasium, and the checks of observations and actions against them."""
+"""The checks of observations and actions against their spaces."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,14 @@ from hypothesis import strategies as st
 
 from service.protocol import bodies, media
 from service.protocol.errors import ProblemError
-from service.protocol.spaces import (
-    Box,
-    Dict,
-    Discrete,
-    MultiDiscrete,
-    Space,
-    as_space,
-    make_box,
-    parse_space,
-    space_to_json,
-)
 from service.protocol.values import decode_action, decode_observation
 from tests.service.protocol.strategies import any_space, same
+from thick.spaces import Box, Dict, Discrete, MultiDiscrete, Space, make_box
 
 IMAGE = make_box((64, 64, 3), np.uint8, 0, 255)
 GRID = make_box((4, 3, 3), np.uint8, 0, np.broadcast_to([10, 5, 3], (4, 3, 3)))
 VECTOR = make_box((3,), np.float32, [-1.0, -np.inf, 0.0], [1.0, np.inf, np.inf])
 BOTH = Dict({"image": IMAGE, "state": VECTOR})
-
-
-@given(any_space)
-def test_the_json_form_of_a_space_gives_the_space_back(space: Space) -> None:
-    form = json.loads(json.dumps(space_to_json(space), allow_nan=False))
-    assert space_to_json(parse_space(form)) == form
 
 
 @given(any_space, st.integers(0, 2**32), st.sampled_from(media.BODY_TYPES))
@@ -51,31 +34,6 @@ def _same_numbers(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return all(_same_numbers(a[key], b[key]) for key in b)
     return bool(np.array_equal(a, b))
-
-
-def test_spaces_of_gymnasium_are_understood() -> None:
-    gymnasium = pytest.importorskip("gymnasium")
-    space = gymnasium.spaces.Dict(
-        {
-            "type": gymnasium.spaces.Box(-1, 1, (2,), np.float32),
-            "choice": gymnasium.spaces.Discrete(4),
-            "many": gymnasium.spaces.MultiDiscrete([2, 3]),
-            "free": gymnasium.spaces.Box(-np.inf, np.inf, (), np.float64),
-        }
-    )
-    assert space_to_json(space)["spaces"] == {
-        "choice": {"type": "Discrete", "n": 4},
-        "free": {"type": "Box", "shape": [], "dtype": "float64", "low": None, "high": None},
-        "many": {"type": "MultiDiscrete", "nvec": [2, 3]},
-        "type": {"type": "Box", "shape": [2], "dtype": "float32", "low": -1.0, "high": 1.0},
-    }
-    moved = gymnasium.spaces.Discrete(3, start=-1)
-    assert space_to_json(moved) == {"type": "Discrete", "n": 3, "start": -1}
-    many = gymnasium.spaces.MultiDiscrete([[2, 3]], start=[[0, 5]])
-    assert space_to_json(many) == {"type": "MultiDiscrete", "nvec": [[2, 3]], "start": [[0, 5]]}
-    assert parse_space(space_to_json(many)) == as_space(many)
-    bits = {"type": "Box", "shape": [3], "dtype": "int8", "low": 0, "high": 1}
-    assert space_to_json(gymnasium.spaces.MultiBinary(3)) == bits
 
 
 def test_numbers_are_checked_from_where_a_space_starts() -> None:
@@ -96,28 +54,6 @@ def test_entries_named_by_their_paths_may_be_sent_in_objects() -> None:
     assert decode_observation(nested, space) == decode_observation(flat, space)
     with pytest.raises(ProblemError, match="robot/hand: is missing"):
         decode_observation({"robot": {"arm": [1.0, 2.0]}, "time": 4.0}, space)
-
-
-@pytest.mark.parametrize(
-    ("form", "message"),
-    [
-        ({"type": "Tuple"}, "expected Box, Discrete, MultiDiscrete or Dict"),
-        ({}, "got null"),
-        ([], "expected a space object"),
-        ({"type": "Box", "shape": [2]}, "needs 'dtype'"),
-        ({"type": "Box", "shape": "2", "dtype": "uint8"}, "list of sizes"),
-        ({"type": "Box", "shape": [2], "dtype": "complex64"}, "dtype"),
-        ({"type": "Box", "shape": [2], "dtype": "float32", "low": [1, 2, 3]}, "does not fit"),
-        ({"type": "Box", "shape": [2], "dtype": "float32", "low": "0"}, "expected numbers"),
-        ({"type": "Discrete", "n": 0}, "positive"),
-        ({"type": "Discrete", "n": True}, "positive"),
-        ({"type": "MultiDiscrete", "nvec": [2, 0]}, "positive"),
-        ({"type": "Dict", "spaces": {"a": {"type": "x"}}}, "space.spaces.a"),
-    ],
-)
-def test_what_describes_no_space_is_refused(form: Any, message: str) -> None:
-    with pytest.raises(ProblemError, match=message):
-        parse_space(form)
 
 
 def _errors(value: Any, space: Space, path: str = "observation") -> dict[str, str]:
