@@ -120,7 +120,9 @@ def test_a_bundled_model_over_numpy_acts_as_over_torch(bundled: tuple[Agent, Age
             )
             result = agent.act(state, settings, keys=convert(keys(2, step)))
             state = result.state
-        told.append((to_numpy(tuple(result.state)), result.info(0)))
+        # What a plan means to do later may differ by ties between candidates that are equally good.
+        first = state.plan._replace(sequence=state.plan.sequence[:, :1])
+        told.append((to_numpy(tuple(state._replace(plan=first))), result.info(0)))
     if told:
         (theirs, theirs_told), (ours, ours_told) = told
         for x, y in zip(_numbers(ours), _numbers(theirs), strict=True):

@@ -32,7 +32,7 @@ def test_the_api_and_its_clients_offer_what_the_table_has() -> None:
     import argparse
 
     parser = argparse.ArgumentParser()
-    add_planner(parser, default_method=None)
+    add_planner(parser, baseline=False)
     text = re.sub(r"\s+", " ", parser.format_help())
     for setting in ("low", "high"):
         assert ", ".join(table.TABLE[setting]) in text

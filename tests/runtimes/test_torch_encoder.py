@@ -54,7 +54,7 @@ def test_images_are_put_together_only_where_that_changes_no_bit(monkeypatch: pyt
         return found * (1 + 2.0**-20) if len(images) > 4 else found
 
     monkeypatch.setattr(inference_encoder.F, "conv2d", careless)
-    images = FrozenImages(model(SPACES["image"]).encoder.encoders["observation"])  # type: ignore[arg-type]
+    images = FrozenImages(model(SPACES["image"]).world.encoder.encoders["observation"])  # type: ignore[arg-type]
     batch = torch.randint(0, 256, (23, 64, 64, 3), dtype=torch.uint8)
     images(batch)
     together.clear()
