@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
     """The command."""
     options = parser().parse_args(list(argv))
     if not options.models.is_dir():
-        raise DemoError(f"{options.models} is not a folder: run it in the repository, or say --models")
+        raise DemoError(f"{options.models} is not a folder: run it in the repository, or give --models")
     options.out.mkdir(parents=True, exist_ok=True)
     log = options.out / "serve.log"
     with service(options.models, log) as client:

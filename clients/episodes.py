@@ -150,13 +150,13 @@ def own_task(model: Model) -> str:
         TaskMismatchError: it names none, or none that can; the message says what to do.
     """
     if model.task is None:
-        raise TaskMismatchError(f"model {model.name} names no task: say --env")
+        raise TaskMismatchError(f"model {model.name} names no task: give --env")
     try:
         check_unasked(model.task)
     except (ValueError, ImportError) as error:
         raise TaskMismatchError(
             f"model {model.name} was trained in {model.task}, which is not made here unasked: {error}; run where it "
-            f"lies, or say --env {model.task} (or where it is)"
+            f"lies, or give --env {model.task} (or where it is)"
         ) from error
     return model.task
 

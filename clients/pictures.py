@@ -58,10 +58,10 @@ class Film:
         """Writes the GIF.
 
         Raises:
-            ValueError: nothing was filmed.
+            ValueError: the film has no pictures yet.
         """
         if not self._moments:
-            raise ValueError("nothing was filmed")
+            raise ValueError("the film has no pictures yet")
         frames = self.frames()
         path.parent.mkdir(parents=True, exist_ok=True)
         d.save_gif(frames, path, [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])

@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     max_horizon: int = _field("limits", DEFAULT_LIMITS.horizon, "steps planned or imagined ahead", ge=1)
     max_rollouts: int = _field("limits", DEFAULT_LIMITS.rollouts, "futures imagined at once", ge=1)
     max_imagined_steps: int = _field(
-        "limits", DEFAULT_LIMITS.imagined_steps, "futures times horizon of one imagination", ge=1
+        "limits", DEFAULT_LIMITS.imagined_steps, "rollouts times horizon of one imagination", ge=1
     )
     max_samples: int = _field("limits", DEFAULT_LIMITS.samples, "candidates of a search", ge=1)
     max_iterations: int = _field("limits", DEFAULT_LIMITS.iterations, "iterations of a search", ge=1)

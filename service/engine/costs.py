@@ -16,7 +16,7 @@ VOTES = 3
 FORGIVING = 0.95
 """an estimate that kept a search from starting shrinks by this factor, so that it is tried again some time"""
 KNOWN = 512
-"""settings remembered; the least recently used go first"""
+"""settings remembered; the least recently used are evicted first"""
 
 
 class Estimate:

@@ -28,7 +28,7 @@ SOONEST, LATEST = 8, 2000
 SURPRISE = 1.4
 """times its usual cost, twice in a row: something has changed, and the others are tried at once"""
 KNOWN = 512
-"""settings remembered; the least recently used go first"""
+"""settings remembered; the least recently used are evicted first"""
 
 
 def cores() -> int:

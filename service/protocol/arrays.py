@@ -67,7 +67,7 @@ def encode_array(array: np.ndarray, *, binary: bool) -> dict[str, Any]:
     """
     name = _NAMES.get(array.dtype)
     if name is None:
-        raise TypeError(f"an array of {array.dtype} cannot travel; convert it to one of {', '.join(DTYPES)}")
+        raise TypeError(f"an array of {array.dtype} cannot be sent; convert it to one of {', '.join(DTYPES)}")
     data = np.ascontiguousarray(array, dtype=DTYPES[name]).tobytes()
     return {"dtype": name, "shape": list(array.shape), "data": data if binary else encode_text(data)}
 

@@ -76,9 +76,9 @@ def to_wire(tree: Any, *, binary: bool) -> Any:
         return tree if math.isfinite(tree) else None
     if isinstance(tree, (int, bytes)):
         if isinstance(tree, bytes) and not binary:
-            raise TypeError("bytes cannot travel in JSON; wrap them in an array or an EncodedImage")
+            raise TypeError("bytes cannot be sent in JSON; wrap them in an array or an EncodedImage")
         return tree
-    raise TypeError(f"a {type(tree).__name__} cannot travel")
+    raise TypeError(f"a {type(tree).__name__} cannot be sent")
 
 
 def decode_body(raw: bytes, content_type: str | None, limits: Limits = DEFAULT_LIMITS) -> Any:

@@ -95,7 +95,7 @@ def test_the_demonstration_without_models_says_where_to_look(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["demo", "--models", str(tmp_path / "none")]) == 1
-    assert "say --models" in capsys.readouterr().err
+    assert "give --models" in capsys.readouterr().err
 
 
 class _Listed:

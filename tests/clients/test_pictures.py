@@ -142,7 +142,7 @@ def test_the_end_of_a_film_tells_how_it_went(tmp_path: Any) -> None:
         assert getattr(image, "n_frames", 1) == 2
         image.seek(1)
         assert image.info["duration"] >= 1000
-    with pytest.raises(ValueError, match="nothing was filmed"):
+    with pytest.raises(ValueError, match="the film has no pictures yet"):
         Film(SPACE, None, title="t").save(tmp_path / "empty.gif")
 
 

@@ -60,7 +60,7 @@ def test_an_environment_of_one_s_own_is_trained_exported_served_and_driven(
             capture_output=True, text=True,
         )  # fmt: skip
         assert lost.returncode != 0
-        assert "was trained in own_env.py:Corridor" in lost.stderr and "say --env" in lost.stderr
+        assert "was trained in own_env.py:Corridor" in lost.stderr and "give --env" in lost.stderr
         assert lost.stderr.count("\n") == 1
     finally:
         server.terminate()

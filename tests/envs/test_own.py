@@ -137,7 +137,7 @@ def test_functions_wrapped_environments_and_modules_do_too(own: str) -> None:
     [
         ("Corridoor", r"own_env.py has no 'Corridoor'; did you mean 'own_env.py:Corridor'\?"),
         ("Corridor+map", r"no view '\+map'"),
-        ("Needs", r"needs 'length': say --env_options '{length: ...}'"),
+        ("Needs", r"needs 'length': give --env_options '{length: ...}'"),
         ("Breaks", r"could not be made: RuntimeError: no such robot \(own_env.py line \d+\)"),
         ("OldReset", "takes no seed, as in the old gym"),
         ("OldStep", r"step\(\) gave 4 values .the old gym's done"),

@@ -78,7 +78,7 @@ class ActionCodec:
             at = int(np.argmax(~np.isfinite(width) | (width > np.finfo(np.float32).max)))
             raise ValueError(
                 f"action space: action {at} goes from {self.low[at]:g} to {self.high[at]:g}, and a planner needs a "
-                "range: say --env_options '{action_bounds: [-1, 1]}' (or bounds for each), or wrap the environment"
+                "range: give --env_options '{action_bounds: [-1, 1]}' (or bounds for each), or wrap the environment"
             )
         self._centre, self._half = (self.low + self.high) / 2, width / 2
 

@@ -141,7 +141,7 @@ def _check_options(signature: inspect.Signature, given: Mapping[str, Any], env_i
     if needed:
         example = ", ".join(f"{name}: ..." for name in needed)
         raise UnusableEnvironmentError(
-            f"{env_id} needs {' and '.join(map(repr, needed))}: say --env_options '{{{example}}}'"
+            f"{env_id} needs {' and '.join(map(repr, needed))}: give --env_options '{{{example}}}'"
         )
 
 

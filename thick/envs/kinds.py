@@ -67,7 +67,7 @@ def kind_of(space: AnySpace) -> Kind:
     if _channels_first(shape, dtype, low, high):
         raise ValueError(
             f"observation space: got {dtype.name} {shape}: channels last, please "
-            "(of an environment of your own, say --env_options '{channels: first}')"
+            "(of an environment of your own, give --env_options '{channels: first}')"
         )
     if size > LARGEST_VECTOR:
         raise ValueError(

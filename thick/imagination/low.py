@@ -146,15 +146,15 @@ def _actor(
     agent: ImaginingAgent, belief: Any, goals: tuple[GoalMemory, ...], rollouts: int, noise: Randomness
 ) -> tuple[Array, Array]:
     model, xp = agent.model, agent.model.arrays
-    beside: Actor = model.exact  # of one belief for each rollout
+    each: Actor = model.exact  # of one belief for each rollout
     among: Actor = model.exact  # of all beliefs in one batch
     if model.manager is not None:
-        beside, among = (Worker(model.manager, goal) for goal in (goals[0].goal, goals[0].goal[None]))
+        each, among = (Worker(model.manager, goal) for goal in (goals[0].goal, goals[0].goal[None]))
     batch = pytrees.map_arrays(lambda x: x[None], belief)  # [1, R, ...]
     action = act(among, batch, agent.actions, noise.fold("actions"), temperature=1.0)[0]
     mode = act(among, batch, agent.actions, None)[0]
     action = xp.where(is_first(rollouts, action)[:, None], mode, action)
-    logits, std = beside.policy(belief)
+    logits, std = each.policy(belief)
     if std is not None:
         return action, xp.ones(rollouts)
     return action, (xp.softmax(logits) * action).sum(-1)

@@ -149,9 +149,9 @@ class ActionSearch:
         memory = self.memory
         if self.settings.method == "policy":
             action = self._act() if self._chosen is None else self._chosen
-            judge = self.model.exact if self.model.manager is None else self.model.manager
+            critic = self.model.exact if self.model.manager is None else self.model.manager
             memory = memory._replace(goals=self._goals())
-            return self._found(memory, action[:, None], judge.value(self.belief))
+            return self._found(memory, action[:, None], critic.value(self.belief))
         memory = self._with_subgoal(memory)
         if self._low is None:
             return self._found(memory, self._unsearched(memory), self._xp.zeros(memory.taken.shape[0]))

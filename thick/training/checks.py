@@ -43,7 +43,7 @@ def check_room(config: TrainConfig, fields: dict[str, Field], directory: Path) -
         field = "capacity" if online else "prefill"
         raise ValueError(
             f"data.{field}: {needed / 1e9:.3g} GB for {needed // step} steps of {step / 1e3:.3g} kB, and "
-            f"{free / 1e9:.3g} GB are {where}: say --data.{field} {int(SPARE * free / step)} or less{more}, or show "
+            f"{free / 1e9:.3g} GB are {where}: give --data.{field} {int(SPARE * free / step)} or less{more}, or show "
             "smaller images (--env_options '{resize: 64}')"
         )
 

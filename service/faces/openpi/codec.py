@@ -103,7 +103,7 @@ def _nd_form(value: Any) -> Any:
 
 def _little(value: Any) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
-        raise TypeError(f"a {type(value).__name__} cannot travel")
+        raise TypeError(f"a {type(value).__name__} cannot be sent")
     return np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
 
 
