@@ -8,7 +8,7 @@ and never a web framework. One module a subject:
 ``media``          media types, ``Content-Type``/``Accept`` negotiation
 ``errors``         :class:`ProblemError` and the table of codes, HTTP statuses and gRPC statuses
 ``arrays``         one array <-> nested lists, ``{"dtype", "shape", "data"}``, png/jpeg/webp
-``spaces``         spaces without gymnasium, validation of observations and actions against them
+``values``         observations and actions, validated against their spaces (:mod:`thick.spaces`)
 ``bodies``         whole bodies <-> bytes, JSON and msgpack, with every array in its place
 ``requests``       what a client may ask (pydantic), with errors that name the nearest right field
 ``responses``      what the service answers (pydantic; used to describe the API)
