@@ -34,8 +34,8 @@ async def prepare(hosted: Hosted, runtime: Runtime, engine: Engine) -> None:
     client pays for no lazy initialisation. Each slice is a call of its own: other models' requests go in
     between.
 
-    On a CPU they are run with each number of threads that the engine might use, and it keeps those that give the same
-    numbers: how a matrix product is divided can change its last bits.
+    On a CPU they are run with each number of threads that the engine might use. It keeps those that give the same
+    numbers, unless the runtime promises that all do: how a matrix product is divided can change its last bits.
     """
     assert hosted.observation_space is not None
     alike = set(engine.parallel.counts)
@@ -48,6 +48,8 @@ async def prepare(hosted: Hosted, runtime: Runtime, engine: Engine) -> None:
                     found[threads] = await _plan_once(hosted, runtime, engine, settings, batch, threads)
                 reference = found[min(found)]
                 alike = {threads for threads in alike if found[threads] == reference}
+    if runtime.info.exact:
+        alike = set(engine.parallel.counts)
     if alike != set(engine.parallel.counts):
         log.info("threads", model=hosted.name, version=hosted.version, alike=sorted(alike))
     engine.parallel.allow(hosted, sorted(alike))

@@ -56,6 +56,8 @@ class RuntimeInfo:
     """what the arithmetic is compiled for: AVX2, AVX512, NEON, or the name of the GPU"""
     side_by_side: bool
     """whether several plans may step at the same time, each on a thread of its own"""
+    exact: bool = False
+    """whether the numbers are the same with any number of threads"""
 
 
 class Step(Protocol):

@@ -251,6 +251,10 @@ class Machine(RuleBasedStateMachine):
         self.disconnect()
 
 
+TRUTH = "torch"
+"""the backend of the agent behind the truth, and so of the service: others round otherwise"""
+
+
 @pytest.fixture(scope="module")
 def agent(small: Path) -> Agent:
     """The agent behind the truth, with the arithmetic of the service."""
@@ -261,7 +265,7 @@ def agent(small: Path) -> Agent:
 @pytest.fixture
 def in_memory(small: Path) -> Iterator[Live]:
     """A service that keeps its sessions in memory."""
-    live = Live(small)
+    live = Live(small, backend=TRUTH)
     yield live
     live.stop()
 
@@ -269,7 +273,7 @@ def in_memory(small: Path) -> Iterator[Live]:
 @pytest.fixture
 def stored(small: Path, tmp_path: Path) -> Iterator[Live]:
     """A service that keeps its sessions in a file."""
-    live = Live(small, store=f"sqlite:///{tmp_path / 'sessions.db'}")
+    live = Live(small, backend=TRUTH, store=f"sqlite:///{tmp_path / 'sessions.db'}")
     yield live
     live.stop()
 

@@ -24,6 +24,7 @@ class NativeRuntime(AgentRuntime):
                 precision="fp32",
                 instructions=library.instructions().upper(),
                 side_by_side=True,
+                exact=True,
             ),
         )
 
