@@ -112,6 +112,7 @@ class Parallelism:
         widest = max(1, self._cores // (threads or 1))
         self._widths = (plans_at_once,) if plans_at_once is not None else tuple({1: 0, widest: 0})
         self._allowed: dict[Any, tuple[int, ...]] = {}
+        self._undivided: set[Any] = set()
         self._choices: OrderedDict[tuple[Any, Any, str], dict[int, Choice]] = OrderedDict()
         self._width: OrderedDict[tuple[Any, Any], Choice] = OrderedDict()
         self._latest: dict[Any, int] = {}
@@ -132,6 +133,16 @@ class Parallelism:
     def allow(self, model: Any, counts: Sequence[int]) -> None:
         """Use only these numbers of threads for a model: they give the same numbers."""
         self._allowed[model] = tuple(counts)
+        self._undivided.discard(model)
+
+    def use_all(self, model: Any) -> None:
+        """Give each slice of a model all threads, and let one plan step at a time.
+
+        For runtimes whose threads take small parts of the work as they are free: a neighbour that is busy then costs
+        its share of the cores and no more, so there is nothing to try.
+        """
+        self._allowed[model] = (max(self.counts),)
+        self._undivided.add(model)
 
     # -- threads of one slice ----------------------------------------------------------------------------
 
@@ -171,11 +182,13 @@ class Parallelism:
 
     def width(self, model: Any, settings: Any) -> int:
         """Plans to run at the same time, where there is more than one."""
+        if model in self._undivided and len(self._widths) > 1:
+            return 1
         return self._plans_at_once(model, settings).pick()
 
     def ran(self, model: Any, settings: Any, width: int, seconds: float, alone: float) -> None:
         """Learn from a turn in which plans that would have taken ``alone`` one by one took ``seconds``."""
-        if alone > 0 and width in self._widths:
+        if alone > 0 and width in self._widths and model not in self._undivided:
             self._plans_at_once(model, settings).learn(width, seconds / alone)
 
     def forget(self, model: Any) -> None:
@@ -185,6 +198,7 @@ class Parallelism:
         for pair in [pair for pair in self._width if pair[0] is model]:
             del self._width[pair]
         self._allowed.pop(model, None)
+        self._undivided.discard(model)
         self._latest.pop(model, None)
 
     def _choice(self, model: Any, settings: Any, phase: str, sessions: int) -> Choice:

@@ -35,7 +35,8 @@ async def prepare(hosted: Hosted, runtime: Runtime, engine: Engine) -> None:
     between.
 
     On a CPU they are run with each number of threads that the engine might use. It keeps those that give the same
-    numbers, unless the runtime promises that all do: how a matrix product is divided can change its last bits.
+    numbers, unless the runtime promises that all do and divides its
+    work as threads are free: how a matrix product is divided can change its last bits.
     """
     assert hosted.observation_space is not None
     alike = set(engine.parallel.counts)
@@ -49,10 +50,11 @@ async def prepare(hosted: Hosted, runtime: Runtime, engine: Engine) -> None:
                 reference = found[min(found)]
                 alike = {threads for threads in alike if found[threads] == reference}
     if runtime.info.exact:
-        alike = set(engine.parallel.counts)
-    if alike != set(engine.parallel.counts):
-        log.info("threads", model=hosted.name, version=hosted.version, alike=sorted(alike))
-    engine.parallel.allow(hosted, sorted(alike))
+        engine.parallel.use_all(hosted)
+    else:
+        if alike != set(engine.parallel.counts):
+            log.info("threads", model=hosted.name, version=hosted.version, alike=sorted(alike))
+        engine.parallel.allow(hosted, sorted(alike))
     # What a loaded model consists of stays; looking through it again and again for garbage would stop everybody.
     gc.collect()
     gc.freeze()

@@ -57,7 +57,7 @@ class RuntimeInfo:
     side_by_side: bool
     """whether several plans may step at the same time, each on a thread of its own"""
     exact: bool = False
-    """whether the numbers are the same with any number of threads"""
+    """whether the numbers are the same with any number of threads, which take parts of the work as they are free"""
 
 
 class Step(Protocol):

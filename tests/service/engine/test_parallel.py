@@ -110,3 +110,19 @@ def test_each_phase_of_a_plan_has_threads_of_its_own() -> None:
     assert parallel.alone("model", "settings", "low", 4) == 4.0, "about as much for each session"
     parallel.forget("model")
     assert parallel.alone("model", "settings", "low", 1) == 0.0
+
+
+def test_threads_that_share_work_as_they_are_free_are_all_used_for_one_plan_at_a_time() -> None:
+    parallel = Parallelism(available=4)
+    parallel.use_all("model")
+    for _ in range(20):
+        assert parallel.threads("model", "settings", "low", 1) == 4
+        parallel.took("model", "settings", "low", 1, 4, 1.0)
+        assert parallel.width("model", "settings") == 1
+        parallel.ran("model", "settings", 1, 1.0, 1.0)
+
+
+def test_an_operator_who_fixes_the_plans_at_once_gets_them() -> None:
+    parallel = Parallelism(plans_at_once=3, available=4)
+    parallel.use_all("model")
+    assert parallel.width("model", "settings") == 3
