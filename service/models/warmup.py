@@ -34,25 +34,27 @@ async def prepare(hosted: Hosted, runtime: Runtime, engine: Engine) -> None:
     client pays for no lazy initialisation. Each slice is a call of its own: other models' requests go in
     between.
 
-    On a CPU they are run with each number of threads that the engine might use. It keeps those that give the same
-    numbers, unless the runtime promises that all do and divides its
-    work as threads are free: how a matrix product is divided can change its last bits.
+    On a CPU they are run with each number of threads that the engine might use, and it keeps those that give the same
+    numbers: how a matrix product is divided can change its last bits. A runtime that promises the same numbers with
+    any is run with all threads alone.
     """
     assert hosted.observation_space is not None
-    alike = set(engine.parallel.counts)
+    exact = runtime.info.exact
+    counts = (max(engine.parallel.counts),) if exact else engine.parallel.counts
+    alike = set(counts)
     for method in ("policy", "flat", "hierarchical"):
         if runtime.has(method):
             settings = runtime.settings({"method": method, "seed": None})
             for batch in BATCHES if method == "policy" else BATCHES[:2]:
                 found: dict[int, bytes] = {}
-                for threads in _in_turn(engine.parallel.counts):
+                for threads in _in_turn(counts):
                     found[threads] = await _plan_once(hosted, runtime, engine, settings, batch, threads)
                 reference = found[min(found)]
                 alike = {threads for threads in alike if found[threads] == reference}
-    if runtime.info.exact:
+    if exact:
         engine.parallel.use_all(hosted)
     else:
-        if alike != set(engine.parallel.counts):
+        if alike != set(counts):
             log.info("threads", model=hosted.name, version=hosted.version, alike=sorted(alike))
         engine.parallel.allow(hosted, sorted(alike))
     # What a loaded model consists of stays; looking through it again and again for garbage would stop everybody.
