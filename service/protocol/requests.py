@@ -48,7 +48,7 @@ Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
 PlanMethod = Literal["hierarchical", "flat", "policy"]
 LowSearch = Literal["cem", "icem", "mppi", "categorical-cem", "mcts"]
-HighSearch = Literal["mcts", "gumbel", "tree"]
+HighSearch = Literal["mcts", "gumbel", "tree", "prior", "random"]
 
 
 def _level(value: Any) -> Any:

@@ -98,3 +98,16 @@ def test_a_folder_is_collected_into_by_one_at_a_time_and_a_typo_leaves_nothing(
     lock.release()
     assert main([*arguments, str(tmp_path / "other"), "--env", "minigrid:MiniGrid-DorKey-5x5-v0"]) == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_streams_take_several_tasks_in_turn_and_their_spaces_must_be_the_same(tmp_path: Path) -> None:
+    tasks = [f"minigrid:corridor-{doors}+partial" for doors in (1, 2)]
+    collector = Collector(tasks, streams=3, seed=0)
+    assert [env.unwrapped.doors for env in collector.envs] == [1, 2, 1]
+    _, summary = collect(tasks, policy="random", steps=12, streams=2, seed=0, directory=tmp_path / "data")
+    assert summary["steps"] == 12
+    assert ReplayRing.open(tmp_path / "data").metadata["env"] == tasks
+    with pytest.raises(ValueError, match=r"corridor-1.full and minigrid:corridor-2.full have different"):
+        Collector([task.replace("partial", "full") for task in tasks], streams=2, seed=0)
+    with pytest.raises(ValueError, match="at least one for each of 2 tasks, got 1"):
+        collect(tasks, policy="random", steps=12, streams=1, seed=0, directory=None)

@@ -52,6 +52,11 @@ def test_alignment_counts_what_the_gates_did_on_every_event(trained: Path) -> No
     assert always["precision"] == pytest.approx(always["any_event_rate"])
     assert never["context_change"] == 0
     assert {event["recall"] for event in never["events"].values()} == {0.0}
+    with torch.no_grad():
+        gate.bias.fill_(100.0)
+    near = gate_alignment(model.world, play, within=1)
+    assert near["by_chance"]["precision"] == near["precision"] > always["precision"]
+    assert near["by_chance"]["recall"] == 1
     counted = sum(bool(names) for names_of in play.events for names in names_of[1:])
     assert always["any_event_rate"] == pytest.approx(counted / always["steps"])
 

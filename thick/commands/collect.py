@@ -21,7 +21,9 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--env",
         required=True,
-        help="task, such as minigrid:MiniGrid-DoorKey-8x8-v0+map, gym:CartPole-v1 or own_env.py:Corridor",
+        action="append",
+        help="task, such as minigrid:MiniGrid-DoorKey-8x8-v0+map, gym:CartPole-v1 or own_env.py:Corridor; may be given "
+        "several times for tasks of the same spaces, which the streams take in turn",
     )
     add_env_options(parser)
     parser.add_argument(
@@ -63,7 +65,7 @@ def run(argv: list[str]) -> int:
             on_signals(stop, "stopping; what was collected is kept (once more stops at once)"),
         ):
             _, summary = collect(
-                options.env,
+                options.env if len(options.env) > 1 else options.env[0],
                 policy=options.policy,
                 steps=options.steps,
                 streams=options.streams,

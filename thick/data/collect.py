@@ -81,17 +81,36 @@ class Collector:
     """Steps ``streams`` environments of one kind; what happens goes into a ring.
 
     Args:
-        env_id: the task.
+        env_id: the task, or several of the same spaces, which streams take in turn.
         streams: number of environments.
         seed: episode e of stream i is reset with a seed made of ``TRAINING_SEEDS``, this, i and e.
         options: for :func:`thick.envs.make`.
+
+    Raises:
+        ValueError: tasks of different spaces.
     """
 
     def __init__(
-        self, env_id: str, *, streams: int, seed: int, options: dict[str, Any] | None = None
+        self,
+        env_id: str | Sequence[str],
+        *,
+        streams: int,
+        seed: int,
+        options: dict[str, Any] | None = None,
     ) -> None:
-        self.env_id = env_id
-        self.envs = [make(env_id, **(options or {})) for _ in range(streams)]
+        tasks = [env_id] if isinstance(env_id, str) else list(env_id)
+        self.tasks = [tasks[stream % len(tasks)] for stream in range(streams)]
+        """of each stream"""
+        self.envs = [make(task, **(options or {})) for task in self.tasks]
+        for task, env in zip(self.tasks, self.envs, strict=True):
+            if (env.observation_space, env.action_space) != (
+                self.envs[0].observation_space,
+                self.envs[0].action_space,
+            ):
+                raise ValueError(
+                    f"{self.tasks[0]} and {task} have different observations or actions: what is collected together "
+                    "must have the same (of minigrid: take a view that is not of the whole grid, such as +partial)"
+                )
         self.observation_space, self.action_space = self.envs[0].observation_space, self.envs[0].action_space
         self._seed = seed
         self.episodes = np.zeros(streams, np.int64)
@@ -238,7 +257,7 @@ class Collector:
     ) -> None:
         episode, over = self._running[index], bool(self._over[index])
         where = (
-            f"{self.env_id}, stream {index}, step {episode.length} of the episode with seed {episode.seed}"
+            f"{self.tasks[index]}, stream {index}, step {episode.length} of the episode with seed {episode.seed}"
         )
         episode.answered(observation, reward=reward, over=over, info=info, where=where)
         if over:
@@ -246,7 +265,7 @@ class Collector:
 
 
 def collect(
-    env_id: str,
+    env_id: str | Sequence[str],
     *,
     policy: str,
     steps: int,
@@ -261,7 +280,7 @@ def collect(
     """Collect a data set of ``steps`` steps with a policy that needs no model.
 
     Args:
-        env_id, options: the task.
+        env_id, options: the task, or several of the same spaces, which streams take in turn.
         policy, policy_options: who acts.
         steps, streams: steps in all, and environments side by side.
         seed: of environments and policy.
@@ -270,7 +289,7 @@ def collect(
         stopped: asked before every step; True ends it there, with what there is.
 
     Raises:
-        ValueError: no such policy.
+        ValueError: no such policy, or tasks of different spaces.
         FolderInUseError: another process writes into the folder.
         NotFiniteError: an environment answered with NaN or infinity; no data set is left.
 
@@ -279,11 +298,16 @@ def collect(
     """
     if policy not in POLICIES:
         raise ValueError(f"policy: expected one of {sorted(POLICIES)}, got {policy!r}")
-    check(env_id, **(options or {}))
-    collector = Collector(env_id, streams=streams, seed=seed, options=options)
-    check_policy(policy, collector.envs[0], env_id)
+    tasks = [env_id] if isinstance(env_id, str) else list(env_id)
+    if len(tasks) > streams:
+        raise ValueError(f"streams: expected at least one for each of {len(tasks)} tasks, got {streams}")
+    for task in tasks:
+        check(task, **(options or {}))
+    collector = Collector(tasks, streams=streams, seed=seed, options=options)
+    for task, env in zip(tasks, collector.envs, strict=False):
+        check_policy(policy, env, task)
     metadata = {
-        "env": env_id,
+        "env": env_id if isinstance(env_id, str) else tasks,
         "env_options": options or {},
         "policy": policy,
         "policy_options": policy_options or {},

@@ -51,6 +51,7 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
 
     `info["events"]`: what this step did, of "pickup", "drop", "door_opened", "door_closed", "goal".
     `info["success"]`: whether the episode has ended with a reward.
+    `info["facts"]`: what is the case now, seen or not: "carrying" something, a "door_open".
     `info["layout"]`, at the reset: the hash of what is drawn without the agent (`thick.envs.splits`).
 
     Args:
@@ -102,7 +103,8 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
                 f"split: none of {TRIES} resets drew a layout of {self.split!r}: this task has too few layouts"
             )
         self._drawn = drawn if self.view == "map" else None
-        return self._observe(raw), {**info, "events": [], "success": False, "layout": layout}
+        info = {**info, "events": [], "success": False, "facts": self._facts(), "layout": layout}
+        return self._observe(raw), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """As gymnasium's; `action` is an index into `action_names`."""
@@ -123,8 +125,13 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         success = bool(terminated and reward > 0)
         if success:
             events.append("goal")
-        info = {**info, "events": events, "success": success}
+        info = {**info, "events": events, "success": success, "facts": self._facts()}
         return self._observe(raw), float(reward), bool(terminated), bool(truncated), info
+
+    def _facts(self) -> dict[str, bool]:
+        base = self.unwrapped
+        doors = (thing for thing in base.grid.grid if isinstance(thing, Door))
+        return {"carrying": base.carrying is not None, "door_open": any(door.is_open for door in doors)}
 
     def _observe(self, raw: dict[str, Any]) -> Any:
         if self.view not in _WHOLE:

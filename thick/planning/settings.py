@@ -31,7 +31,8 @@ class PlannerSettings:
     low: str = _planner("cem", "low")
     """search over low-level actions: cem, icem, mppi (continuous), categorical-cem, mcts (discrete)"""
     high: str = _planner("mcts", "high")
-    """search over high-level actions: mcts, gumbel (halves the root's actions), tree (every sequence up to a depth)"""
+    """search over high-level actions: mcts, gumbel (halves the root's actions), tree (every sequence up to a depth);
+    or none, as a control: prior (a jump drawn by p(A | s)), random (drawn uniformly)"""
 
     # -- low level ---------------------------------------------------------------------------------------------
     samples: int = _number(1000, 2, 100_000)

@@ -48,6 +48,8 @@ HIGH = _named(
     Planner("mcts", (HIGH_LEVEL,), "thick.planning.mcts", "tree search with PUCT"),
     Planner("gumbel", (HIGH_LEVEL,), "thick.planning.gumbel", "tree search that halves the root's actions"),
     Planner("tree", (HIGH_LEVEL,), "thick.planning.tree", "every sequence up to a depth"),
+    Planner("prior", (HIGH_LEVEL,), "thick.planning.drawn", "a jump drawn by the prior, nothing searched: a control"),
+    Planner("random", (HIGH_LEVEL,), "thick.planning.drawn", "a jump drawn uniformly, nothing searched: a control"),
 )  # fmt: skip
 """searches over high-level actions"""
 TABLE: Mapping[str, Mapping[str, Planner]] = {"method": METHODS, "low": LOW, "high": HIGH}
