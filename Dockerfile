@@ -1,10 +1,13 @@
-# The service. Build it with `docker build -t thick .`, then
+# The service, without torch. Build it with `docker build -t thick .`, then
 #   docker run -p 8000:8000 -p 8001:8001 -e THICK_API_KEYS=a-long-secret -v "$PWD/checkpoints:/models:ro" thick
-# On a GPU: `docker build --build-arg DEVICE=cuda -t thick:cuda .`, and run it with `--gpus all -e THICK_DEVICE=cuda`.
+# On a GPU, with torch: `docker build --build-arg DEVICE=cuda --build-arg EXTRAS=service,tracing -t thick:cuda .`, and
+# run it with `--gpus all -e THICK_DEVICE=cuda`.
 # Keys are needed because the container listens beyond loopback; docs/installation.md says more.
 ARG PYTHON_IMAGE=python:3.11-slim
 FROM ${PYTHON_IMAGE} AS build
-# cpu or cuda, and where to look for torch wheels besides the configured package index.
+# What to install: `serve` is all that a CPU needs, `service` is the same with torch.
+ARG EXTRAS=serve,tracing
+# Which torch, where it is installed: cpu or cuda, and where to look for its wheels besides the configured package index.
 ARG DEVICE=cpu
 ARG TORCH_INDEX=""
 # For the native runtime's library; the image that runs needs no compiler.
@@ -17,7 +20,7 @@ COPY thick thick
 COPY service service
 COPY clients clients
 RUN CI=true TORCH_INDEX="${TORCH_INDEX}" \
-    scripts/install.sh --venv /opt/thick --extras service,tracing --device "${DEVICE}" --system no --no-editable
+    scripts/install.sh --venv /opt/thick --extras "${EXTRAS}" --device "${DEVICE}" --system no --no-editable
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/thick /opt/thick

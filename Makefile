@@ -21,9 +21,9 @@ INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
-# Two stamps: what serving and driving need, and everything. The second covers the first.
+# Two stamps: what serving and driving need (no torch), and everything. The second covers the first.
 $(VENV)/.installed-run: $(INSTALL_INPUTS)
-	$(INSTALL) --extras service,envs
+	$(INSTALL) --extras serve,envs
 	@touch $@
 
 $(VENV)/.installed-all: $(INSTALL_INPUTS)

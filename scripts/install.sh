@@ -5,7 +5,7 @@
 #
 #   --extras LIST   extras of pyproject.toml, separated by commas, or `none` for the thin client (default: all)
 #   --venv DIR      virtual environment, created when it is not there (default: .venv)
-#   --device KIND   which build of torch: cpu (default) or cuda
+#   --device KIND   which build of torch, where an extra brings it: cpu (default) or cuda
 #   --system MODE   Debian packages: auto installs what is missing when root can, and otherwise says what to
 #                   type (default); require fails when something stays missing; no does not look
 #   --no-editable   install a copy instead of a link to this checkout
@@ -27,11 +27,15 @@ while [ $# -gt 0 ]; do
         *) echo "install.sh: unknown argument '$1'; --help lists them" >&2; exit 2 ;;
     esac
 done
+wants() { [[ ",$extras," == *",$1,"* || ",$extras," == *",all,"* ]]; }
 case "$device" in cpu|cuda) ;; *) echo "install.sh: --device is cpu or cuda, not '$device'" >&2; exit 2 ;; esac
+if [ "$device" = cuda ] && ! { wants train || wants service; }; then
+    echo "install.sh: --device cuda needs torch, which --extras $extras does not bring: add service or train" >&2
+    exit 2
+fi
 case "$system" in auto|require|no) ;; *) echo "install.sh: --system is auto, require or no, not '$system'" >&2; exit 2 ;; esac
 
 say() { printf '\n== %s\n' "$*"; }
-wants() { [[ ",$extras," == *",$1,"* || ",$extras," == *",all,"* ]]; }
 as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
 apt_updated=no
@@ -49,7 +53,7 @@ missing_packages() {
         [[ "$libraries" == *libGL.so.1* ]] || echo libgl1
         [[ "$libraries" == *libOSMesa.so* ]] || echo libosmesa6
     fi
-    if wants service || wants train; then
+    if wants serve || wants service || wants train; then
         command -v "${CC:-cc}" >/dev/null || printf '%s\n' gcc libc6-dev
     fi
     if wants dev; then

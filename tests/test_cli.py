@@ -121,15 +121,18 @@ def test_a_missing_package_is_answered_with_what_to_install(
     assert extra in said
 
 
-def test_torch_missing_from_the_service_asks_for_the_extra_of_the_service(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("module", "extra"), [("torch", "service"), ("safetensors", "serve"), ("gymnasium", "serve"), ("grpc", "serve")]
+)
+def test_what_is_missing_from_the_service_asks_for_the_extra_of_the_service(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(argv: list[str]) -> int:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
     _stand_in(monkeypatch, run, name="serve", value="service.commands:serve")
     assert cli.main(["serve"]) == 1
-    assert "'thick-planner[service]'" in capsys.readouterr().err
+    assert f"'thick-planner[{extra}]'" in capsys.readouterr().err
 
 
 def test_a_missing_module_of_the_project_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,23 +31,25 @@ EXTRA_OF_MODULE = {
     "mujoco": "envs",
     "nle": "minihack",
     "matplotlib": "train",
+    "onnx": "train",
     "safetensors": "train",
     "tensorboard": "train",
     "torch": "train",
     "yaml": "train",
     "google": "grpc",
     "grpc": "grpc",
-    "fastapi": "service",
-    "grpc_health": "service",
-    "grpc_reflection": "service",
-    "prometheus_client": "service",
-    "pydantic_settings": "service",
-    "redis": "service",
-    "starlette": "service",
-    "structlog": "service",
-    "uvicorn": "service",
-    "uvloop": "service",
-    "websockets": "service",
+    "fastapi": "serve",
+    "grpc_health": "serve",
+    "grpc_reflection": "serve",
+    "onnxruntime": "serve",
+    "prometheus_client": "serve",
+    "pydantic_settings": "serve",
+    "redis": "serve",
+    "starlette": "serve",
+    "structlog": "serve",
+    "uvicorn": "serve",
+    "uvloop": "serve",
+    "websockets": "serve",
     "opentelemetry": "tracing",
 }
 
@@ -179,8 +181,9 @@ def missing_module(error: ModuleNotFoundError, point: EntryPoint) -> str:
     if module in PACKAGES:
         return f"{error}. The installed package and this checkout differ; in the repository: pip install -e ."
     extra = EXTRA_OF_MODULE.get(module)
-    if extra == "train" and point.value.startswith("service."):
-        extra = "service"  # torch comes with both, and one installation is enough
+    if extra is not None and point.value.startswith("service."):
+        # One installation is enough: what a service needs comes with it, whatever else brings it too.
+        extra = {"torch": "service", "opentelemetry": "tracing"}.get(module, "serve")
     return f"the Python module {module!r} is not installed: {install_command(extra)}"
 
 

@@ -36,8 +36,16 @@ class Address:
 
 
 @contextmanager
-def serving(repository: Path, log: Path, *, wait: bool = True, **settings: Any) -> Iterator[Address]:
-    """A service in a process of its own, ready unless told not to ``wait``; ``settings`` are ``THICK_*`` variables."""
+def serving(
+    repository: Path, log: Path, *, wait: bool = True, without: str | None = None, **settings: Any
+) -> Iterator[Address]:
+    """A service in a process of its own.
+
+    Args:
+        wait: until it is ready.
+        without: a package that it cannot import.
+        settings: ``THICK_*`` variables.
+    """
     http, grpc = free_ports(2)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("THICK_")}
     said = {
@@ -49,9 +57,10 @@ def serving(repository: Path, log: Path, *, wait: bool = True, **settings: Any) 
         **settings,
     }
     environment.update({f"THICK_{name.upper()}": str(value) for name, value in said.items()})
+    hidden = f"import sys; sys.modules[{without!r}] = None; from thick.cli import main; sys.exit(main(['serve']))"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "thick", "serve"],
+            [sys.executable, "-m", "thick", "serve"] if without is None else [sys.executable, "-c", hidden],
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=environment,

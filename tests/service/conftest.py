@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from service.core import PlanningService
 from service.models import warmup
 from service.operations.logs import configure_logging
 from tests.service.support import over_http, running, settings_for, write_model
+
+WRITTEN = "MODELS_OF_TESTS"
+"""variable: a folder that holds the models already"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +39,8 @@ def short_warmup() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``grid`` (discrete, a Dict observation), ``arm`` (continuous, vectors), ``camera`` (images, flat RSSM)."""
+    if WRITTEN in os.environ:  # by tests/service/test_without_torch.py, which runs these tests where none could be
+        return Path(os.environ[WRITTEN])
     folder = tmp_path_factory.mktemp("models")
     write_model(folder, "grid", observation="dict", action="discrete")
     write_model(folder, "arm", observation="vector", action="continuous")
@@ -46,6 +52,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with ``arm`` alone, which is quick to load."""
     folder = tmp_path_factory.mktemp("small")
+    if WRITTEN in os.environ:
+        (folder / "arm").symlink_to(Path(os.environ[WRITTEN]) / "arm")
+        return folder
     write_model(folder, "arm", observation="vector", action="continuous")
     return folder
 

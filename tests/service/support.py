@@ -16,14 +16,14 @@ from service.protocol import media
 from service.protocol.bodies import decode_arrays, decode_body, encode_body
 from service.settings import Settings
 from service.stores.open import open_store
-from tests.models import sizes
 from thick.export import write_entry
 from thick.spaces import space_to_json
 
 PLANNER = {"samples": 16, "iterations": 2, "elites": 4, "horizon": 3, "simulations": 6, "depth": 2, "kept": 2}
 """a search that takes a few milliseconds"""
 
-SPACES = {"dict": sizes.MIXED, "vector": sizes.VECTOR, "image": sizes.IMAGE, "grid": sizes.GRID}
+SPACES = {"dict": "MIXED", "vector": "VECTOR", "image": "IMAGE", "grid": "GRID"}
+"""names in ``tests.models.sizes``, which needs torch: not here, so that services are tested without it too"""
 
 
 def write_model(
@@ -38,8 +38,10 @@ def write_model(
     **changes: Any,
 ) -> Path:
     """An entry with random weights; thick models have an actor and a critic."""
+    from tests.models import sizes
+
     changes.setdefault("actor_critic", kind == "thick")
-    model = sizes.model(SPACES[observation], sizes.ACTIONS[action], seed, kind=kind, **changes)
+    model = sizes.model(getattr(sizes, SPACES[observation]), sizes.ACTIONS[action], seed, kind=kind, **changes)
     planner: dict[str, Any] = {**PLANNER, "method": "hierarchical" if kind == "thick" else "flat"}
     planner["low"] = "cem" if action == "continuous" else "categorical-cem"
     return write_entry(

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from thick.distribution import install_command
+from thick.manifest import EntryError
 from thick.runtimes.protocol import BackendError
 
 if TYPE_CHECKING:
@@ -31,19 +33,19 @@ class Backend(NamedTuple):
     devices: tuple[str, ...]
     """kinds of device that it can use"""
     install: str
-    """what brings it"""
+    """what brings it, as the end of a sentence"""
 
 
 BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("native", "thick.runtimes.native.runtime", (), ("cpu",), "a build with the native kernel"),
+        Backend("native", "thick.runtimes.native.runtime", (), ("cpu",), "reinstall where there is a C compiler"),
         Backend(
             "torch",
             "thick.runtimes.torch.runtime",
             ("torch",),
             ("cpu", "cuda"),
-            "the extra `service` or `train`",
+            install_command("service"),
         ),
     )
 }
@@ -113,7 +115,7 @@ def _missing(backend: Backend, device: str) -> str | None:
         return f"backend {backend.name} runs on {', '.join(backend.devices)}, not on {device}"
     for package in (*backend.requires, backend.module):
         if not _is_installed(package):
-            return f"backend {backend.name} is not installed ({package} is missing): it comes with {backend.install}"
+            return f"backend {backend.name} is not installed ({package} is missing): {backend.install}"
     return None
 
 
@@ -131,4 +133,9 @@ def _open(backend: Backend, entry: Path, device: str, precision: str) -> Runtime
         module = importlib.import_module(backend.module)
     except ImportError as error:
         raise BackendError(f"backend {backend.name} cannot be loaded: {error}") from error
-    return cast("Runtime", module.open_runtime(entry, device=device, precision=precision))
+    try:
+        return cast("Runtime", module.open_runtime(entry, device=device, precision=precision))
+    except EntryError:
+        raise
+    except ValueError as error:  # a size, a layer or a default that this backend has no way with
+        raise BackendError(f"backend {backend.name}: {error}") from error

@@ -8,8 +8,7 @@ import json
 import httpx
 import numpy as np
 import pytest
-import safetensors.torch
-import torch
+import safetensors.numpy
 
 from service.core import Clock, PlanningService
 from service.protocol import media
@@ -33,7 +32,7 @@ async def restore(client: httpx.AsyncClient, belief: bytes) -> httpx.Response:
 def contents(raw: bytes) -> tuple[dict[str, str], dict[str, bytes]]:
     """Metadata and tensors of an exported belief (their order in the file is not fixed)."""
     length = int.from_bytes(raw[:8], "little")
-    tensors = {name: tensor.numpy().tobytes() for name, tensor in safetensors.torch.load(raw).items()}
+    tensors = {name: tensor.tobytes() for name, tensor in safetensors.numpy.load(raw).items()}
     return json.loads(raw[8 : 8 + length])["__metadata__"], tensors
 
 
@@ -133,17 +132,17 @@ async def test_an_exported_belief_says_what_it_is(client: httpx.AsyncClient) -> 
     session = await caller.session("arm", seed=21)
     await caller.act(session, observe("arm", 0))
     raw = await export(client, session)
-    leaves = safetensors.torch.load(raw)
-    assert leaves["belief.deter"].shape == (12,) and leaves["belief.stoch"].dtype == torch.int64
+    leaves = safetensors.numpy.load(raw)
+    assert leaves["belief.deter"].shape == (12,) and leaves["belief.stoch"].dtype == np.int64
     metadata, _ = contents(raw)
     assert metadata["model"] == "arm" and metadata["version"] == "1" and metadata["step"] == "1"
     assert json.loads(metadata["random_state"]) == {"seed": 21, "step": 1}
     assert "plan.sequence" in json.loads(metadata["plan"])["tensors"]
 
 
-def changed(raw: bytes, **tensors: torch.Tensor | None) -> bytes:
+def changed(raw: bytes, **tensors: np.ndarray | None) -> bytes:
     """An exported belief with some tensors replaced or left out; names with ``__`` for the dot."""
-    leaves = safetensors.torch.load(raw)
+    leaves = safetensors.numpy.load(raw)
     metadata, _ = contents(raw)
     for name, tensor in tensors.items():
         key = name.replace("__", ".")
@@ -151,7 +150,7 @@ def changed(raw: bytes, **tensors: torch.Tensor | None) -> bytes:
             del leaves[key]
         else:
             leaves[key] = tensor
-    return safetensors.torch.save(leaves, metadata)
+    return safetensors.numpy.save(leaves, metadata)
 
 
 async def test_a_belief_that_was_tampered_with_is_refused(client: httpx.AsyncClient) -> None:
@@ -159,21 +158,21 @@ async def test_a_belief_that_was_tampered_with_is_refused(client: httpx.AsyncCli
     session = await caller.session("arm")
     await caller.act(session, observe("arm", 0))
     raw = await export(client, session)
-    leaves = safetensors.torch.load(raw)
+    leaves = safetensors.numpy.load(raw)
     bad = [
         b"",
         b"not a tensor in sight",
         raw[: len(raw) // 2],
-        safetensors.torch.save({"x": torch.zeros(2)}),
+        safetensors.numpy.save({"x": np.zeros(2, np.float32)}),
         changed(raw, belief__deter=None),
-        changed(raw, belief__extra=torch.zeros(1)),
-        changed(raw, belief__deter=torch.zeros(13)),
-        changed(raw, belief__deter=torch.zeros(12, dtype=torch.float64)),
-        changed(raw, belief__deter=torch.full((12,), torch.nan)),
-        changed(raw, belief__stoch=torch.full_like(leaves["belief.stoch"], 5)),
-        changed(raw, belief__stoch=torch.full_like(leaves["belief.stoch"], -2)),
-        changed(raw, plan__taken=torch.tensor(-1)),
-        changed(raw, plan__levels__0__since=torch.tensor(2**62)),
+        changed(raw, belief__extra=np.zeros(1, np.float32)),
+        changed(raw, belief__deter=np.zeros(13, np.float32)),
+        changed(raw, belief__deter=np.zeros(12, np.float64)),
+        changed(raw, belief__deter=np.full(12, np.nan, np.float32)),
+        changed(raw, belief__stoch=np.full_like(leaves["belief.stoch"], 5)),
+        changed(raw, belief__stoch=np.full_like(leaves["belief.stoch"], -2)),
+        changed(raw, plan__taken=np.array(-1)),
+        changed(raw, plan__levels__0__since=np.array(2**62)),
         raw.replace(b'"step":"1"', b'"step":"x"'),
         raw.replace(b"thick-belief-1", b"thick-belief-9"),
     ]
