@@ -1,0 +1,1 @@
+"""Many runs from one file: a grid of configurations, a queue of processes, one table of results."""
