@@ -112,23 +112,28 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def paper_agent(options: argparse.Namespace) -> Any:
-    """An agent of the paper's size with random weights."""
+def paper_networks(options: argparse.Namespace) -> Any:
+    """Networks of the paper's size with random weights."""
     import gymnasium
     import numpy as np
     import torch
 
     from thick.models.config import ModelConfig
     from thick.models.networks import AgentNetworks
-    from thick.runtimes.torch.agents import torch_agent
 
     torch.manual_seed(0)
     image = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
     space: gymnasium.Space = gymnasium.spaces.Discrete(5)
     if options.actions == "continuous":
         space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
-    model = AgentNetworks(ModelConfig(discount_head=not options.no_end), image, space)
-    return torch_agent(model, precision=options.precision, device=options.device)
+    return AgentNetworks(ModelConfig(discount_head=not options.no_end), image, space)
+
+
+def paper_agent(options: argparse.Namespace) -> Any:
+    """A torch agent of these networks."""
+    from thick.runtimes.torch.agents import torch_agent
+
+    return torch_agent(paper_networks(options), precision=options.precision, device=options.device)
 
 
 def observed(agent: Any, sessions: int) -> Any:

@@ -2,6 +2,8 @@
 
     python benchmarks/planning.py --threads-table [--seconds 4] [--rounds 4] [--models doorkey6,paper] [--check]
 
+Models are opened as ``thick serve`` opens them; ``doorkey6:torch`` asks for a backend.
+
 A row is a model, a number of sessions that act without a pause, and whether another process keeps a core busy. In each
 row all settings take turns for ``--seconds`` at a time, so that all meet the same machine; what is compared is the
 time of an act, summed over the rounds. ``default / best`` is the default's relative to that of the best fixed setting;
@@ -16,6 +18,7 @@ import contextlib
 import itertools
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +76,8 @@ async def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     fixed = sorted({(threads, plans) for threads in (1, cores()) for plans in (1, cores() // threads)})
     rows = []
     for name in options.models.split(","):
-        model = Served(name, runtime_of(name))
+        with tempfile.TemporaryDirectory() as folder:
+            model = Served(name, runtime_of(name, Path(folder)))
         engines: dict[Setting, Engine] = {}
         for setting in (None, *fixed):
             threads, plans = setting or (None, None)
@@ -101,17 +105,40 @@ async def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def runtime_of(name: str) -> Any:
-    """A bundled checkpoint by its name, or the paper's size with random weights."""
-    from thick.runtimes.backends import open_runtime
+def runtime_of(model: str, folder: Path) -> Any:
+    """The runtime that the service takes for a model, opened from an entry as the service does.
 
-    if name != "paper":
-        return open_runtime(sorted((ROOT / "checkpoints" / name).iterdir())[-1])
-    from benchmarks.planning import paper_agent
-    from thick.runtimes.torch.runtime import TorchRuntime
+    Args:
+        model: ``NAME`` or ``NAME:BACKEND``; a bundled checkpoint, or ``paper`` for the paper's size with random weights.
+        folder: where the latter is written.
+    """
+    from thick.runtimes.backends import AUTO, open_runtime
 
-    options = argparse.Namespace(precision="auto", device="cpu", actions="continuous", no_end=False)
-    return TorchRuntime(paper_agent(options))
+    name, _, backend = model.partition(":")
+    entry = write_paper(folder) if name == "paper" else sorted((ROOT / "checkpoints" / name).iterdir())[-1]
+    return open_runtime(entry, backend=backend or AUTO)
+
+
+def write_paper(folder: Path) -> Path:
+    """An entry of the paper's size (z 32×32, h 256, c 16, a 64×64 image, four continuous actions), random weights."""
+    from benchmarks.planning import paper_networks
+    from thick.export import write_entry
+    from thick.spaces import space_to_json
+
+    networks = paper_networks(argparse.Namespace(actions="continuous", no_end=False))
+    return write_entry(
+        folder,
+        name="paper",
+        version=None,
+        kind="thick",
+        task="benchmark:paper",
+        observation_space=space_to_json(networks.observation_space),
+        action_space=space_to_json(networks.action_space),
+        configuration={"model": networks.config},
+        planner={"iterations": 2},  # of ten: what is compared does not depend on it
+        provenance={"command": "random weights, for benchmarks/planning.py"},
+        tensors=networks.state_dict(),
+    )
 
 
 async def act_for(engine: Any, model: Served, sessions: int, seconds: float) -> list[float]:

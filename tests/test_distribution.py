@@ -48,7 +48,7 @@ def test_the_project_s_own_name_is_used_wherever_it_refers_to_itself() -> None:
 
 
 @pytest.mark.parametrize("name", ["service", "thick"])
-def test_the_client_beside_a_stranger_s_package_says_which_is_in_the_way(tmp_path: Path, name: str) -> None:
+def test_the_client_next_to_a_stranger_s_package_says_which_is_in_the_way(tmp_path: Path, name: str) -> None:
     folder = foreign(tmp_path, name)
     done = run("-c", "from clients import PlanningClient", first=tmp_path)
     last = done.stderr.strip().splitlines()[-1]
@@ -57,7 +57,7 @@ def test_the_client_beside_a_stranger_s_package_says_which_is_in_the_way(tmp_pat
     assert str(folder) in last or name == "thick"  # whose own parts may be out of reach, with what names it
 
 
-def test_a_stranger_s_module_of_one_file_is_told_from_ours(tmp_path: Path) -> None:
+def test_a_stranger_s_module_of_one_file_is_distinguished_from_ours(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text("")
     done = run("-c", "import clients", first=tmp_path)
     assert f"`service` is imported from {tmp_path / 'service.py'}" in done.stderr
@@ -66,7 +66,7 @@ def test_a_stranger_s_module_of_one_file_is_told_from_ours(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "command"), [("clients", "drive"), ("service", "serve"), ("service", "drive")]
 )
-def test_a_command_beside_a_stranger_s_package_says_so_in_one_line(
+def test_a_command_next_to_a_stranger_s_package_says_so_in_one_line(
     tmp_path: Path, name: str, command: str
 ) -> None:
     folder = foreign(tmp_path, name)

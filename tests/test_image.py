@@ -69,7 +69,7 @@ def _check(port: int) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_health_check_tells_a_live_service_from_a_dead_one() -> None:
+def test_the_health_check_distinguishes_a_live_service_from_a_dead_one() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
     port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -9,7 +9,7 @@
 
 :func:`parse_space` reads the form and :func:`space_to_json` writes it; :func:`as_space` takes a gymnasium space too.
 A MultiBinary travels as the Box of int8 from 0 to 1 that it equals. ``thick.envs.spaces`` makes gymnasium's spaces of
-the form, ``thick.envs.kinds`` tells what an observation is (image, grid, vector, ...).
+the form, ``thick.envs.kinds`` says what an observation is (image, grid, vector, ...).
 """
 
 from __future__ import annotations

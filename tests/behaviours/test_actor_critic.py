@@ -97,9 +97,9 @@ def test_the_entropy_term_spreads_the_policy(action: Any) -> None:
     assert world.behaviour is not None
     nn.init.normal_(world.behaviour.actor.mlp.out.weight, std=0.5)
     taken = world.behaviour.actor.sample(feature).detach()
-    before = world.behaviour.actor.judge(feature, taken)[1].mean()
+    before = world.behaviour.actor.log_prob_and_entropy(feature, taken)[1].mean()
     descend(part, shared, {"entropy": 1.0}, 30)
-    assert world.behaviour.actor.judge(feature, taken)[1].mean() > before + 0.02
+    assert world.behaviour.actor.log_prob_and_entropy(feature, taken)[1].mean() > before + 0.02
 
 
 def test_the_policy_loss_is_reinforce_with_the_target_as_baseline() -> None:

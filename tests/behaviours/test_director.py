@@ -136,7 +136,7 @@ def test_losses_of_manager_and_worker_are_those_of_the_paper(action: Any) -> Non
     entropy = -(np.exp(log_probs) * log_probs).sum((-1, -2))
     np.testing.assert_allclose(found["manager_entropy"].item(), -(weight * entropy).mean(), rtol=1e-4)
 
-    # The worker: an episode for each goal, judged by that goal to its last state.
+    # The worker: an episode for each goal, rewarded by that goal to its last state.
     def read(at: int, goal: int) -> Tensor:
         return torch.cat([seen.features[at], seen.goals[goal]], -1).detach()
 
@@ -152,7 +152,7 @@ def test_losses_of_manager_and_worker_are_those_of_the_paper(action: Any) -> Non
         returns = plain_returns(np.stack(reward), value, going[at], lambda_)
         told.append(returns)
         for index, t in enumerate(at[:-1]):
-            log_prob, spread = networks.worker.judge(read(t, goal), seen.actions[t].detach())
+            log_prob, spread = networks.worker.log_prob_and_entropy(read(t, goal), seen.actions[t].detach())
             critic = array(networks.worker_critic(read(t, goal)).squeeze(-1))
             value_losses.append(plain_value_loss(critic, returns[index], weight[t]))
             gain = (

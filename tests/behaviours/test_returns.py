@@ -1,4 +1,4 @@
-"""Returns of imagined roll-outs, against sums written out."""
+"""Returns of imagined rollouts, against sums written out."""
 
 from __future__ import annotations
 

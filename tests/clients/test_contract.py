@@ -73,7 +73,7 @@ def test_all_transports_give_the_same_actions_for_the_same_seed(address: Address
     assert all(isinstance(action, int) and 0 <= action < 5 for action in actions[0])
 
 
-def test_a_decision_tells_plan_and_timing(client: Any) -> None:
+def test_a_decision_reports_plan_and_timing(client: Any) -> None:
     with client.session("doorkey", seed=1) as session:
         decision = session.decide(SEEN[0], planner={"method": "hierarchical"}, deadline_ms=60_000)
     plan, timing = decision.plan, decision.timing
@@ -215,7 +215,7 @@ def test_one_call_creates_a_session_and_goes_on_with_it(client: Any) -> None:
     assert client.imagine(SEEN[0], model="doorkey", level="low", horizon=2).level == "low"
 
 
-def test_a_wrong_observation_is_told_and_the_session_goes_on(client: Any) -> None:
+def test_a_wrong_observation_is_reported_and_the_session_goes_on(client: Any) -> None:
     with client.session("doorkey", seed=1) as session:
         with pytest.raises(InvalidRequestError) as caught:
             session.act(np.zeros((3, 5, 5), np.uint8))
@@ -228,7 +228,7 @@ def test_a_wrong_observation_is_told_and_the_session_goes_on(client: Any) -> Non
         session.act(SEEN[0])
 
 
-def test_the_action_that_was_really_done_may_be_told(client: Any) -> None:
+def test_the_action_that_was_really_done_may_be_reported(client: Any) -> None:
     with client.session("doorkey", seed=1) as session:
         session.act(SEEN[0])
         session.act(SEEN[1], executed_action=3)

@@ -49,7 +49,7 @@ def test_the_service_is_ready_inside_and_a_termination_stops_it_in_order(
 
 
 @pytest.mark.slow
-def test_a_service_that_does_not_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_service_that_does_not_start_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(DemoError, match="ended with status"):
         with service(tmp_path / "nothing", tmp_path / "serve.log"):
             raise AssertionError("it cannot be ready")

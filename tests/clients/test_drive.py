@@ -145,7 +145,9 @@ def test_the_planner_s_flags_reach_the_planner(address: Address, capsys: pytest.
     assert "did you mean 'discount'" in capsys.readouterr().err
 
 
-def test_what_went_wrong_is_told_in_one_line(address: Address, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_went_wrong_is_reported_in_one_line(
+    address: Address, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments, message in (
         (["--model", "dorkey", "--url", address.http], "did you mean `doorkey`"),
         (
@@ -209,7 +211,7 @@ def test_a_model_without_a_high_level_says_so(
     assert ".png, .webp or .gif" in capsys.readouterr().err
 
 
-def test_the_tally_tells_running_success_and_return() -> None:
+def test_the_tally_shows_running_success_and_return() -> None:
     tally = Tally(3)
     assert tally.text() == "first episodes running"
     tally.add(0, EpisodeResult(0, 1.0, 5, True))

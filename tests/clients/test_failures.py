@@ -194,7 +194,7 @@ def test_what_would_fail_again_is_asked_once(answer: Any, error: Any) -> None:
         ),
     ],
 )
-def test_another_program_on_the_port_is_told_from_the_service(answer: Any, message: str) -> None:
+def test_another_program_on_the_port_is_distinguished_from_the_service(answer: Any, message: str) -> None:
     client = answering(answer)
     with pytest.raises(UnexpectedAnswerError, match=r"http://made\.up:80: list the models: ") as caught:
         client.models()
@@ -346,7 +346,7 @@ class _NoModels(http.server.BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def test_https_trusts_the_authority_that_it_is_told_and_no_other() -> None:
+def test_https_trusts_the_authority_that_it_is_given_and_no_other() -> None:
     server = http.server.HTTPServer(("127.0.0.1", 0), _NoModels)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATES / "cert.pem", CERTIFICATES / "key.pem")
@@ -367,7 +367,7 @@ def test_https_trusts_the_authority_that_it_is_told_and_no_other() -> None:
         server.server_close()
 
 
-def test_grpc_on_the_http_port_is_told_so(address: Address) -> None:
+def test_grpc_on_the_http_port_is_reported(address: Address) -> None:
     with GrpcPlanningClient(address.http.replace("http", "grpc"), retries=Retries(attempts=1)) as client:
         with pytest.raises(UnexpectedAnswerError, match="that port speaks HTTP; gRPC has a port of its own"):
             client.models()

@@ -133,7 +133,7 @@ def test_a_film_keeps_the_last_subgoal_in_view() -> None:
     assert areas == [0, 192 * 192, 192 * 192]
 
 
-def test_the_end_of_a_film_tells_how_it_went(tmp_path: Any) -> None:
+def test_the_end_of_a_film_shows_how_it_went(tmp_path: Any) -> None:
     film = Film(SPACE, None, title="t")
     film(moment(0))
     film(Moment(1, plain(COLOURS[0]), None, None, 1.0, 1.0, True, ("goal",)))
@@ -167,7 +167,7 @@ def test_numbers_are_short_and_never_minus_zero() -> None:
     ]  # fmt: skip
 
 
-def test_actions_are_told_in_the_environment_s_words() -> None:
+def test_actions_are_reported_in_the_environment_s_words() -> None:
     assert action_text(1, ("left", "right")) == "right"
     assert action_text(np.int64(1), None) == "action 1"
     assert action_text(np.float32([0.25, -1]), None) == "[0.25 -1.00]"

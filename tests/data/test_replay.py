@@ -121,7 +121,9 @@ def test_steps_can_be_taken_back_as_far_as_there_is_slack(tmp_path: Path) -> Non
         again.rewind(14)
 
 
-def test_a_full_disk_is_told_before_a_step_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_a_step_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import errno
 
     def full(descriptor: int, offset: int, length: int) -> None:

@@ -84,7 +84,7 @@ def test_the_default_view_is_minigrids_own_image_with_its_seven_actions() -> Non
 
 
 @pytest.mark.parametrize("view", ["", "+full", "+map"])
-def test_spaces_tell_the_categories_of_each_channel(view: str) -> None:
+def test_spaces_give_the_categories_of_each_channel(view: str) -> None:
     env = make(ROOM + view)
     assert env.observation_space.dtype == np.uint8
     assert env.observation_space.high.reshape(-1, 3).max(0).tolist() == [10, 5, 3]
@@ -92,7 +92,7 @@ def test_spaces_tell_the_categories_of_each_channel(view: str) -> None:
     assert env.action_space.n == len(env.get_wrapper_attr("action_names")) == (7 if view == "" else 5)
 
 
-def test_events_and_success_tell_a_solved_episode_in_order() -> None:
+def test_events_and_success_show_a_solved_episode_in_order() -> None:
     steps = solved(ROOM + "+map")
     assert [event for *_, info in steps for event in info["events"]] == ["pickup", "door_opened", "goal"]
     assert [info["success"] for *_, info in steps] == [False] * (len(steps) - 1) + [True]

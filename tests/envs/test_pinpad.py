@@ -79,7 +79,7 @@ def test_the_right_order_pays_ten_on_the_last_pad_and_starts_anew(task: str) -> 
         ("11", ["pad"]),
     ],
 )
-def test_wrong_pads_are_told_and_the_order_can_start_at_any_time(pads: str, events: list[str]) -> None:
+def test_wrong_pads_are_reported_and_the_order_can_start_at_any_time(pads: str, events: list[str]) -> None:
     env = make("pinpad:three", seed=2)
     env.reset()
     total, seen, info, _ = visit(env, pads)

@@ -67,7 +67,7 @@ def test_an_entry_holds_the_weights_of_the_latest_checkpoint_and_nothing_else(
     assert loaded.model.behaviour is not None
 
 
-def test_a_manifest_tells_task_planner_and_origin(run: Path, tmp_path: Path) -> None:
+def test_a_manifest_reports_task_planner_and_origin(run: Path, tmp_path: Path) -> None:
     manifest = read_manifest(export_run(run, out=tmp_path, name="key", version="2.1"))
     assert (manifest.name, manifest.version, manifest.kind) == ("key", "2.1", "thick")
     assert manifest.task == CONFIG.env

@@ -109,7 +109,7 @@ def act(client: httpx.AsyncClient, session: str, **fields: Any) -> Any:
     return client.post(f"/v1/sessions/{session}/act", json=body)
 
 
-async def test_an_act_whose_deadline_passed_in_the_queue_is_told_so_and_was_not_planned(
+async def test_an_act_whose_deadline_passed_in_the_queue_is_reported_and_was_not_planned(
     crowded: Server,
 ) -> None:
     async with occupied(crowded) as client:

@@ -122,7 +122,7 @@ def test_a_client_that_sends_a_byte_at_a_time_is_given_up_and_holds_nobody_up(
     assert session.step > 3
 
 
-def test_what_is_no_http_is_told_so(strict: Server) -> None:
+def test_what_is_no_http_is_reported(strict: Server) -> None:
     with raw(strict, b"\x16\x03\x01 this is not HTTP\r\n\r\n") as connection:
         status, problem = answer(connection)
         assert status == 400 and problem["code"] == "malformed_request" and closed(connection)

@@ -214,7 +214,7 @@ def test_the_server_refuses_to_be_reached_by_strangers(tiny: Path) -> None:
         ("0.0.0.0", {"allow_anonymous": True}, True),
     ],
 )
-def test_beyond_loopback_the_server_wants_keys_or_to_be_told(
+def test_beyond_loopback_the_server_wants_keys_or_explicit_consent(
     host: str, more: dict[str, Any], allowed: bool
 ) -> None:
     settings = Settings(host=host, **more)

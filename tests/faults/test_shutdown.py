@@ -113,7 +113,7 @@ def test_sigterm_waits_for_an_act_and_refuses_new_ones(tiny: Path, tmp_path: Pat
         assert answers[0].json()["plan"]["budget"]["iterations_done"] >= 1
 
 
-def test_an_act_that_takes_longer_than_draining_may_is_told_so(tiny: Path, tmp_path: Path) -> None:
+def test_an_act_longer_than_the_grace_period_is_reported(tiny: Path, tmp_path: Path) -> None:
     with Server(tiny, tmp_path, drain_s=1) as server:
         answers: list[Any] = []
         running = begin_long_act(server, answers)

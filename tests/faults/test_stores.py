@@ -61,7 +61,7 @@ def refusal(response: httpx.Response) -> dict[str, Any]:
 # -- Redis ---------------------------------------------------------------------------------------------------
 
 
-def test_redis_gone_and_back_is_told_as_busy_and_loses_nothing(small: Path, tmp_path: Path) -> None:
+def test_redis_gone_and_back_is_reported_as_busy_and_loses_nothing(small: Path, tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis, Server(small, tmp_path, store=redis.url) as server:
         with server.client() as client, server.http() as http:
             session, episode = begun(client, 1, 3)
@@ -255,7 +255,7 @@ def ways_to_be_full() -> list[str]:
 
 
 @pytest.mark.parametrize("way", ways_to_be_full())
-def test_a_full_disk_is_told_as_busy_and_nothing_is_lost_once_there_is_room(
+def test_a_full_disk_is_reported_as_busy_and_nothing_is_lost_once_there_is_room(
     small: Path, tmp_path: Path, way: str
 ) -> None:
     with room(way, tmp_path) as (folder, fill):

@@ -42,7 +42,7 @@ def deviation(found: Tensor, expected: Tensor, mask: Tensor | None = None) -> fl
     """Largest difference, relative to the entry itself or to the size that entries around it typically have.
 
     Args:
-        mask: ``[B, T, 1]``; entries under 0 hold a filling and are judged among themselves.
+        mask: ``[B, T, 1]``; entries under 0 hold a filling and are compared among themselves.
     """
     found, expected = (part.detach().double() for part in (found, expected))
     if mask is not None and mask.shape[:2] == expected.shape[:2]:

@@ -180,7 +180,7 @@ def _leaves(tree: Any) -> list[torch.Tensor]:
 # -- what is said about a plan -----------------------------------------------------------------------------
 
 
-def test_the_plan_is_told_as_the_api_has_it() -> None:
+def test_the_plan_is_reported_as_the_api_has_it() -> None:
     of = agent("grid")
     info = step_on(of, of.initial(2), 0).info(1)
     assert set(info) == {
@@ -254,7 +254,7 @@ def test_defaults_fit_the_checkpoint() -> None:
     assert agent(planner={"samples": 77}).planner.samples == 77
 
 
-def test_what_a_checkpoint_has_is_told_and_what_it_lacks_is_refused() -> None:
+def test_what_a_checkpoint_has_is_reported_and_what_it_lacks_is_refused() -> None:
     plain, actor, flat = agent(), agent(actor_critic=True), agent(kind="crssm")
     assert [plain.has(method) for method in ("hierarchical", "flat", "policy")] == [True, True, False]
     assert actor.has("policy") and not flat.has("hierarchical") and not plain.has("magic")

@@ -63,12 +63,12 @@ def test_every_flag_is_in_the_help_with_its_default(capsys: pytest.CaptureFixtur
         (["--backend", "jax"], "--backend"),
     ],
 )
-def test_a_wrong_setting_is_told_by_its_flag(argv: list[str], told: str) -> None:
+def test_a_wrong_setting_is_reported_by_its_flag(argv: list[str], told: str) -> None:
     with pytest.raises(SettingsError, match=told.replace("?", r"\?")):
         from_arguments(argv)
 
 
-def test_a_wrong_variable_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_variable_is_reported_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THICK_MAX_BATCH", "many")
     with pytest.raises(SettingsError, match="THICK_MAX_BATCH"):
         from_arguments([])
@@ -88,7 +88,7 @@ def test_loopback_needs_none(host: str) -> None:
     from_arguments(["--host", host]).check_exposure()
 
 
-def test_what_cannot_be_served_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such folder"):
         check(from_arguments(["--models", str(tmp_path / "nowhere")]))
     with pytest.raises(SettingsError, match="--backend onnx"):
@@ -170,6 +170,6 @@ async def test_where_the_default_file_cannot_be_written_sessions_are_in_memory(
 
 
 @pytest.mark.parametrize("store", ["postgres://x", "nonsense", "sqlite:////proc/none/x.db"])
-async def test_a_store_that_cannot_be_used_is_told(store: str) -> None:
+async def test_a_store_that_cannot_be_used_is_reported(store: str) -> None:
     with pytest.raises(SettingsError, match="--store"):
         await open_store(Settings(store=store))

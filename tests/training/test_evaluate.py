@@ -25,7 +25,7 @@ def _play(run: Path, parallel: int, method: str = "hierarchical") -> dict[str, o
 
 
 @pytest.mark.parametrize("method", ["hierarchical", "flat", "policy"])
-def test_an_episode_does_not_depend_on_those_beside_it(trained: Path, method: str) -> None:
+def test_an_episode_does_not_depend_on_its_neighbours(trained: Path, method: str) -> None:
     assert _play(trained, 1, method)["episodes"] == _play(trained, 3, method)["episodes"]
 
 

@@ -102,7 +102,7 @@ def test_an_environment_that_does_not_repeat_itself_begins_new_episodes_and_the_
     assert all("led elsewhere" in note for note in notes)
 
 
-def test_a_prefill_that_comes_out_otherwise_is_told(walk: TrainConfig, tmp_path: Path) -> None:
+def test_a_prefill_that_comes_out_otherwise_is_reported(walk: TrainConfig, tmp_path: Path) -> None:
     config = merge(walk, {"env_options": {"forgetful": True}})
     finish(Trainer(config, tmp_path / "run"), until=2)
     finish(resume(tmp_path / "run"))

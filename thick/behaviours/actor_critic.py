@@ -27,7 +27,7 @@ class LongValues:
     """Values over one jump of a level: what THICK Dreamer adds to Dreamer.
 
     Args:
-        world: with a C-RSSM; its coarse heads judge where a jump lands.
+        world: with a C-RSSM; its coarse heads evaluate where a jump lands.
         level: the level that jumps.
         max_time: bound on the predicted number of steps before a change.
     """
@@ -159,7 +159,7 @@ class ActorCritic(nn.Module):
             returns = lambda_returns(reward, value[:-1], discount[1:], value[-1], lambda_=config.lambda_)
         weight = survival(discount)
         seen, taken = imagined.features[:-1].detach(), imagined.actions.detach()
-        log_prob, entropy = behaviour.actor.judge(seen, taken)
+        log_prob, entropy = behaviour.actor.log_prob_and_entropy(seen, taken)
         # Discrete actions by REINFORCE with a baseline, continuous ones through the dynamics.
         gain = returns if world.continuous else log_prob * (returns - value[:-1]).detach()
         advantage = gain / self._range(returns) if config.normalize else gain

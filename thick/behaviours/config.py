@@ -34,7 +34,7 @@ class BehaviourConfig:
     normalize: bool = False
     """divide the returns that teach the actor by the range of their 5th to 95th percentile, where it is above 1"""
     long_weight: float = 0.9
-    """ψ: share of V^λ beside V_long in the critics' target"""
+    """ψ: share of V^λ against V_long in the critics' target"""
 
 
 @dataclass(frozen=True)

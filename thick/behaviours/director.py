@@ -182,7 +182,7 @@ class Director(nn.Module):
         discount = torch.cat([torch.ones_like(within[:1, 0]), gamma * within[-1]])  # [S+1, N]
         features = imagined.features[::every].detach()  # [S+1, N, F]
         weight = survival(discount)
-        log_prob, entropy = networks.judge(features[:-1], imagined.codes)
+        log_prob, entropy = networks.log_prob_and_entropy(features[:-1], imagined.codes)
         with torch.no_grad():
             extrinsic = self.reward(imagined.states, imagined.actions)  # [H, N]
             entered = State(*(part[1:] for part in imagined.states))
@@ -207,7 +207,7 @@ class Director(nn.Module):
         return terms, metrics | {"manager_policy_entropy": entropy.mean()}
 
     def _worker(self, imagined: GoalRollout, discount: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Each goal is a rollout of K steps, whose last state is still judged by the goal it was for."""
+        """Each goal is a rollout of K steps, whose last state still gets the reward of the goal it was for."""
         (world, networks), config, every = self._parts, self.config, self.every
         weight = by_goal(survival(discount), every)  # [K, S, N]
         goals = imagined.goals.unsqueeze(0)  # [1, S, N, D]
@@ -220,7 +220,7 @@ class Director(nn.Module):
             going_on = by_goal(discount, every)
             returns = lambda_returns(reward, value[:-1], going_on[1:], value[-1], lambda_=config.lambda_)
         seen, taken = read[:-1].detach(), by_goal(imagined.actions, every).detach()
-        log_prob, entropy = networks.worker.judge(seen, taken)
+        log_prob, entropy = networks.worker.log_prob_and_entropy(seen, taken)
         # Discrete actions by REINFORCE with a baseline, continuous ones through the dynamics.
         gain = returns if world.continuous else log_prob * (returns - value[:-1]).detach()
         advantage = gain / self._spread(WORKER, returns)

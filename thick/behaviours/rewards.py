@@ -27,7 +27,7 @@ class TaskReward:
 class Disagreement:
     """How much an ensemble disagrees about what an action leads to (Plan2Explore).
 
-    It is about z of the state that is entered, and judged from the state before and the action: where z is random by
+    It is about z of the state that is entered, computed from the state before and the action: where z is random by
     itself, all members learn its mean, and agree.
 
     Args:

@@ -104,15 +104,15 @@ class Part(Protocol):
         and with 0 when a run begins with the weights of another."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run must keep of it beside the weights that the model exports: targets, statistics, networks that
-        serve training alone (an ensemble). ``nn.Module`` has it; networks of the model are not its submodules."""
+        """What a run must keep of it that the model does not export: targets, statistics, networks that serve
+        training alone (an ensemble). ``nn.Module`` has it; networks of the model are not its submodules."""
 
     def load_state_dict(self, tensors: Mapping[str, Any], /) -> Any:
         """The reverse of :meth:`state_dict`."""
 
 
 class Reward(Protocol):
-    """What a behaviour is taught to seek, judged in imagination."""
+    """What a behaviour is taught to seek, computed in imagination."""
 
     def __call__(self, states: State, actions: Tensor) -> Tensor:
         """Rewards of an imagined rollout.
@@ -128,7 +128,7 @@ class Reward(Protocol):
 
 
 class Stateless:
-    """What most parts have in common: trained from the first update on, and nothing to keep beside the model."""
+    """What most parts have in common: trained from the first update on, and nothing to keep apart from the model."""
 
     start = 0
 

@@ -45,7 +45,7 @@ class Actor(nn.Module):
             return truncated_normal_sample(*self.distribution(feature))
         return one_hot_sample(self.mlp(feature))
 
-    def judge(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, feature: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log probability of an action ``[..., A]`` and entropy of the policy, both ``[...]``."""
         if self.continuous:
             mean, std = self.distribution(feature)

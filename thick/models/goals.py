@@ -89,7 +89,7 @@ class DirectorNetworks(nn.Module):
         """Logits ``[*B, G, K]`` of the manager's choice in fine features ``[*B, F]``."""
         return self.manager(feature).float().unflatten(-1, self.autoencoder.shape)
 
-    def judge(self, feature: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, feature: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
         """Log probability of a code ``[*B, G, K]`` and entropy of the manager, sums over the groups, ``[*B]``."""
         log_probs = log_softmax(self.codes(feature))
         return (code * log_probs).sum((-1, -2)), -(log_probs.exp() * log_probs).sum((-1, -2))

@@ -61,7 +61,7 @@ def test_every_target_is_what_a_plain_loop_finds(chunk: tuple[Tensor, Tensor, Te
 
 
 @given(chunks(), st.integers(1, 12))
-def test_an_episode_is_told_nothing_by_the_one_after_it(
+def test_an_episode_learns_nothing_from_the_one_after_it(
     chunk: tuple[Tensor, Tensor, Tensor], border: int
 ) -> None:
     ends, is_first, reward = chunk

@@ -150,7 +150,7 @@ def test_a_score_depends_neither_on_batch_mates_nor_on_pauses_nor_on_what_was_as
         np.testing.assert_array_equal(first[1:, 4:5], fourth)
 
 
-def test_a_pause_tells_the_scores_of_the_steps_that_are_complete(
+def test_a_pause_reports_the_scores_of_the_steps_that_are_complete(
     models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, _, native = models

@@ -188,7 +188,7 @@ async def test_half_of_the_active_sessions_are_waited_for_and_one_alone_never_wa
         assert [size for _, size in rig.runtime.log] == [5]
 
 
-async def test_a_deadline_that_passes_in_the_queue_is_told_without_planning() -> None:
+async def test_a_deadline_that_passes_in_the_queue_is_reported_without_planning() -> None:
     async with Rig() as rig:
         blocker = await rig.block()
         late = rig.engine.submit(rig.job(within_s=0.01))
@@ -255,7 +255,7 @@ async def test_one_broken_session_does_not_fail_its_batch_mates() -> None:
         assert (good.action, fine.action) == (1.0, 2.0)  # type: ignore[union-attr]
 
 
-async def test_a_plan_that_fails_is_told_and_the_worker_goes_on() -> None:
+async def test_a_plan_that_fails_is_reported_and_the_worker_goes_on() -> None:
     async with Rig() as rig:
         rig.runtime.broken = lambda state: bool((state == 13.0).any())
         with pytest.raises(RuntimeError, match="broken"):
@@ -266,7 +266,7 @@ async def test_a_plan_that_fails_is_told_and_the_worker_goes_on() -> None:
 @pytest.mark.parametrize(
     ("where", "part"), [(FakePlan, "result"), (FakeRuntime, "decode_action"), (SlotTable, "keep")]
 )
-async def test_a_plan_whose_result_cannot_be_had_is_told_and_the_worker_goes_on(
+async def test_a_plan_whose_result_cannot_be_had_is_reported_and_the_worker_goes_on(
     where: type, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -293,7 +293,7 @@ async def test_plans_run_side_by_side_where_there_is_room() -> None:
         assert len(rig.runtime.log) == 6
 
 
-async def test_a_plan_that_fails_does_not_harm_the_one_beside_it() -> None:
+async def test_a_plan_that_fails_does_not_harm_its_neighbour() -> None:
     async with Rig(plans_at_once=2) as rig:
         rig.runtime.gate.set()
         rig.runtime.broken = lambda state: bool((state == 13.0).any())
@@ -324,7 +324,7 @@ async def test_the_event_loop_never_waits_for_the_worker() -> None:
         assert turns > 20, "more turns than slices"
 
 
-async def test_stopping_tells_everybody_who_waits() -> None:
+async def test_stopping_answers_everybody_who_waits() -> None:
     rig = Rig()
     async with rig:
         running = await rig.block()

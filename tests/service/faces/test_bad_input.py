@@ -71,7 +71,7 @@ ACTS: list[tuple[str, Any, int, str]] = [
 @pytest.mark.parametrize(
     ("kind", "status", "path"), [case[1:] for case in ACTS], ids=[case[0] for case in ACTS]
 )
-async def test_a_bad_act_is_told_what_is_wrong_and_loses_nothing(
+async def test_a_bad_act_is_answered_with_what_is_wrong_and_loses_nothing(
     client: httpx.AsyncClient, kind: Any, status: int, path: str
 ) -> None:
     caller = Caller(client)
@@ -147,7 +147,7 @@ BODIES: list[tuple[str, bytes, str | None, int, str]] = [
 
 
 @pytest.mark.parametrize("case", BODIES, ids=[case[0] for case in BODIES])
-async def test_a_body_that_cannot_be_read_is_told_so(
+async def test_a_body_that_cannot_be_read_is_reported(
     client: httpx.AsyncClient, case: tuple[str, bytes, str | None, int, str]
 ) -> None:
     _, content, kind, status, code = case
@@ -249,7 +249,7 @@ async def test_a_bad_session_is_not_made(
     ],
     ids=lambda value: str(value)[:60],
 )
-async def test_a_bad_imagination_is_told_what_is_wrong(
+async def test_a_bad_imagination_is_answered_with_what_is_wrong(
     client: httpx.AsyncClient, body: Any, path: str
 ) -> None:
     caller = Caller(client)

@@ -448,7 +448,7 @@ async def test_steps_are_streamed_as_events(client: httpx.AsyncClient) -> None:
 # -- health, metrics, description ----------------------------------------------------------------------------
 
 
-async def test_health_is_told_in_both_dialects(client: httpx.AsyncClient) -> None:
+async def test_health_is_reported_in_both_dialects(client: httpx.AsyncClient) -> None:
     for path in (
         "/health/live",
         "/health/ready",

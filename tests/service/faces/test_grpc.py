@@ -335,7 +335,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("method", "tree", "status", "code"), WRONG)
-async def test_what_is_wrong_is_told_with_status_and_problem(
+async def test_what_is_wrong_is_reported_with_status_and_problem(
     grpc_client: OverGrpc, service: PlanningService, method: str, tree: dict[str, Any], status: str, code: str
 ) -> None:
     before = len(service.sessions)

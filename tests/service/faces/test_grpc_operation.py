@@ -147,7 +147,7 @@ async def test_a_call_whose_own_deadline_passes_leaves_the_queue(
     assert 'route="/thick.v1.Planner/Act",status="DEADLINE_EXCEEDED"} 1.0' in counted
 
 
-async def test_a_deadline_that_passes_in_the_queue_is_told_without_planning(
+async def test_a_deadline_that_passes_in_the_queue_is_reported_without_planning(
     fresh: PlanningService, asking: OverGrpc
 ) -> None:
     session = await asking.session(planner=QUICK)
@@ -187,7 +187,7 @@ async def test_a_stream_of_imagination_that_nobody_reads_stops(
     assert slots.used == used - 1
 
 
-async def test_a_full_queue_is_told_with_the_time_to_come_back(small: Path) -> None:
+async def test_a_full_queue_is_reported_with_the_time_to_come_back(small: Path) -> None:
     async with running(small, queue_limit=1) as service, over_grpc(service) as asking:
         sessions = [await asking.session(planner=QUICK) for _ in range(2)]
         with held(service):
@@ -257,7 +257,7 @@ async def test_a_port_that_is_taken_is_the_operator_s_to_change(asking: OverGrpc
         GrpcServer(settings_for(small, grpc_port=asking.server.port))
 
 
-async def test_a_certificate_that_is_none_is_told_before_anything_starts(small: Path) -> None:
+async def test_a_certificate_that_is_none_is_reported_before_anything_starts(small: Path) -> None:
     for cert, key in ((PEM / "key.pem", PEM / "cert.pem"), (PEM / "none.pem", PEM / "key.pem")):
         with pytest.raises(SettingsError, match=r"--tls-cert .* PEM"):
             GrpcServer(settings_for(small, grpc_port=0, tls_cert=cert, tls_key=key))

@@ -145,7 +145,7 @@ async def test_others_are_answered_while_a_large_body_is_read(client: httpx.Asyn
     assert (await large).status_code == 200
 
 
-async def test_only_the_first_few_wrong_fields_are_told(client: httpx.AsyncClient) -> None:
+async def test_only_the_first_few_wrong_fields_are_reported(client: httpx.AsyncClient) -> None:
     many = {f"field{i}": 0 for i in range(1000)}
     created = await client.post("/v1/sessions", json={"model": "arm", **many})
     assert created.status_code == 422 and len(created.json()["errors"]) == MAX_ERRORS
@@ -171,7 +171,7 @@ async def test_a_picture_of_another_size_is_refused_before_its_pixels_are_decode
 
 
 @pytest.mark.parametrize("kind", media.BODY_TYPES)
-async def test_the_bounds_on_a_body_are_told_with_what_was_sent(kind: str) -> None:
+async def test_the_bounds_on_a_body_are_reported_with_what_was_sent(kind: str) -> None:
     limits = Limits(object_keys=10, containers=100, values=200, key_characters=20)
     for tree, told in (
         ({str(i): 0 for i in range(11)}, "10"),

@@ -310,7 +310,7 @@ async def test_a_wrong_address_is_refused_before_the_connection_stands(
     assert problem["status"] == status and says in json.dumps(problem)
 
 
-async def test_a_wrong_observation_is_told_and_the_conversation_goes_on(address: str) -> None:
+async def test_a_wrong_observation_is_reported_and_the_conversation_goes_on(address: str) -> None:
     wrong: list[tuple[Any, str]] = [
         ({"observation": np.zeros(6, np.float32)}, "expected shape"),
         ({"observation": np.full(7, np.nan, np.float32)}, "finite"),

@@ -69,7 +69,7 @@ def _data(data: bytes, kind: str) -> Any:
 
 
 @pytest.mark.parametrize("name", WRONG)
-async def test_over_http_what_is_wrong_is_told_in_words(client: httpx.AsyncClient, name: str) -> None:
+async def test_over_http_what_is_wrong_is_reported_in_words(client: httpx.AsyncClient, name: str) -> None:
     caller = Caller(client, media.MSGPACK)
     session = await caller.session("camera")
     form, says = WRONG[name]

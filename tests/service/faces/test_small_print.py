@@ -71,7 +71,7 @@ CAMERA: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("sent", "told"), CAMERA)
-async def test_a_wrong_picture_is_told_in_the_service_s_own_words(
+async def test_a_wrong_picture_is_reported_in_the_service_s_own_words(
     client: httpx.AsyncClient, sent: Any, told: str
 ) -> None:
     session = await Caller(client).session("camera")
@@ -96,7 +96,7 @@ async def test_a_wrong_picture_is_told_in_the_service_s_own_words(
         ),
     ],
 )
-async def test_a_wrong_body_is_told_in_the_service_s_own_words(
+async def test_a_wrong_body_is_reported_in_the_service_s_own_words(
     client: httpx.AsyncClient, content: bytes, kind: str, told: str
 ) -> None:
     response = await client.post("/v1/act", content=content, headers={"content-type": kind})
@@ -168,7 +168,7 @@ async def test_a_belief_whose_header_is_endless_is_not_read(client: httpx.AsyncC
     assert response.status_code == 422 and "header has at most 65536 bytes" in response.json()["detail"]
 
 
-async def test_a_number_that_is_none_over_grpc_is_told_as_such(service: PlanningService) -> None:
+async def test_a_number_that_is_none_over_grpc_is_reported_as_such(service: PlanningService) -> None:
     async with over_grpc(service) as asking:
         session = await asking.session("arm")
         request = pb.ActRequest(session_id=session, reward=float("nan"))

@@ -46,7 +46,7 @@ def test_every_usual_form_of_base64_is_read(data: bytes, width: int, between: st
         (7, "expected base64 text (JSON) or binary (msgpack), got 7"),
     ],
 )
-def test_what_is_no_base64_is_told_why(text: Any, says: str) -> None:
+def test_what_is_no_base64_is_explained(text: Any, says: str) -> None:
     with pytest.raises(ProblemError) as refused:
         read_data(text, "observation.data")
     (error,) = refused.value.errors
@@ -107,7 +107,7 @@ def test_a_data_uri_names_its_encoding(kind: str) -> None:
         ),
     ],
 )
-def test_a_picture_that_is_not_what_it_says_is_told_so(value: Any, path: str, says: str) -> None:
+def test_a_picture_that_is_not_what_it_says_is_reported(value: Any, path: str, says: str) -> None:
     with pytest.raises(ProblemError) as refused:
         decode_array(value, path="x")
     (error,) = refused.value.errors

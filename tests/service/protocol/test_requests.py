@@ -124,11 +124,11 @@ def test_planner_settings_beyond_the_contract_s_are_passed_on() -> None:
         (requests.ImagineOnce, {"model": "m"}, "observation", "is missing"),
     ],
 )
-def test_what_is_wrong_is_told_by_its_path(kind: Any, tree: Any, path: str, message: str) -> None:
+def test_what_is_wrong_is_reported_by_its_path(kind: Any, tree: Any, path: str, message: str) -> None:
     assert message in _errors(kind, tree)[path]
 
 
-def test_all_wrong_fields_are_told_at_once() -> None:
+def test_all_wrong_fields_are_reported_at_once() -> None:
     errors = _errors(requests.Act, {"step": "x", "reward": [], "planner": {"samples": "many", "kappa": None}})
     assert set(errors) == {"observation", "step", "reward", "planner.samples"}
 

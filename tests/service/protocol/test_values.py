@@ -62,12 +62,12 @@ def _errors(value: Any, space: Space, path: str = "observation") -> dict[str, st
     return {error.path: error.message for error in caught.value.errors}
 
 
-def test_a_picture_with_channels_first_is_told_so() -> None:
+def test_a_picture_with_channels_first_is_reported() -> None:
     errors = _errors({"image": np.zeros((3, 64, 64), np.uint8), "state": [0, 0, 0]}, BOTH)
     assert errors == {"observation.image": "expected shape (64, 64, 3), got (3, 64, 64): channels last"}
 
 
-def test_a_batch_dimension_is_told_so() -> None:
+def test_a_batch_dimension_is_reported() -> None:
     assert "without a batch dimension" in _errors(np.zeros((1, 3), np.float32), VECTOR)["observation"]
 
 
