@@ -109,7 +109,7 @@ def runtime_of(model: str, folder: Path) -> Any:
     """The runtime that the service takes for a model, opened from an entry as the service does.
 
     Args:
-        model: ``NAME`` or ``NAME:BACKEND``; a bundled checkpoint, or ``paper`` for the paper's size with random weights.
+        model: ``NAME`` or ``NAME:BACKEND``; a bundled checkpoint, or ``paper``: the paper's size, random weights.
         folder: where the latter is written.
     """
     from thick.runtimes.backends import AUTO, open_runtime

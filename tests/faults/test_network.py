@@ -221,7 +221,7 @@ def test_a_step_whose_answer_is_lost_or_late_is_done_once(strict: Server, tiny: 
             client = GrpcPlanningClient(network.url, stream_acts=transport == "grpc-stream", **options)
         with client, client.session("arm", seed=5, planner=BUDGET) as session:
             episode = Episode("arm", 5, BUDGET)
-            for step in range(9):
+            for step in range(6):
                 before = network.lost
                 if step % 3 == 1:
                     network.lose_answers(2)
@@ -235,5 +235,5 @@ def test_a_step_whose_answer_is_lost_or_late_is_done_once(strict: Server, tiny: 
                     assert decision.replayed and network.lost == before + 2
                 episode.asked.append({**body, "include": []})
                 episode.actions.append(decision.action)
-            assert session.refresh().step == 9
+            assert session.refresh().step == 6
     assert not differences(tiny, [episode])
