@@ -15,39 +15,34 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.serving.load import observations
+from benchmarks.serving.recurrent import acted
 from service.engine.engine import Engine
 from service.engine.jobs import ActJob
 from service.models.hosted import Hosted
 from service.models.warmup import prepare
 from service.operations.metrics import Metrics
 from thick.planning.settings import session_key
-from thick.runtimes.torch.runtime import open_runtime
+from thick.runtimes.backends import open_runtime
 
 
-@torch.inference_mode()
 def model_alone(hosted: Hosted, method: str, sessions: int, seconds: float) -> list[float]:
     """Observe and plan for some sessions at once, called directly; each act's share of the time."""
-    agent: Any = hosted.runtime.agent  # type: ignore[attr-defined]
-    settings = agent.settings({"method": method})
+    runtime = hosted.runtime
+    settings = runtime.settings({"method": method})
     seen = [observations(hosted.name, index) for index in range(sessions)]
-    state, times = agent.initial(sessions), []
+    state, times = runtime.initial(sessions), []
     end = time.perf_counter() + seconds
     step = 0
     while (began := time.perf_counter()) < end or not times:
-        keys = torch.tensor([session_key(0, step)] * sessions)
-        first = torch.full((sessions,), step == 0)
-        shown = torch.from_numpy(np.stack([each[step % len(each)] for each in seen]))
-        state = agent.observe(state, shown, is_first=first, keys=keys)
-        output = agent.act(state, settings, keys=keys)
-        state = output.state
-        agent.decode_action(output.action)
+        shown = np.stack([each[step % len(each)] for each in seen])
+        result = acted(runtime, state, shown, [step] * sessions, settings)
+        state = result.state
+        runtime.decode_action(result.action)
         times += [(time.perf_counter() - began) / sessions] * sessions
         step += 1
     return times
@@ -83,7 +78,6 @@ async def engine_alone(engine: Engine, hosted: Hosted, method: str, seconds: flo
 
 async def answer(models: Path) -> None:
     """Answer the lines on the standard input."""
-    torch.set_num_threads(1)
     engine = Engine(metrics=Metrics(), threads=1)
     engine.start()
     hosted = {}

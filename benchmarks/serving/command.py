@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -48,8 +49,8 @@ class Bench:
     targets: dict[str, tuple[Target, Server]]
 
     def named(self, *names: str) -> list[tuple[Target, Server]]:
-        """Targets by name."""
-        return [self.targets[name] for name in names]
+        """Those of these targets that are here: a peer that is not installed is left out."""
+        return [self.targets[name] for name in names if name in self.targets]
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,9 @@ def running(folder: Path, say: Any) -> Iterator[Bench]:
         started.append(memory)
         logged, _ = servers.thick(repository, folder, access_log=True, name="thick-logged")
         started.append(logged)
-        lit, plain = servers.litserve(repository, folder), servers.fastapi(repository, folder)
-        started += [lit, plain]
+        lit = servers.litserve(repository, folder) if importlib.util.find_spec("litserve") else None
+        plain = servers.fastapi(repository, folder)
+        started += [each for each in (lit, plain) if each is not None]
         endpoints, echo_grpc = servers.echo(folder)
         started.append(endpoints)
         alone = Bare(repository, folder)
@@ -139,7 +141,6 @@ def running(folder: Path, say: Any) -> Iterator[Bench]:
             "THICK, msgpack": (thick_http("THICK, msgpack", ours.port, sessions, MSGPACK), ours),
             "THICK, gRPC unary": (thick_grpc("THICK, gRPC unary", grpc_port, sessions, stream=False), ours),
             "THICK, gRPC stream": (thick_grpc("THICK, gRPC stream", grpc_port, sessions, stream=True), ours),
-            "LitServe, JSON": (baseline("LitServe, JSON", lit.port, "/predict", JSON), lit),
             "FastAPI, JSON": (baseline("FastAPI, JSON", plain.port, "/act", JSON), plain),
             "FastAPI, msgpack": (baseline("FastAPI, msgpack", plain.port, "/act", MSGPACK), plain),
             "without the store": (
@@ -157,6 +158,10 @@ def running(folder: Path, say: Any) -> Iterator[Bench]:
                 ours,
             ),
         }
+        if lit is None:
+            say("LitServe is not installed (pip install litserve): its rows are left out")
+        else:
+            targets["LitServe, JSON"] = (baseline("LitServe, JSON", lit.port, "/predict", JSON), lit)
         yield Bench(ours, memory, logged, alone, targets)
     finally:
         for each in started:
@@ -171,12 +176,13 @@ async def same_answers(bench: Bench, wanted: Sequence[Part]) -> None:
     """
     for model, method in sorted({(part.model, part.method) for part in wanted}):
         names = sorted({name for part in wanted if part.model == model for name in part.targets})
-        given = {name: await bench.targets[name][0].trial(model, method, TRIAL_STEPS) for name in names}
-        first = given[names[0]]
+        targets = {target.name: target for target, _ in bench.named(*names)}
+        given = {name: await target.trial(model, method, TRIAL_STEPS) for name, target in targets.items()}
+        first = given[min(given)]
         for name, actions in given.items():
             # Batches of another size may round differently; these are all of one session.
             if not all(np.allclose(a, b, atol=1e-4) for a, b in zip(first, actions, strict=True)):
-                raise RuntimeError(f"{name} acts differently from {names[0]} on {model} {method}: {given}")
+                raise RuntimeError(f"{name} acts differently from {min(given)} on {model} {method}: {given}")
 
 
 async def overhead(bench: Bench, pace: Pace) -> list[Row]:

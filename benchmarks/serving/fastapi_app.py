@@ -31,7 +31,7 @@ def application(repository: Path, threads: int) -> FastAPI:
     """The whole service."""
     app = FastAPI()
     policies = Policies(repository, threads)
-    worker = ThreadPoolExecutor(1, initializer=lambda: __import__("torch").set_num_threads(threads))
+    worker = ThreadPoolExecutor(1)
 
     def step(request: dict[str, Any]) -> Any:
         return plain(policies.act([{**request, "observation": array(request["observation"])}])[0])

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from thick.agent import Agent
-from thick.planning.settings import session_key
-from thick.pytrees import map_arrays
-from thick.runtimes.torch.agents import load_agent
+from thick.planning.settings import PlannerSettings, session_key
+from thick.runtimes.backends import open_runtime
+from thick.runtimes.protocol import PlanResult, Runtime, State
 
 CAPACITY = 1024
 """sessions of one model"""
@@ -26,13 +23,13 @@ class Policies:
 
     Args:
         repository: folder ``NAME/VERSION``.
-        threads: of torch.
+        threads: of the runtimes.
     """
 
     def __init__(self, repository: Path, threads: int) -> None:
-        torch.set_num_threads(threads)
+        self._threads = threads
         self._tables = {
-            entry.name: Table(load_agent(sorted(entry.iterdir())[-1]))
+            entry.name: Table(open_runtime(sorted(entry.iterdir())[-1]))
             for entry in sorted(repository.iterdir())
             if entry.is_dir()
         }
@@ -44,6 +41,7 @@ class Policies:
             groups[request["model"], request["method"]].append(row)
         actions: list[Any] = [None] * len(requests)
         for (model, method), rows in groups.items():
+            self._tables[model].runtime.use_threads(self._threads)
             found = self._tables[model].act(method, [requests[row] for row in rows])
             for row, action in zip(rows, found, strict=True):
                 actions[row] = action
@@ -53,34 +51,53 @@ class Policies:
 class Table:
     """One model, and the states of its sessions in preallocated rows."""
 
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
-        self._rows: dict[str, int] = {}
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._places: dict[str, int] = {}
         self._steps: dict[str, int] = defaultdict(int)
-        self._states = agent.initial(CAPACITY)
+        self._rows = runtime.rows(CAPACITY)
         self._settings = {
-            method: agent.settings({"method": method}) for method in ("policy", "flat") if agent.has(method)
+            method: runtime.settings({"method": method})
+            for method in ("policy", "flat")
+            if runtime.has(method)
         }
 
-    @torch.inference_mode()
     def act(self, method: str, requests: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Their actions, one step further."""
         ids = [request["session_id"] for request in requests]
-        at = torch.tensor([self._rows.setdefault(each, len(self._rows)) for each in ids])
-        steps = [self._steps[each] for each in ids]
-        keys = torch.tensor([session_key(0, step) for step in steps])
-        state = self.agent.observe(
-            map_arrays(lambda rows: rows[at], self._states),
-            torch.from_numpy(np.stack([request["observation"] for request in requests])),
-            is_first=torch.tensor([step == 0 for step in steps]),
-            keys=keys,
+        fresh = [each for each in ids if each not in self._places]
+        for each in fresh:
+            self._places[each] = len(self._places)
+        if fresh:
+            self._rows.keep([self._places[each] for each in fresh], self.runtime.initial(len(fresh)))
+        at = [self._places[each] for each in ids]
+        seen = np.stack([request["observation"] for request in requests])
+        result = acted(
+            self.runtime,
+            self._rows.states(at),
+            seen,
+            [self._steps[each] for each in ids],
+            self._settings[method],
         )
-        output = self.agent.act(state, self._settings[method], keys=keys)
-
-        def store(rows: Tensor, new: Tensor) -> Tensor:
-            rows[at] = new
-            return rows
-
-        map_arrays(store, self._states, output.state)
+        self._rows.keep(at, result.state)
         for each in ids:
             self._steps[each] += 1
-        return self.agent.decode_action(output.action)
+        return self.runtime.decode_action(result.action)
+
+
+def acted(
+    runtime: Runtime, state: State, seen: np.ndarray, steps: Sequence[int], settings: PlannerSettings
+) -> PlanResult:
+    """Observe and plan to the end.
+
+    Args:
+        state: ``[B, ...]`` before the observation.
+        seen: ``[B, ...]``.
+        steps: how many acts each session has behind it.
+    """
+    keys = np.array([session_key(0, step) for step in steps], np.int64)
+    state = runtime.observe(state, seen, is_first=np.array([step == 0 for step in steps]), keys=keys)
+    planning = runtime.plan(state, settings, keys=keys)
+    while not planning.done:
+        planning.step()
+    return planning.result()
