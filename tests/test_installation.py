@@ -17,8 +17,8 @@ from clients.demo import free_ports
 from clients.http_client import PlanningClient
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST_MEMORY = 150e6
-"""resident, bytes"""
+MOST_MEMORY = {"native": 150e6, "onnx": 200e6}
+"""resident, bytes; ONNX Runtime's own library is larger"""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -77,7 +77,7 @@ def test_nothing_of_torch_is_installed_and_what_needs_it_says_what_to_do(install
     assert done.stderr.count("\n") == 1 and "pip install 'thick-planner[service]'" in done.stderr
 
 
-@pytest.mark.parametrize("backend", ["native"])
+@pytest.mark.parametrize("backend", ["native", "onnx"])
 def test_the_bundled_models_act_and_imagine_in_little_memory(installed: Path, backend: str) -> None:
     planner = {"samples": 16, "iterations": 1, "simulations": 4, "horizon": 4}
     with served(installed, "--backend", backend) as (client, process):
@@ -92,4 +92,4 @@ def test_the_bundled_models_act_and_imagine_in_little_memory(installed: Path, ba
                     assert session.decide(seen, planner={"method": method}).plan is not None
                 for level in ("high", "low"):
                     assert session.imagine(level=level, horizon=2).rollouts
-    assert memory <= MOST_MEMORY, f"{memory / 1e6:.0f} MB"
+    assert memory <= MOST_MEMORY[backend], f"{memory / 1e6:.0f} MB"

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from thick import conversion
 from thick.configuration import build
-from thick.manifest import MANIFEST, NAME, EntryError, Manifest, check_name, json_object, read_file
+from thick.manifest import (
+    MANIFEST,
+    NAME,
+    EntryError,
+    Manifest,
+    StoredFile,
+    check_name,
+    json_object,
+    read_file,
+)
 from thick.models.config import ModelConfig
 
 
@@ -65,17 +74,26 @@ def weight_bytes(entry: Path, manifest: Manifest) -> bytes:
     Raises:
         EntryError: the file is missing or not the manifest's.
     """
-    path = Path(entry) / manifest.weights.file
+    return file_bytes(entry, manifest.weights)
+
+
+def file_bytes(entry: Path, stored: StoredFile) -> bytes:
+    """A file of an entry, after checking size and SHA-256.
+
+    Raises:
+        EntryError: it is missing or not the manifest's.
+    """
+    path = Path(entry) / stored.file
     content = read_file(path)
-    if len(content) != manifest.weights.bytes:
+    if len(content) != stored.bytes:
         raise EntryError(
-            f"{path}: {len(content)} bytes, the manifest says {manifest.weights.bytes}{guess(content)}; "
+            f"{path}: {len(content)} bytes, the manifest says {stored.bytes}{guess(content)}; "
             "the file is cut off or not this model's: copy or export it again"
         )
     digest = hashlib.sha256(content).hexdigest()
-    if digest != manifest.weights.sha256:
+    if digest != stored.sha256:
         raise EntryError(
-            f"{path}: SHA-256 is {digest}, the manifest says {manifest.weights.sha256}{guess(content)}; "
+            f"{path}: SHA-256 is {digest}, the manifest says {stored.sha256}{guess(content)}; "
             "the file is damaged or not this model's: copy or export it again"
         )
     return content

@@ -1,5 +1,7 @@
 """Model-repository entries: ``NAME/VERSION/{model.safetensors, manifest.json}``, written whole or not at all.
 
+`thick export --onnx` adds graphs (:mod:`thick.runtimes.onnx.export`).
+
 The manifest (:mod:`thick.manifest`) says what the weights are, how to plan with them, where they come from,
 and the SHA-256 of the weight file. Importing this module and reading a manifest need no torch; loading a
 model does. Nothing is unpickled: weights are safetensors, everything else is JSON. Damage of any kind ends in
@@ -14,7 +16,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +46,7 @@ __all__ = [
     "build_model",
     "check_place",
     "load_model",
+    "manifest_text",
     "next_version",
     "read_manifest",
     "read_weights",
@@ -137,6 +140,7 @@ def write_entry(
     planner: Mapping[str, Any],
     provenance: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
+    complete: Callable[[Path], object] | None = None,
 ) -> Path:
     """Write ``repository/name/version``; the folder appears complete and checked, or not at all.
 
@@ -148,6 +152,7 @@ def write_entry(
         observation_space, action_space: JSON form.
         configuration: holds ``model``, the fields of ``ModelConfig``; tuples become lists.
         tensors: the model's ``state_dict()``.
+        complete: is called with the folder before it appears; may add to it, or raise.
 
     Returns:
         The folder that was written.
@@ -191,12 +196,26 @@ def write_entry(
         source=f"{name}/{version}",
     )
     _check_tensors(stored, build_model(manifest).state_dict(), f"{name}/{version}")
-    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    new = [folder for folder in (target.parent, repository) if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _appears_whole(target) as folder:
-        _write(folder / WEIGHTS, content)
-        _write(folder / MANIFEST, text.encode("utf-8"))
+    try:
+        with _appears_whole(target) as folder:
+            _write(folder / WEIGHTS, content)
+            _write(folder / MANIFEST, manifest_text(manifest))
+            if complete is not None:
+                complete(folder)
+    except BaseException:
+        with contextlib.suppress(OSError):  # another entry may have come there meanwhile
+            for folder in new:
+                folder.rmdir()
+        raise
     return target
+
+
+def manifest_text(manifest: Manifest) -> bytes:
+    """A manifest as the file that it is kept in."""
+    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
 
 
 def _check_finite(tensors: Mapping[str, Tensor], what: str) -> None:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ READABLE = (1, 2)
 KINDS = ("thick", "crssm", "rssm")
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
+GRAPH = ".onnx"
+"""how the files of graphs end"""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """names of models and versions: plain, so that none of them is a path or a hidden file"""
@@ -38,11 +40,11 @@ class EntryError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
-    """The weight file that belongs to a manifest."""
+class StoredFile:
+    """A file that belongs to a manifest."""
 
     file: str
-    """name of the file next to the manifest, always ``model.safetensors``"""
+    """name of the file next to the manifest: ``model.safetensors`` for the weights, ``NAME.onnx`` for a graph"""
     sha256: str
     """SHA-256 of the file, 64 lower-case hexadecimal digits"""
     bytes: int
@@ -73,12 +75,17 @@ class Manifest:
     """defaults of planning, field names of the API's ``planner``"""
     provenance: dict[str, Any]
     """how the model was trained and what it was measured to do"""
-    weights: Weights
+    weights: StoredFile
     """the weight file"""
+    graphs: dict[str, StoredFile] = field(default_factory=dict)
+    """ONNX graphs of single steps by name, where `thick export --onnx` wrote them; they refer to the weight file"""
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as JSON objects."""
-        return dataclasses.asdict(self)
+        """The manifest as JSON objects; without ``graphs`` where there are none."""
+        document = dataclasses.asdict(self)
+        if not self.graphs:
+            del document["graphs"]
+        return document
 
     @classmethod
     def from_json(cls, document: object, *, source: str = MANIFEST) -> Manifest:
@@ -98,7 +105,8 @@ class Manifest:
                 f"{source}: format_version is {version!r}, this release reads {' and '.join(map(str, READABLE))}; "
                 "export the model again, or install the release that wrote it"
             )
-        check_keys(fields, [field.name for field in dataclasses.fields(cls)], source)
+        known = [field.name for field in dataclasses.fields(cls)]
+        check_keys({"graphs": {}, **fields}, known, source)
         check_name(fields["name"], f"{source}: name")
         check_name(fields["version"], f"{source}: version")
         if fields["kind"] not in KINDS:
@@ -112,7 +120,12 @@ class Manifest:
                 raise EntryError(
                     f"{source}: {key} has no type, expected a space such as {{'type': 'Box', …}}"
                 )
-        return cls(**{**fields, "weights": _weights(fields["weights"], f"{source}: weights")})
+        weights = _stored(fields["weights"], f"{source}: weights", WEIGHTS)
+        graphs = {
+            check_name(name, f"{source}: graphs"): _stored(each, f"{source}: graphs.{name}", f"{name}{GRAPH}")
+            for name, each in json_object(fields.get("graphs", {}), f"{source}: graphs").items()
+        }
+        return cls(**{**fields, "weights": weights, "graphs": graphs})
 
     def spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:
         """Observation and action space as gymnasium objects.
@@ -207,16 +220,16 @@ def check_keys(fields: Mapping[str, object], known: list[str], what: str, *, com
         raise EntryError(f"{what}: missing {', '.join(missing)}; export the model again")
 
 
-def _weights(value: object, what: str) -> Weights:
+def _stored(value: object, what: str, name: str) -> StoredFile:
     fields = json_object(value, what)
-    check_keys(fields, [field.name for field in dataclasses.fields(Weights)], what)
-    if fields["file"] != WEIGHTS:
-        raise EntryError(f"{what}.file is {fields['file']!r}, expected {WEIGHTS!r} next to the manifest")
+    check_keys(fields, [field.name for field in dataclasses.fields(StoredFile)], what)
+    if fields["file"] != name:
+        raise EntryError(f"{what}.file is {fields['file']!r}, expected {name!r} next to the manifest")
     if not isinstance(fields["sha256"], str) or not _SHA256.fullmatch(fields["sha256"]):
         raise EntryError(f"{what}.sha256 is {fields['sha256']!r}, expected 64 lower-case hexadecimal digits")
     if type(fields["bytes"]) is not int or fields["bytes"] <= 0:
         raise EntryError(f"{what}.bytes is {fields['bytes']!r}, expected a whole number above 0")
-    return Weights(**fields)
+    return StoredFile(**fields)
 
 
 def plain(value: object, what: str) -> Any:

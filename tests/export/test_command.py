@@ -140,6 +140,39 @@ def test_the_command_says_what_it_wrote_and_what_is_next(
     assert (tmp_path / "models" / "tiny" / "2").is_dir()
 
 
+def test_graphs_are_written_with_an_entry_or_added_to_one(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.run([str(run), "--onnx", "--out", str(tmp_path / "models")]) == 0
+    assert "ONNX graphs, which agree with torch" in capsys.readouterr().out
+    entry = tmp_path / "models" / "tiny" / "1"
+    graphs = read_manifest(entry).graphs
+    assert {path.stem for path in entry.glob("*.onnx")} == set(graphs) >= {"encode", "imagine", "jump"}
+    later = export_run(run, out=tmp_path / "models")
+    assert not read_manifest(later).graphs
+    assert command.run([str(later), "--onnx"]) == 0
+    assert f"{later}: {len(graphs)} ONNX graphs" in capsys.readouterr().out
+    assert read_manifest(later).graphs == graphs
+    assert load_model(later).manifest.weights == read_manifest(entry).weights
+    assert command.run([str(later), "--onnx", "--name", "other"]) == 1
+    assert "leave --name" in capsys.readouterr().err
+    assert command.run([str(later)]) == 1
+    assert "holds no training run" in capsys.readouterr().err
+
+
+def test_a_graph_that_cannot_be_verified_leaves_no_entry(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differs(*_: object) -> None:
+        raise EntryError("graph jump: differs")
+
+    monkeypatch.setattr("thick.runtimes.onnx.export.verify", differs)
+    assert command.run([str(run), "--onnx", "--out", str(tmp_path / "models")]) == 1
+    said = capsys.readouterr().err
+    assert "graph jump: differs; nothing was written" in said and said.count("\n") == 1
+    assert not (tmp_path / "models").exists()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

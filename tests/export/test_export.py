@@ -199,7 +199,7 @@ def test_an_entry_that_cannot_be_finished_is_not_there_at_all(
     monkeypatch.setattr(export, "_write", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, sizes.model(sizes.VECTOR))
-    assert list((tmp_path / "doorkey").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     assert versions(tmp_path, "doorkey") == []
 
 

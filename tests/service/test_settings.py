@@ -91,8 +91,8 @@ def test_loopback_needs_none(host: str) -> None:
 def test_what_cannot_be_served_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such folder"):
         check(from_arguments(["--models", str(tmp_path / "nowhere")]))
-    with pytest.raises(SettingsError, match="--backend onnx"):
-        check(from_arguments(["--models", str(tmp_path), "--backend", "onnx"]))
+    with pytest.raises(SettingsError, match="--backend onnx: backend onnx runs on cpu, not on cuda"):
+        check(from_arguments(["--models", str(tmp_path), "--backend", "onnx", "--device", "cuda"]))
     with pytest.raises(SettingsError, match="tls-cert"):
         files = ["--tls-cert", str(tmp_path / "a"), "--tls-key", str(tmp_path / "b")]
         check(from_arguments(["--models", str(tmp_path), *files]))

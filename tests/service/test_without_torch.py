@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +20,11 @@ from clients.http_client import PlanningClient
 from tests.clients.conftest import Address, serving
 from tests.service.conftest import WRITTEN
 from tests.service.support import observe, same
+from thick.manifest import read_manifest
+from thick.runtimes.onnx.export import keep_graphs, write_graphs
 
 ROOT = Path(__file__).resolve().parents[2]
-BACKENDS = ["native"]
+BACKENDS = ["native", "onnx"]
 MODELS = ("arm", "camera", "grid")
 CONTRACT = [
     "tests/service/faces/test_contract.py",
@@ -32,13 +35,24 @@ CONTRACT = [
 ]
 
 
+@pytest.fixture(scope="module")
+def complete(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models with graphs (compared with torch in ``tests/runtimes``)."""
+    folder = tmp_path_factory.mktemp("complete")
+    for name in MODELS:
+        entry = Path(shutil.copytree(repository / name / "1", folder / name / "1"))
+        manifest = read_manifest(entry)
+        keep_graphs(entry, manifest, write_graphs(entry, manifest))
+    return folder
+
+
 @pytest.fixture(scope="module", params=BACKENDS)
 def address(
-    request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, complete: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Address]]:
     """A backend and where a service runs on it."""
     log = tmp_path_factory.mktemp("service") / "serve.log"
-    with serving(repository, log, without="torch", backend=request.param) as up:
+    with serving(complete, log, without="torch", backend=request.param) as up:
         yield request.param, up
 
 
@@ -90,9 +104,9 @@ def test_it_imagines_at_both_levels(address: tuple[str, Address], level: str, po
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_contract_holds_without_torch(backend: str, repository: Path) -> None:
+def test_the_contract_holds_without_torch(backend: str, complete: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("THICK_", "PYTEST_"))}
-    environment |= {WRITTEN: str(repository), "THICK_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    environment |= {WRITTEN: str(complete), "THICK_BACKEND": backend, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_torch", "-p", "no:cacheprovider", *CONTRACT]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=280)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,12 @@ def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     from thick.envs import MissingPackageError
     from thick.export import EntryError, load_model
+    from thick.manifest import MANIFEST
     from thick.planning.settings import planner_changes
 
     try:
+        if arguments.onnx and (arguments.run / MANIFEST).is_file():
+            return _add_to_entry(arguments)
         path = export_run(
             arguments.run,
             out=arguments.out,
@@ -32,6 +36,7 @@ def run(argv: list[str]) -> int:
             version=arguments.version,
             planner=planner_changes(arguments.set),
             env_id=arguments.env,
+            onnx=arguments.onnx,
         )
         loaded = load_model(path)
     except (EntryError, ValueError, OSError, MissingPackageError) as error:
@@ -45,7 +50,25 @@ def run(argv: list[str]) -> int:
         print(
             f"No results in its manifest: `thick evaluate {arguments.run}` measures them; then export again."
         )
+    if manifest.graphs:
+        print(f"{len(manifest.graphs)} ONNX graphs, which agree with torch to 1e-4")
     print(f"Serve it: thick serve --models {arguments.out}")
+    return 0
+
+
+def _add_to_entry(arguments: argparse.Namespace) -> int:
+    """Graphs for an entry that is there already."""
+    from thick.export import EntryError
+    from thick.runtimes.onnx.export import add_graphs
+
+    if arguments.name or arguments.version or arguments.set or arguments.env:
+        raise EntryError(
+            f"{arguments.run} is an entry of a model repository, to which --onnx adds graphs and nothing else: leave "
+            "--name, --version, --set and --env out, or export the run"
+        )
+    files = add_graphs(arguments.run)
+    size = sum(each.bytes for each in files.values())
+    print(f"{arguments.run}: {len(files)} ONNX graphs, {size / 1e3:.0f} kB, which agree with torch to 1e-4")
     return 0
 
 
@@ -57,6 +80,7 @@ def export_run(
     version: str | None = None,
     planner: dict[str, Any] | None = None,
     env_id: str | None = None,
+    onnx: bool = False,
 ) -> Path:
     """Write the latest checkpoint of a training run as ``out/name/version``.
 
@@ -67,6 +91,7 @@ def export_run(
         version: None takes the next whole number.
         planner: planner defaults that replace or join those of the run's configuration.
         env_id: how the environment is called in the manifest, where it moved since the training.
+        onnx: write the graphs for the backend `onnx` too.
 
     Returns:
         The folder that was written.
@@ -81,6 +106,12 @@ def export_run(
     from thick.spaces import space_to_json
     from thick.training.checkpoint import load_checkpoint
     from thick.training.config import load_config
+
+    complete: Callable[[Path], object] | None = None
+    if onnx:
+        from thick.runtimes.onnx.export import add_graphs
+
+        complete = add_graphs
 
     path = run / "config.yaml"
     if not path.is_file():
@@ -113,6 +144,7 @@ def export_run(
         planner={**config.planner, **(planner or {})},
         provenance=provenance(run, config, state),
         tensors={key[6:]: tensor for key, tensor in tensors.items() if key.startswith("model.")},
+        complete=complete,
     )
 
 
@@ -212,7 +244,18 @@ def _parser() -> argparse.ArgumentParser:
         "the weights (model.safetensors), and next to them what they are, how to plan with them and how they "
         "were made (manifest.json). `thick serve --models DIR` serves all entries of a repository.",
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of the training run")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        type=Path,
+        help="folder of the training run; with --onnx also an entry NAME/VERSION, to which graphs are added",
+    )
+    parser.add_argument(
+        "--onnx",
+        action="store_true",
+        help="write the model's steps as ONNX graphs too, verified against torch on the environment: what "
+        "`thick serve --backend onnx` runs without torch and without a compiler",
+    )
     parser.add_argument(
         "--out",
         metavar="DIR",

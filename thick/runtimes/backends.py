@@ -41,6 +41,9 @@ BACKENDS = {
     for backend in (
         Backend("native", "thick.runtimes.native.runtime", (), ("cpu",), "reinstall where there is a C compiler"),
         Backend(
+            "onnx", "thick.runtimes.onnx.runtime", ("onnxruntime",), ("cpu",), install_command("serve")
+        ),
+        Backend(
             "torch",
             "thick.runtimes.torch.runtime",
             ("torch",),

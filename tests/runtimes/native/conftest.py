@@ -10,6 +10,11 @@ from thick.runtimes.native import build, library
 @pytest.fixture(scope="session", autouse=True)
 def kernels() -> None:
     """Skips where there is no compiler."""
+    need_kernels()
+
+
+def need_kernels() -> None:
+    """Skips where there is no library and no compiler."""
     try:
         library.library()
     except library.NativeUnavailable:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
-
-from thick import conversion
 from thick.agent import Agent
-from thick.entries import guess, model_config, weight_bytes
-from thick.manifest import EntryError, Manifest, read_manifest
+from thick.entries import model_config
+from thick.manifest import EntryError, read_manifest
 from thick.runtimes.native.model import NativeModel
+from thick.runtimes.parts import read_tensors
 
 
 def load_agent(entry: Path) -> Agent[NativeModel]:
@@ -39,22 +35,3 @@ def load_agent(entry: Path) -> Agent[NativeModel]:
         manifest=manifest,
         planner=manifest.planner,
     )
-
-
-def read_tensors(entry: Path, manifest: Manifest) -> dict[str, np.ndarray]:
-    """The weights of an entry under their present names; every number is finite.
-
-    Raises:
-        EntryError: the file is missing, not the manifest's, not safetensors, or holds NaN or infinity.
-    """
-    content, path = weight_bytes(entry, manifest), entry / manifest.weights.file
-    try:
-        tensors = load(content)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise EntryError(
-            f"{path}: not a safetensors file that numpy reads ({error}){guess(content)}; export again"
-        ) from error
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise EntryError(f"{path}: tensor {name!r} holds numbers that are NaN or infinite; export again")
-    return conversion.tensors(tensors) if manifest.format_version == 1 else tensors

@@ -11,6 +11,7 @@ import numpy as np
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import chained, numbers
 from thick.runtimes.native.weights import Weights
+from thick.runtimes.parts import areas, between
 
 SIDE = 64
 """pixels a side of what the convolutions read and write (:mod:`thick.models.images`)"""
@@ -131,24 +132,3 @@ class Resize:
             turned = np.moveaxis(images, axis, -1)
             images = np.moveaxis(chained(chain, native.COLUMNS, None, turned), -1, axis)
         return np.ascontiguousarray(images)
-
-
-def areas(source: int, target: int) -> np.ndarray:
-    """Means over areas, ``[target, source]``."""
-    table = np.zeros((target, source), np.float32)
-    for index in range(target):
-        begin, end = index * source // target, -(-(index + 1) * source // target)
-        table[index, begin:end] = 1 / (end - begin)
-    return table
-
-
-def between(source: int, target: int) -> np.ndarray:
-    """Between the two nearest pixels, ``[target, source]``."""
-    table = np.zeros((target, source), np.float32)
-    for index in range(target):
-        place = max((index + 0.5) * source / target - 0.5, 0.0)
-        first = min(int(place), source - 1)
-        part = place - first
-        table[index, first] += 1 - part
-        table[index, min(first + 1, source - 1)] += part
-    return table

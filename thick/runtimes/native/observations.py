@@ -12,18 +12,10 @@ from thick.envs.kinds import categories_of, kind_of, scale_of
 from thick.runtimes.native.calls import batched, chained
 from thick.runtimes.native.images import DecodeImage, EncodeImage
 from thick.runtimes.native.weights import Weights
+from thick.runtimes.parts import SINGLE, entries
 
 if TYPE_CHECKING:
     import gymnasium
-
-SINGLE = "observation"
-"""the key of an observation that is a single array"""
-
-
-def entries(space: gymnasium.Space) -> dict[str, Any]:
-    """The arrays of an observation space by name, in the order of their keys."""
-    return dict(sorted(getattr(space, "spaces", {SINGLE: space}).items()))
-
 
 class Encoder:
     """All entries of an observation, encoded and concatenated as the trained encoder does.

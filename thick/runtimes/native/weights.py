@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from thick.runtimes import parts
 from thick.runtimes.native import library as native
 from thick.runtimes.native.library import COLUMNS, aligned, padded
 
@@ -38,18 +39,12 @@ class Weights:
         return f"{name}.weight" in self.tensors
 
     def layers(self, name: str) -> list[str]:
-        """Names of the hidden layers of an MLP, ``name.dense0 …``, and of its linear output where it has one."""
-        count = 0
-        while self.has(f"{name}.dense{count}"):
-            count += 1
-        hidden = [f"{name}.dense{index}" for index in range(count)]
-        return [*hidden, f"{name}.out"] if self.has(f"{name}.out") else hidden
+        """Names of the layers of an MLP."""
+        return parts.layers(self.tensors, name)
 
     def entry(self, name: str, key: str) -> str:
-        """Name of the module of an observation's entry, as :mod:`thick.models.encoders` names it."""
-        plain = key.replace("%", "%25").replace(".", "%2E")
-        there = any(tensor.startswith(f"{name}.{plain}.") for tensor in self.tensors)
-        return f"{name}.{plain}" if plain and there else f"{name}.%{plain}"
+        """Name of the module of an observation's entry."""
+        return parts.entry_name(self.tensors, name, key)
 
     def size(self, name: str) -> int:
         """Outputs of a layer."""

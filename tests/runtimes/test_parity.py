@@ -1,20 +1,28 @@
-"""The native runtime against the torch runtime: every output, every configuration."""
+"""The runtimes without torch against the one with it: every output, every configuration."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 from tests.models.sizes import ACTIONS, SPACES, actions, model, observations
+from tests.runtimes.native.conftest import need_kernels
+from thick.envs.actions import ActionCodec
 from thick.models.beliefs import Belief
 from thick.models.config import LevelConfig
 from thick.models.networks import AgentNetworks
 from thick.planning.jumps import JumpModel
-from thick.planning.protocols import JumpState
+from thick.planning.protocols import Expansion, JumpState
 from thick.runtimes.native.model import NativeModel
+from thick.runtimes.onnx.graph import places
+from thick.runtimes.onnx.model import OnnxModel
+from thick.runtimes.onnx.steps import Steps
 from thick.runtimes.torch.model import FrozenModel
 
 KINDS = ["thick", "crssm", "rssm"]
@@ -45,10 +53,46 @@ def clear(world: AgentNetworks) -> AgentNetworks:
     return world
 
 
-def both(world: AgentNetworks) -> tuple[FrozenModel, NativeModel]:
-    tensors = {key: value.numpy() for key, value in world.state_dict().items()}
-    native = NativeModel(tensors, world.config, world.observation_space, world.action_space)
-    return FrozenModel(world, precision="fp32"), native
+def native_model(world: AgentNetworks, tensors: dict[str, np.ndarray]) -> NativeModel:
+    need_kernels()
+    return NativeModel(tensors, world.config, world.observation_space, world.action_space)
+
+
+def onnx_model(world: AgentNetworks, tensors: dict[str, np.ndarray]) -> OnnxModel:
+    stored = places(save(tensors), format_version=2)
+    codec = ActionCodec(world.action_space)
+    steps = Steps(
+        world.config,
+        world.observation_space,
+        action=codec.size,
+        continuous=not codec.discrete,
+        tensors=stored,
+    )
+    return OnnxModel(steps.write(), tensors, world.config, world.observation_space, world.action_space)
+
+
+BACKENDS: dict[str, Callable[[AgentNetworks, dict[str, np.ndarray]], Any]] = {
+    "native": native_model,
+    "onnx": onnx_model,
+}
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@functools.lru_cache(maxsize=1)
+def reference_model(world: AgentNetworks) -> FrozenModel:
+    return FrozenModel(world, precision="fp32")
+
+
+@functools.lru_cache(maxsize=len(BACKENDS))
+def both(world: AgentNetworks, backend: str) -> tuple[FrozenModel, Any]:
+    """The model in torch, and in another runtime."""
+    tensors = {key: np.ascontiguousarray(value.numpy()) for key, value in world.state_dict().items()}
+    return reference_model(world), BACKENDS[backend](world, tensors)
 
 
 def belief(world: AgentNetworks, *leading: int) -> Belief:
@@ -97,47 +141,47 @@ def world(request: pytest.FixtureRequest) -> AgentNetworks:
     )
 
 
-def test_every_step_and_head_of_the_low_level_agrees(world: AgentNetworks) -> None:
-    reference, native = both(world)
+def test_every_step_and_head_of_the_low_level_agrees(world: AgentNetworks, backend: str) -> None:
+    reference, other = both(world, backend)
     now = belief(world, 3, 14)
     act = actions(world.action_space, 3, 14)
     uniforms = np.random.default_rng(1).random((3, 14, world.config.stoch), np.float32)
     with torch.no_grad():
         for drawn in (None, uniforms):
             wanted = reference.imagine(torched(now), act, None if drawn is None else torch.from_numpy(drawn))
-            found = native.imagine(now, act.numpy(), drawn)
+            found = other.imagine(now, act.numpy(), drawn)
             agree(found, wanted)
         reward, goes_on = reference.exact.outcome(wanted)
-        np.testing.assert_allclose(native.exact.outcome(found)[0], reward, **CLOSE)
-        np.testing.assert_allclose(native.exact.outcome(found)[1], goes_on, **CLOSE)
-        np.testing.assert_allclose(native.exact.value(found), reference.exact.value(wanted), **CLOSE)
-        for x, y in zip(native.exact.policy(found), reference.exact.policy(wanted), strict=True):
+        np.testing.assert_allclose(other.exact.outcome(found)[0], reward, **CLOSE)
+        np.testing.assert_allclose(other.exact.outcome(found)[1], goes_on, **CLOSE)
+        np.testing.assert_allclose(other.exact.value(found), reference.exact.value(wanted), **CLOSE)
+        for x, y in zip(other.exact.policy(found), reference.exact.policy(wanted), strict=True):
             assert (x is None) == (y is None)
             if x is not None:
                 np.testing.assert_allclose(x, y, **CLOSE)
-        np.testing.assert_allclose(native.features(found), reference.features(wanted), **CLOSE)
+        np.testing.assert_allclose(other.features(found), reference.features(wanted), **CLOSE)
 
 
-def test_an_observed_step_agrees_also_where_an_episode_begins(world: AgentNetworks) -> None:
-    reference, native = both(world)
+def test_an_observed_step_agrees_also_where_an_episode_begins(world: AgentNetworks, backend: str) -> None:
+    reference, other = both(world, backend)
     first = np.array([True, False, False, True, False])
     now, act = belief(world, 5), actions(world.action_space, 5)
     seen = observations(world.observation_space, 5)["observation"]
     with torch.no_grad():
         wanted = reference.observe(torched(now), act, reference.encode(seen), torch.from_numpy(first))
         start = reference.observe(reference.initial(5), act, reference.encode(seen), torch.from_numpy(~first))
-    np.testing.assert_allclose(native.encode(seen.numpy()), reference.encode(seen).detach(), **CLOSE)
-    agree(native.observe(now, act.numpy(), native.encode(seen.numpy()), first), wanted)
-    agree(native.observe(native.initial(5), act.numpy(), native.encode(seen.numpy()), ~first), start)
+    np.testing.assert_allclose(other.encode(seen.numpy()), reference.encode(seen).detach(), **CLOSE)
+    agree(other.observe(now, act.numpy(), other.encode(seen.numpy()), first), wanted)
+    agree(other.observe(other.initial(5), act.numpy(), other.encode(seen.numpy()), ~first), start)
 
 
-def test_jumps_and_nodes_of_a_search_agree(world: AgentNetworks) -> None:
+def test_jumps_and_nodes_of_a_search_agree(world: AgentNetworks, backend: str) -> None:
     if not world.levels:
         pytest.skip("no high level")
-    reference, native = both(world)
-    assert reference.high is not None and native.high is not None
+    reference, other = both(world, backend)
+    assert reference.high is not None and other.high is not None
     now = belief(world, 2, 6)
-    chosen = np.random.default_rng(2).integers(native.high.actions, size=(2, 6))
+    chosen = np.random.default_rng(2).integers(other.high.actions, size=(2, 6))
     uniforms = np.random.default_rng(3).random((2, 6, 2 * world.config.stoch), np.float32)
     stoch, context = torch.from_numpy(now.stoch), torch.from_numpy(now.context)
     given = (now.stoch, now.context)
@@ -146,27 +190,30 @@ def test_jumps_and_nodes_of_a_search_agree(world: AgentNetworks) -> None:
             wanted = reference.high.jump(
                 stoch, context, torch.from_numpy(chosen), None if drawn is None else torch.from_numpy(drawn)
             )
-            agree(native.high.jump(*given, chosen, drawn), wanted)
-        np.testing.assert_allclose(native.high.prior(*given), reference.high.prior(stoch, context), **CLOSE)
-        np.testing.assert_allclose(native.high.value(*given), reference.high.value(stoch, context), **CLOSE)
+            agree(other.high.jump(*given, chosen, drawn), wanted)
+        np.testing.assert_allclose(other.high.prior(*given), reference.high.prior(stoch, context), **CLOSE)
+        np.testing.assert_allclose(other.high.value(*given), reference.high.value(stoch, context), **CLOSE)
         segment = reference.high.segment_return(stoch, context, torch.from_numpy(chosen))
-        np.testing.assert_allclose(native.high.segment_return(*given, chosen), segment, **CLOSE)
-        for x, y in zip(native.high.outcome(*given), reference.high.outcome(stoch, context), strict=True):
+        np.testing.assert_allclose(other.high.segment_return(*given, chosen), segment, **CLOSE)
+        for x, y in zip(other.high.outcome(*given), reference.high.outcome(stoch, context), strict=True):
             np.testing.assert_allclose(x, y, **CLOSE)
         arrival = np.random.default_rng(4).standard_normal((2, 6)).astype(np.float32)
         state = JumpState(now.stoch, now.context, arrival, np.zeros_like(arrival))
         for critic in (False, True):
             asked = JumpModel(reference.high, stoch, context, critic=critic)
             node = asked.evaluate(JumpState(*(torch.from_numpy(x) for x in state)))
-            found = native.high.expand(state, critic=critic)
+            if isinstance(other.high, Expansion):
+                found = other.high.expand(state, critic=critic)
+            else:
+                found = JumpModel(other.high, *given, critic=critic).evaluate(state)
             agree(found._replace(children=found.value), node._replace(children=node.value))
             agree(found.children, node.children)
 
 
 @pytest.mark.parametrize("space", list(SPACES))
-def test_observations_of_every_kind_are_encoded_and_decoded_alike(space: str) -> None:
+def test_observations_of_every_kind_are_encoded_and_decoded_alike(space: str, backend: str) -> None:
     world = clear(model(SPACES[space], ACTIONS["discrete"], **ODD))
-    reference, native = both(world)
+    reference, other = both(world, backend)
     seen = observations(SPACES[space], 3)
     now = belief(world, 3)
     only = list(seen) == ["observation"]
@@ -174,12 +221,12 @@ def test_observations_of_every_kind_are_encoded_and_decoded_alike(space: str) ->
         wanted = reference.encode(seen if not only else seen["observation"])
         arrays = {key: value.numpy() for key, value in seen.items()}
         np.testing.assert_allclose(
-            native.encode(arrays if not only else arrays["observation"]), wanted, **CLOSE
+            other.encode(arrays if not only else arrays["observation"]), wanted, **CLOSE
         )
         pairs = [
-            (native.decode(now), reference.decode(torched(now))),
+            (other.decode(now), reference.decode(torched(now))),
             (
-                native.decode_coarse(now.stoch, now.context),
+                other.decode_coarse(now.stoch, now.context),
                 reference.decode_coarse(torch.from_numpy(now.stoch), torch.from_numpy(now.context)),
             ),
         ]

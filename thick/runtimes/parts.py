@@ -1,0 +1,82 @@
+"""What runtimes without torch share: tensors of an entry, names of layers, arrays of observations, resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from thick import conversion
+from thick.entries import guess, weight_bytes
+from thick.manifest import EntryError, Manifest
+
+if TYPE_CHECKING:
+    import gymnasium
+
+SINGLE = "observation"
+"""the key of an observation that is a single array"""
+
+
+def read_tensors(entry: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+    """The weights of an entry under their present names; every number is finite.
+
+    Raises:
+        EntryError: the file is missing, not the manifest's, not safetensors, or holds NaN or infinity.
+    """
+    content, path = weight_bytes(entry, manifest), entry / manifest.weights.file
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise EntryError(
+            f"{path}: not a safetensors file that numpy reads ({error}){guess(content)}; export again"
+        ) from error
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise EntryError(f"{path}: tensor {name!r} holds numbers that are NaN or infinite; export again")
+    return conversion.tensors(tensors) if manifest.format_version == 1 else tensors
+
+
+def layers(tensors: Container[str], name: str) -> list[str]:
+    """Names of the hidden layers of an MLP, ``name.dense0 …``, and of its linear output where it has one."""
+    count = 0
+    while f"{name}.dense{count}.weight" in tensors:
+        count += 1
+    hidden = [f"{name}.dense{index}" for index in range(count)]
+    return [*hidden, f"{name}.out"] if f"{name}.out.weight" in tensors else hidden
+
+
+def entry_name(tensors: Mapping[str, Any], name: str, key: str) -> str:
+    """Name of the module of an observation's entry, as :mod:`thick.models.encoders` names it."""
+    plain = key.replace("%", "%25").replace(".", "%2E")
+    there = any(tensor.startswith(f"{name}.{plain}.") for tensor in tensors)
+    return f"{name}.{plain}" if plain and there else f"{name}.%{plain}"
+
+
+def entries(space: gymnasium.Space) -> dict[str, Any]:
+    """The arrays of an observation space by name, in the order of their keys."""
+    return dict(sorted(getattr(space, "spaces", {SINGLE: space}).items()))
+
+
+def areas(source: int, target: int) -> np.ndarray:
+    """Means over areas, ``[target, source]``."""
+    table = np.zeros((target, source), np.float32)
+    for index in range(target):
+        begin, end = index * source // target, -(-(index + 1) * source // target)
+        table[index, begin:end] = 1 / (end - begin)
+    return table
+
+
+def between(source: int, target: int) -> np.ndarray:
+    """Between the two nearest pixels, ``[target, source]``."""
+    table = np.zeros((target, source), np.float32)
+    for index in range(target):
+        place = max((index + 0.5) * source / target - 0.5, 0.0)
+        first = min(int(place), source - 1)
+        part = place - first
+        table[index, first] += 1 - part
+        table[index, min(first + 1, source - 1)] += part
+    return table
