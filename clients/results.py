@@ -107,6 +107,8 @@ class Plan:
     gates_open: int = 0
     high: HighPlan | None = None
     low: LowPlan | None = None
+    levels: Sequence[LowPlan | HighPlan] = ()
+    """the plan of each level, lowest first: ``low``, ``high`` and whatever is above them"""
     budget: Budget | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
 
@@ -219,15 +221,26 @@ def read_decision(tree: Mapping[str, Any], observations: Space | None, actions: 
 
 def _read_plan(tree: Mapping[str, Any], observations: Space | None, actions: Space | None) -> Plan:
     high, low, budget = tree.get("high"), tree.get("low"), tree.get("budget")
+    levels = [{k: v for k, v in level.items() if k != "level"} for level in tree.get("levels") or ()]
     return _record(
         Plan,
         tree,
-        high=_record(HighPlan, high, subgoal=read_observation(high.get("subgoal"), observations))
-        if high
-        else None,
-        low=_record(LowPlan, low, actions=_read_actions(low.get("actions"), actions)) if low else None,
+        high=_read_high_plan(high, observations) if high else None,
+        low=_read_low_plan(low, actions) if low else None,
+        levels=[
+            _read_high_plan(level, observations) if index else _read_low_plan(level, actions)
+            for index, level in enumerate(levels)
+        ],
         budget=_record(Budget, budget) if budget else None,
     )
+
+
+def _read_low_plan(tree: Mapping[str, Any], actions: Space | None) -> LowPlan:
+    return _record(LowPlan, tree, actions=_read_actions(tree.get("actions"), actions))
+
+
+def _read_high_plan(tree: Mapping[str, Any], observations: Space | None) -> HighPlan:
+    return _record(HighPlan, tree, subgoal=read_observation(tree.get("subgoal"), observations))
 
 
 def _read_actions(value: Any, space: Space | None) -> Sequence[Action]:

@@ -83,6 +83,14 @@ def test_a_decision_reports_plan_and_timing(client: Any) -> None:
     assert plan.high.subgoal.dtype == np.uint8
     assert len(plan.high.durations) >= 1
     assert plan.low is not None and all(isinstance(action, int) for action in plan.low.actions)
+    low, high = plan.levels
+    assert (low.actions, high.visits, high.durations) == (
+        plan.low.actions,
+        plan.high.visits,
+        plan.high.durations,
+    )
+    np.testing.assert_array_equal(high.subgoal, plan.high.subgoal)
+    assert not any(level.other for level in plan.levels) and "levels" not in plan.other
     assert plan.budget is not None and plan.budget.iterations_done == plan.budget.iterations_asked == 2
     assert timing.total_ms is not None and timing.total_ms > 0
     assert session.last is decision
