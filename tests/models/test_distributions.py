@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thick.models.distributions import (
-    balanced_kl,
     bernoulli_log_prob,
     categorical_kl,
     normal_log_prob,
@@ -16,6 +15,7 @@ from thick.models.distributions import (
     one_hot_sample,
     truncated_normal_log_prob,
 )
+from thick.models.functions import balanced_kl
 
 
 def test_the_two_sides_of_a_balanced_kl_learn_in_the_given_proportion() -> None:

@@ -13,10 +13,11 @@ from torch import Tensor
 from tests.parity.fixture import Fixture, filled, layers, width
 from thick.behaviours.returns import lambda_returns, long_returns
 from thick.models.beliefs import State
-from thick.models.distributions import balanced_kl, bernoulli_log_prob, normal_log_prob, one_hot_mode
+from thick.models.distributions import bernoulli_log_prob, normal_log_prob, one_hot_mode
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.dynamics.rssm import RSSM
 from thick.models.encoders import ImageDecoder, ImageEncoder
+from thick.models.functions import balanced_kl
 from thick.models.hierarchy.level import HighLevel, SegmentBatch
 from thick.models.hierarchy.segments import at_segment_end, segment_ends, segment_targets
 from thick.models.layers import MLP

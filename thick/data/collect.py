@@ -256,9 +256,7 @@ class Collector:
         self, index: int, observation: dict[str, np.ndarray], reward: float, info: dict[str, Any]
     ) -> None:
         episode, over = self._running[index], bool(self._over[index])
-        where = (
-            f"{self.tasks[index]}, stream {index}, step {episode.length} of the episode with seed {episode.seed}"
-        )
+        where = f"{self.tasks[index]}, stream {index}, step {episode.length} of the episode with seed {episode.seed}"
         episode.answered(observation, reward=reward, over=over, info=info, where=where)
         if over:
             self.finished.append(episode.summary())

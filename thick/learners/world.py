@@ -11,8 +11,9 @@ from torch import Tensor
 from thick.learners.parts import Group, Losses, Shared, Stateless
 from thick.learners.schedules import Schedule
 from thick.models.batch import Batch
-from thick.models.distributions import balanced_kl, bernoulli_log_prob, normal_log_prob
+from thick.models.distributions import bernoulli_log_prob, normal_log_prob
 from thick.models.dynamics.crssm import CRSSM
+from thick.models.functions import balanced_kl
 from thick.models.world_model import Heads, WorldModel
 
 

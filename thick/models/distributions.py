@@ -13,14 +13,8 @@ _SQRT_2 = math.sqrt(2)
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Log-softmax over the last dimension, in fp32 also under bf16 autocast.
-
-    Few classes in the last dimension are slow on a CPU: with the classes moved one dimension forward the same
-    numbers come several times faster.
-    """
-    if logits.dim() < 2:
-        return logits.float().log_softmax(-1)
-    return logits.float().transpose(-1, -2).contiguous().log_softmax(-2).transpose(-1, -2)
+    """Log-softmax over the last dimension, in fp32 also under bf16 autocast."""
+    return logits.float().log_softmax(-1)
 
 
 def one_hot_mode(logits: Tensor) -> Tensor:
@@ -34,14 +28,16 @@ def one_hot_sample(logits: Tensor, generator: torch.Generator | None = None) -> 
     One uniform number a categorical and the inverse of its distribution function, which is several times
     cheaper than Gumbel noise for every class.
     """
-    probabilities = log_softmax(logits).exp()
+    probabilities = logits.float().softmax(-1)
     uniform = torch.rand(
         (*logits.shape[:-1], 1), dtype=probabilities.dtype, device=logits.device, generator=generator
     )
     with torch.no_grad():
         below = probabilities.cumsum(-1) <= uniform
-        index = below.sum(-1).clamp_(max=logits.shape[-1] - 1)
-        sample = F.one_hot(index, logits.shape[-1]).to(probabilities.dtype)
+        index = below.sum(-1, keepdim=True).clamp_(max=logits.shape[-1] - 1)
+        sample = torch.zeros_like(probabilities).scatter_(-1, index, 1.0)
+    if not probabilities.requires_grad:
+        return sample
     # In this order the forward value is exactly 0 or 1.
     return sample + (probabilities - probabilities.detach())
 
@@ -50,21 +46,6 @@ def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     """KL(p ‖ q) of categoricals in nats, ``[..., S, K] -> [..., S]``."""
     log_p, log_q = log_softmax(logits_p), log_softmax(logits_q)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
-
-
-def balanced_kl(posterior: Tensor, prior: Tensor, balance: float) -> tuple[Tensor, Tensor]:
-    """KL balancing of DreamerV2: ``balance·KL(sg(q) ‖ p) + (1-balance)·KL(q ‖ sg(p))``.
-
-    Args:
-        posterior, prior: logits ``[..., S, K]``.
-        balance: weight of the term that trains the prior, 0.8 in the paper.
-
-    Returns:
-        The loss and the plain value of the KL without gradient, both ``[...]``, summed over groups.
-    """
-    train_prior = categorical_kl(posterior.detach(), prior).sum(-1)
-    train_posterior = categorical_kl(posterior, prior.detach()).sum(-1)
-    return balance * train_prior + (1 - balance) * train_posterior, train_prior.detach()
 
 
 def normal_log_prob(value: Tensor, mean: Tensor, std: Tensor | float = 1.0) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from thick.envs.kinds import categories_of, kind_of, kinds_of, scale_of
 from thick.models.distributions import bernoulli_log_prob, normal_log_prob
+from thick.models.functions import elu, log_prob_of_cells
 from thick.models.images import SIDE, ImageForm
 from thick.models.layers import MLP, Dense
 
@@ -52,7 +53,7 @@ class ImageEncoder(nn.Module):
         """``[..., H, W, C]`` in the space's own range."""
         x = self.form.prepare(image).flatten(0, -4).permute(0, 3, 1, 2)
         for index in range(4):
-            x = F.elu(self.get_submodule(f"conv{index}")(x))
+            x = elu(self.get_submodule(f"conv{index}")(x))
         # Channels last before flattening: the embedding's order is height, width, channel.
         return x.permute(0, 2, 3, 1).reshape(*image.shape[:-3], self.size)
 
@@ -76,7 +77,7 @@ class ImageDecoder(nn.Module):
         x = self.get_submodule("in")(feature).reshape(-1, self.get_submodule("in").out_features, 1, 1)
         for index in range(4):
             x = self.get_submodule(f"deconv{index}")(x)
-            x = F.elu(x) if index < 3 else x
+            x = elu(x) if index < 3 else x
         return x.permute(0, 2, 3, 1).reshape(*feature.shape[:-1], SIDE, SIDE, x.shape[1])
 
     def log_prob(self, output: Tensor, image: Tensor) -> Tensor:
@@ -269,11 +270,7 @@ class GridDecoder(nn.Module):
         return self.mlp(feature).unflatten(-1, (sum(self.categories), self.height, self.width))
 
     def log_prob(self, output: Tensor, grid: Tensor) -> Tensor:
-        total = 0.0
-        for channel, logits in enumerate(output.float().split(self.categories, -3)):
-            index = grid[..., channel].long().unsqueeze(-3)  # [..., 1, height, width]
-            total = total + logits.log_softmax(-3).gather(-3, index).sum((-3, -2, -1))
-        return total  # type: ignore[return-value]
+        return log_prob_of_cells(output, grid, self.categories)
 
     def observation(self, output: Tensor) -> Tensor:
         """The most likely grid: uint8 ``[..., height, width, channels]``."""

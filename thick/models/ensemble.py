@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from thick.models.functions import elu
 
 
 class Ensemble(nn.Module):
@@ -37,7 +38,7 @@ class Ensemble(nn.Module):
         x = torch.cat([feature, action], -1).flatten(0, -2).unsqueeze(0)
         x = x.expand(self.weights[0].shape[0], -1, -1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = F.elu(torch.baddbmm(bias, x, weight))
+            x = elu(torch.baddbmm(bias, x, weight))
         # Members that agree to three digits differ in the fourth, which bf16 does not have.
         with torch.autocast(x.device.type, enabled=False):
             x = torch.baddbmm(self.biases[-1], x.float(), self.weights[-1])

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thick.models.functions import elu
+
 
 class Dense(nn.Linear):
     """``y = W x + b`` with Glorot-uniform weights and zero biases."""
@@ -38,7 +40,7 @@ class MLP(nn.Module):
     def hidden(self, x: Tensor) -> Tensor:
         """The last hidden layer, ``[..., units]``."""
         for index in range(self.layers):
-            x = F.elu(self.get_submodule(f"dense{index}")(x))
+            x = elu(self.get_submodule(f"dense{index}")(x))
         return x
 
     def forward(self, x: Tensor) -> Tensor:

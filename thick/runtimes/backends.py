@@ -39,7 +39,9 @@ class Backend(NamedTuple):
 BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("native", "thick.runtimes.native.runtime", (), ("cpu",), "reinstall where there is a C compiler"),
+        Backend(
+            "native", "thick.runtimes.native.runtime", (), ("cpu",), "reinstall where there is a C compiler"
+        ),
         Backend(
             "onnx", "thick.runtimes.onnx.runtime", ("onnxruntime",), ("cpu",), install_command("serve")
         ),

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from thick.models.beliefs import State
 from thick.models.dynamics.gatel0rd import GateL0RD, count_changes, update_context
-from thick.models.dynamics.rssm import RSSM
+from thick.models.dynamics.rssm import RSSM, Recurrent
+from thick.models.dynamics.scan import Cell
+from thick.models.functions import elu
 from thick.models.layers import MLP, Dense
 
 
@@ -47,7 +49,7 @@ class CRSSM(RSSM):
         """Coarse prior logits ``[..., S, K]`` of z and a before, and the context after, the step."""
         z = stoch.flatten(-2)
         summary = self.ctxt_head(torch.cat([z, action, context], -1))
-        return self._groups(self.ctxt_img_logit(F.elu(self.ctxt_img_out(torch.cat([z, summary], -1)))))
+        return self._groups(self.ctxt_img_logit(elu(self.ctxt_img_out(torch.cat([z, summary], -1)))))
 
     def coarse_features(self, stoch: Tensor, context: Tensor) -> Tensor:
         """Coarse feature ``[z, c]``, ``[..., S·K + C]``."""
@@ -67,7 +69,7 @@ class CRSSM(RSSM):
 
     def context_step(self, state: State, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Context, gates and coarse logits after ``action`` from z and c alone (h plays no part)."""
-        x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        x = elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
         context, gates = self.gatel0rd(x, state.context)
         return context, gates, self.coarse_prior(state.stoch, action, context)
 
@@ -79,6 +81,16 @@ class CRSSM(RSSM):
     def _recurrent_weights(self) -> tuple[Tensor, ...]:
         cell = torch.cat([self.gatel0rd.gate.weight, self.gatel0rd.candidate.weight])
         return cell[:, self.hidden :], self.gru.weight[:, self.hidden :]
+
+    def _recurrent(self) -> Recurrent:
+        hidden, gru = self.hidden, super()._recurrent()
+        own = torch.cat([self.gatel0rd.gate.weight, self.gatel0rd.candidate.weight])
+        bias = torch.cat([self.gatel0rd.gate.bias, self.gatel0rd.candidate.bias, gru.bias])
+        cell = Cell(own[:, hidden:], gru.cell.memory)
+        return Recurrent(torch.cat([own[:, :hidden], gru.project]), bias, cell)
+
+    def _gates(self) -> int:
+        return self.gatel0rd.sizes[0]
 
     def _recur(
         self,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thick.models.beliefs import State, Trajectory
 from thick.models.distributions import one_hot_mode, one_hot_sample
+from thick.models.dynamics.scan import Cell, Filter, Scan
+from thick.models.functions import elu
 from thick.models.layers import Dense
 
 
@@ -83,33 +87,26 @@ class RSSM(nn.Module):
             embed: ``[B, T, E]``.
             action: ``[B, T, A]``, the action that led to each observation.
             is_first: ``[B, T]``; state and action are zeroed there.
-            state: what the first step starts from, ``[B]``; zero if None.
+            state: what the first step starts from, ``[B]``, without gradient; zero if None.
             sample: sample z (training) or take its mode.
             gate_noise: standard deviation of the noise on the gates.
         """
         batch, time = embed.shape[:2]
-        state = self.initial(batch) if state is None else state
+        state = State(*(part.detach() for part in state or self.initial(batch)))
         keep = 1.0 - is_first.to(embed.dtype)
         action = action * keep.unsqueeze(-1)
-        draw = one_hot_sample if sample else one_hot_mode
         noise = self._noise(embed, batch, time, gate_noise)
-        if self.posterior_from_observation:
-            logits = self._groups(self.obs_logit(F.elu(self.obs_out(embed))))  # [B, T, S, K]
-            stoch = draw(logits)
-            previous = torch.cat([state.stoch.unsqueeze(1), stoch[:, :-1]], 1) * keep[..., None, None]
-            x = F.elu(self.img_in(torch.cat([previous.flatten(-2), action], -1)))  # [B, T, hidden]
-            deter, context, gates = self._scan(x, state, keep, noise)
-        else:
-            stoch, logits, previous, deter, context, gates = self._filter(
-                embed, action, keep, state, noise, draw
-            )
+        run = self._scan if self.posterior_from_observation else self._filter
+        # The loop runs on a few small matrices: in bf16 the casts would cost more than the products.
+        stoch, logits, previous, memory, gates = run(embed, action, keep, state, noise, sample)
+        context, deter = memory.split((self.context, self.deter), -1)
         prior = self.prior(deter, context)
         coarse = self.coarse_prior(previous, action, context)
         return Trajectory(State(stoch, logits, deter, context, gates), prior, coarse, previous, action)
 
     def imagine_step(self, state: State, action: Tensor, *, sample: bool = True) -> State:
         """One step without an observation; z is drawn from the fine prior. Any leading dimensions."""
-        x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        x = elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
         deter, context, gates = self._transition(x, state.deter, state.context, None)
         logits = self.prior(deter, context)
         draw = one_hot_sample if sample else one_hot_mode
@@ -129,7 +126,7 @@ class RSSM(nn.Module):
 
     def update_gates(self, state: State, action: Tensor) -> Tensor:
         """How far each unit of h moves on a step from ``state`` with ``action``, ``[..., H]`` in (0, 1)."""
-        x = F.elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        x = elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
         _, context, _ = self._transition(x, state.deter, state.context, None)
         joint = torch.cat([x, context, state.deter], -1)
         return torch.sigmoid(self.gru(joint).chunk(3, -1)[2] - 1)
@@ -138,7 +135,7 @@ class RSSM(nn.Module):
 
     def prior(self, deter: Tensor, context: Tensor) -> Tensor:
         """Fine prior logits ``[..., S, K]`` of h and c."""
-        return self._groups(self.img_logit(F.elu(self.img_out(torch.cat([deter, context], -1)))))
+        return self._groups(self.img_logit(elu(self.img_out(torch.cat([deter, context], -1)))))
 
     def coarse_prior(self, stoch: Tensor, action: Tensor, context: Tensor) -> Tensor | None:
         """Prior that does not see h; a flat RSSM has none."""
@@ -178,47 +175,94 @@ class RSSM(nn.Module):
             return None
         return scale * torch.randn(batch, time, self.context, dtype=like.dtype, device=like.device)
 
-    def _scan(
-        self, x: Tensor, state: State, keep: Tensor, noise: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """h, c and gates along time where z is known beforehand."""
-        deter, context = state.deter, state.context
-        # The loop runs on a few small matrices: in bf16 the casts would cost more than the products.
-        projected, weights = self._project(x).float().unbind(1), self._recurrent_weights()
-        alive, noises = keep.unsqueeze(-1).unbind(1), None if noise is None else noise.unbind(1)
-        steps = []
-        with torch.autocast(x.device.type, enabled=False):
-            for time in range(x.shape[1]):
-                deter, context, gates = self._recur(
-                    projected[time],
-                    weights,
-                    deter * alive[time],
-                    context * alive[time],
-                    None if noises is None else noises[time],
-                )
-                steps.append((deter, context, gates))
-        deters, contexts, opened = zip(*steps, strict=True)
-        return torch.stack(deters, 1), torch.stack(contexts, 1), torch.stack(opened, 1)
+    def _recurrent(self) -> Recurrent:
+        """The weights of all pre-activations, in the order of :mod:`thick.models.dynamics.scan`."""
+        hidden, weight = self.hidden, _reordered(self.gru.weight)
+        # The update gate's pre-activation is less by one.
+        less = torch.cat(
+            [weight.new_zeros(self.deter), weight.new_ones(self.deter), weight.new_zeros(self.deter)]
+        )
+        cell = Cell(weight.new_zeros(0, 0), weight[:, hidden:])
+        return Recurrent(weight[:, :hidden], _reordered(self.gru.bias) - less, cell)
 
-    def _filter(self, embed, action, keep, state, noise, draw):  # type: ignore[no-untyped-def]
-        """z, h, c and gates along time where the posterior reads h and c: z must be drawn step by step."""
-        memory = self.context + self.deter
-        weight = self.obs_out.weight
-        observed = F.linear(embed, weight[:, memory:], self.obs_out.bias)  # [B, T, hidden], out of the loop
-        stoch, deter, context = state.stoch, state.deter, state.context
-        steps = []
-        for time in range(embed.shape[1]):
-            alive = keep[:, time, None]
-            previous = stoch * alive.unsqueeze(-1)
-            x = F.elu(self.img_in(torch.cat([previous.flatten(-2), action[:, time]], -1)))
-            deter, context, gates = self._transition(
-                x, deter * alive, context * alive, None if noise is None else noise[:, time]
+    def _scan(
+        self, embed: Tensor, action: Tensor, keep: Tensor, state: State, noise: Tensor | None, sample: bool
+    ) -> tuple[Tensor, ...]:
+        """z, c, h and gates along time where z is known beforehand, since the posterior reads the embedding alone."""
+        logits = self._groups(self.obs_logit(elu(self.obs_out(embed))))  # [B, T, S, K]
+        stoch = (one_hot_sample if sample else one_hot_mode)(logits)
+        previous = torch.cat([state.stoch.unsqueeze(1), stoch[:, :-1]], 1) * keep[..., None, None]
+        x = elu(self.img_in(torch.cat([previous.flatten(-2), action], -1)))  # [B, T, hidden]
+        weights = self._recurrent()
+        projected = F.linear(x, weights.project, weights.bias).float()
+        with torch.autocast(x.device.type, enabled=False):
+            projected = _along_time(self._noisy(projected, noise))
+            memory = torch.cat([state.context, state.deter], -1)
+            after, gates = Scan.apply(projected, _along_time(keep.unsqueeze(-1)), memory, *weights.cell)
+        return stoch, logits, previous, after.transpose(0, 1), gates.transpose(0, 1)
+
+    def _filter(
+        self, embed: Tensor, action: Tensor, keep: Tensor, state: State, noise: Tensor | None, sample: bool
+    ) -> tuple[Tensor, ...]:
+        """The same where the posterior reads h and c: z must be drawn step by step."""
+        remembered = self.context + self.deter
+        flat, weights, posterior = self.stoch * self.classes, self._recurrent(), self.obs_out.weight
+        observed = F.linear(embed, posterior[:, remembered:], self.obs_out.bias).float()
+        batch, time = embed.shape[:2]
+        with torch.autocast(embed.device.type, enabled=False):
+            acted = F.linear(action, self.img_in.weight[:, flat:], self.img_in.bias)
+            base = self._noisy(weights.bias.expand(batch, time, -1), noise)
+            uniform = acted.new_empty(time, batch, self.stoch, 1).uniform_() if sample else None
+            logits, chances, index, after, gates = Filter.apply(
+                *map(_along_time, (acted, base, observed, keep.unsqueeze(-1))),
+                uniform,
+                state.stoch,
+                torch.cat([state.context, state.deter], -1),
+                *weights.cell,
+                self.img_in.weight[:, :flat],
+                weights.project,
+                posterior[:, :remembered],
+                self.obs_logit.weight,
+                self.obs_logit.bias,
             )
-            remembered = F.linear(torch.cat([context, deter], -1), weight[:, :memory])
-            logits = self._groups(self.obs_logit(F.elu(remembered + observed[:, time])))
-            stoch = draw(logits)
-            steps.append((stoch, logits, previous, deter, context, gates))
-        return tuple(torch.stack(parts, 1) for parts in zip(*steps, strict=True))
+            stoch = F.one_hot(index, self.classes).to(chances.dtype)
+            if sample:
+                stoch = stoch + (chances - chances.detach())
+            stoch, logits, after, gates = (part.transpose(0, 1) for part in (stoch, logits, after, gates))
+            previous = torch.cat([state.stoch.unsqueeze(1), stoch[:, :-1]], 1) * keep[..., None, None]
+        return stoch, logits, previous, after, gates
+
+    def _noisy(self, projected: Tensor, noise: Tensor | None) -> Tensor:
+        """Pre-activations ``[B, T, …]`` with the noise of the gates, which come first."""
+        if noise is None:
+            return projected
+        gates = self._gates()
+        return torch.cat([projected[..., :gates] + noise[..., :gates], projected[..., gates:]], -1)
+
+    def _gates(self) -> int:
+        """Number of gates with a pre-activation of their own."""
+        return 0
 
     def _groups(self, logits: Tensor) -> Tensor:
         return logits.unflatten(-1, (self.stoch, self.classes))
+
+
+class Recurrent(NamedTuple):
+    """Weights of the recurrent part, rows in the order of :mod:`thick.models.dynamics.scan`."""
+
+    project: Tensor
+    """[…, hidden], from the input layer"""
+    bias: Tensor
+    """[…]"""
+    cell: Cell
+
+
+def _reordered(weight: Tensor) -> Tensor:
+    """Rows reset, candidate, update as reset, update, candidate."""
+    reset, candidate, update = weight.chunk(3)
+    return torch.cat([reset, update, candidate])
+
+
+def _along_time(sequence: Tensor) -> Tensor:
+    """``[B, T, ...] -> [T, B, ...]``, each step in one piece."""
+    return sequence.transpose(0, 1).contiguous()

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from thick.models.beliefs import State
 from thick.models.distributions import (
-    balanced_kl,
     categorical_kl,
     normal_log_prob,
     one_hot_mode,
@@ -19,6 +18,7 @@ from thick.models.distributions import (
     truncated_normal_sample,
 )
 from thick.models.dynamics.crssm import CRSSM
+from thick.models.functions import balanced_kl, elu
 from thick.models.layers import MLP, Dense, exact
 
 
@@ -129,19 +129,19 @@ class HighLevel(nn.Module):
 
     def prior(self, stoch: Tensor, context: Tensor) -> Tensor:
         """Logits of p(A | s), ``[..., G]``."""
-        return self.prior_logit(F.elu(self.prior_hidden(_join(stoch, context))))
+        return self.prior_logit(elu(self.prior_hidden(_join(stoch, context))))
 
     def posterior(self, stoch: Tensor, context: Tensor, next_context: Tensor, target: Tensor) -> Tensor:
         """Logits of q(A | s, c[τ], z[τ-1]), ``[..., G]``."""
         joint = torch.cat([_join(stoch, context), next_context, target.flatten(-2)], -1)
-        return self.posterior_logit(F.elu(self.posterior_hidden(joint)))
+        return self.posterior_logit(elu(self.posterior_hidden(joint)))
 
     def predict(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> SegmentPrediction:
         """The end of the segment for high-level actions given as one-hots ``[..., G]``."""
         x = torch.cat([_join(stoch, context), high_action], -1)
         for index in range(self.body_layers):
-            x = F.elu(self.get_submodule(f"body{index}")(x))
-        stoch_logits = self.stoch_logit(F.elu(self.stoch_hidden(x)))
+            x = elu(self.get_submodule(f"body{index}")(x))
+        stoch_logits = self.stoch_logit(elu(self.stoch_hidden(x)))
         action, action_std = self.action_head(x)
         time, time_std = self.time_head(x)
         returns, _ = self.reward_head(x)

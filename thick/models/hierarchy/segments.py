@@ -39,7 +39,7 @@ def segment_ends(gates: Tensor, is_terminal: Tensor, criteria: tuple[str, ...]) 
 
 
 def segment_targets(ends: Tensor, is_first: Tensor, reward: Tensor, discount: float) -> Segments:
-    """Find the end of every step's segment in one reverse scan over time.
+    """Find the end of every step's segment.
 
     Args:
         ends: ``[B, T]`` bool, from :func:`segment_ends`.
@@ -47,24 +47,21 @@ def segment_targets(ends: Tensor, is_first: Tensor, reward: Tensor, discount: fl
         reward: ``[B, T]``, the reward received with each observation.
         discount: γ of the return.
     """
-    batch, time = ends.shape
-    ends, first = ends.bool(), is_first.bool()
-    end = torch.zeros(batch, dtype=torch.long, device=ends.device)
-    valid = torch.zeros(batch, dtype=torch.bool, device=ends.device)
-    following = torch.zeros_like(reward[:, 0])
-    steps = []
-    for now in range(time - 2, -1, -1):
-        starts, stops = first[:, now + 1], ends[:, now + 1]
-        here = torch.full_like(end, now + 1)
-        end = torch.where(stops | starts, here, end)
-        valid = torch.where(starts, torch.zeros_like(valid), stops | valid)
-        inside = ~(stops | starts)
-        following = reward[:, now] + discount * torch.where(inside, following, torch.zeros_like(following))
-        steps.append((torch.where(valid, end, here), following, valid))
-    index, returns, mask = (torch.stack(parts[::-1], 1) for parts in zip(*steps, strict=True))
-    mask = mask.to(reward.dtype)
-    elapsed = (index - 1 - torch.arange(time - 1, device=ends.device)).to(reward.dtype)
-    return Segments(index, elapsed * mask, returns * mask, mask)
+    time = ends.shape[1]
+    ends, first = ends.bool()[:, 1:], is_first.bool()[:, 1:]
+    now = torch.arange(time - 1, device=ends.device)
+    # The first step after t on which something ends or begins, T where there is none: a minimum from behind.
+    event = torch.where(ends | first, now + 1, time)
+    next_event = event.flip(1).cummin(1).values.flip(1)
+    inside = next_event.clamp_max(time - 1) - 1
+    found = (next_event < time) & ~first.gather(1, inside)
+    index = torch.where(found, next_event, now + 1)
+    # Sums of γ^k r[k] from the beginning; their differences in fp64 lose nothing.
+    power = discount ** now.double()
+    sums = torch.nn.functional.pad((reward[:, :-1].double() * power).cumsum(1), (1, 0))
+    returns = (sums.gather(1, index) - sums[:, :-1]) / power
+    mask = found.to(reward.dtype)
+    return Segments(index, (index - 1 - now).to(reward.dtype) * mask, returns.to(reward.dtype) * mask, mask)
 
 
 def at_segment_end(sequence: Tensor, segments: Segments, *, offset: int = 0) -> Tensor:
