@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, MultiBinary, MultiDiscrete
 from safetensors.numpy import save
 
 from tests.models.sizes import ACTIONS, SPACES, actions, model, observations
@@ -68,7 +69,7 @@ def onnx_model(world: AgentNetworks, tensors: dict[str, np.ndarray]) -> OnnxMode
         continuous=not codec.discrete,
         tensors=stored,
     )
-    return OnnxModel(steps.write(), tensors, world.config, world.observation_space, world.action_space)
+    return OnnxModel(steps.write(), tensors, world.config, world.observation_space)
 
 
 BACKENDS: dict[str, Callable[[AgentNetworks, dict[str, np.ndarray]], Any]] = {
@@ -208,6 +209,25 @@ def test_jumps_and_nodes_of_a_search_agree(world: AgentNetworks, backend: str) -
                 found = JumpModel(other.high, *given, critic=critic).evaluate(state)
             agree(found._replace(children=found.value), node._replace(children=node.value))
             agree(found.children, node.children)
+
+
+@pytest.mark.parametrize(
+    "space", [MultiDiscrete([2, 3]), MultiBinary(2), Box(-2.0, 2.0, (1, 2), np.float32)], ids=str
+)
+def test_actions_of_every_kind_are_taken_alike(space: Any, backend: str) -> None:
+    world = clear(model(SPACES["vector"], space, actor_critic=True))
+    reference, other = both(world, backend)
+    codec = ActionCodec(space)
+    now, act = belief(world, 3), codec.encode([space.sample() for _ in range(3)]).astype(np.float32)
+    with torch.no_grad():
+        wanted = reference.imagine(torched(now), torch.from_numpy(act))
+        policy = reference.exact.policy(wanted)
+    found = other.imagine(now, act)
+    agree(found, wanted)
+    for x, y in zip(other.exact.policy(found), policy, strict=True):
+        assert (x is None) == (y is None)
+        if x is not None:
+            np.testing.assert_allclose(x, y, **CLOSE)
 
 
 @pytest.mark.parametrize("space", list(SPACES))

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.runtimes.acting import BUNDLED, CHECKPOINTS, acts, acts_of_the_first, agree, identical
+from tests.runtimes.acting import BUNDLED, CHECKPOINTS, acts, acts_of_the_first, agree, identical, observed
 from tests.runtimes.onnx.conftest import experience
+from tests.service.support import write_model
 from thick.manifest import MANIFEST, read_manifest
 from thick.pytrees import map_arrays
 from thick.runtimes import backends
@@ -33,6 +34,23 @@ def test_a_bundled_model_acts_as_in_torch(name: str) -> None:
     with torch.inference_mode():
         wanted = acts(load_torch_agent(entry, precision="fp32"), 3, 2, torch.from_numpy, stochastic=False)
     agree(acts(load_agent(entry), 3, 2, stochastic=False), wanted)
+
+
+@pytest.mark.parametrize("kind", ["rssm", "crssm"])
+def test_a_model_that_acts_by_a_manager_and_its_worker_acts_as_in_torch(tmp_path: Path, kind: str) -> None:
+    entry = write_model(
+        tmp_path, "boss", observation="vector", action="continuous", kind=kind, behaviour="director"
+    )
+    add_graphs(entry, experience("arm"))
+    with torch.inference_mode():
+        reference = load_torch_agent(entry, precision="fp32")
+        wanted = acts(reference, 3, 2, torch.from_numpy, method="policy")
+    agent = load_agent(entry)
+    agree(acts(agent, 3, 2, method="policy"), wanted)
+    first = observed(agent, 0, 1)
+    state = agent.observe(agent.initial(1), first, is_first=np.array([True]), keys=np.array([0]))
+    plan = agent.act(state, agent.settings({"method": "policy"}), keys=np.array([0])).info(0)
+    assert np.isfinite(plan["low"]["expected_return"])
 
 
 @pytest.mark.parametrize("alike", [True, False], ids=["as tried", "row by row"])

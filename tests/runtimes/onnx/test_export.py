@@ -100,14 +100,6 @@ def test_a_disk_that_fills_leaves_a_whole_entry(entry: Path, monkeypatch: pytest
     assert contents(entry) == before
 
 
-def test_a_model_that_acts_by_a_manager_has_none_and_says_so(tmp_path: Path) -> None:
-    entry = write_model(
-        tmp_path, "boss", observation="vector", action="discrete", kind="rssm", behaviour="director"
-    )
-    with pytest.raises(EntryError, match=r"manager.*torch alone"):
-        add_graphs(entry, ARM)
-
-
 def test_inputs_for_the_comparison_come_from_the_model_s_own_environment(tmp_path: Path) -> None:
     bundled = Path(__file__).resolve().parents[3] / "checkpoints" / "cartpole" / "1"
     seen = played(read_manifest(bundled), 5)

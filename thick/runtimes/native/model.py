@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thick.arrays import NUMPY, Arrays
+from thick.envs.actions import ActionCodec
 from thick.models.beliefs import Belief
 from thick.models.config import ModelConfig
 from thick.runtimes.native import library as native
@@ -58,10 +59,10 @@ class NativeModel:
         def weights() -> Weights:
             return Weights(tensors, stoch=config.stoch, classes=config.classes)
 
-        size = getattr(action_space, "n", None)
-        continuous = size is None
-        action = int(action_space.shape[0] if size is None else size)  # type: ignore[index]
-        self.exact = self.search = NativeDynamics(weights(), config, action=action, continuous=continuous)
+        actions = ActionCodec(action_space)
+        self.exact = self.search = NativeDynamics(
+            weights(), config, action=actions.size, continuous=not actions.discrete
+        )
         self.high = NativeHighLevel(weights(), config, self.exact) if config.levels else None
         self._encoder = Encoder(weights(), observation_space)
         self._decoder = Decoder(weights(), "world.heads.decoder", observation_space)

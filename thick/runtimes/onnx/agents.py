@@ -64,7 +64,7 @@ def build_model(
         GraphError: a graph cannot run.
     """
     try:
-        return OnnxModel(graphs, tensors, model_config(manifest), *manifest.spaces())
+        return OnnxModel(graphs, tensors, model_config(manifest), manifest.spaces()[0])
     except EntryError:
         raise
     except Exception as error:  # ONNX Runtime has a class of its own for each way to fail

@@ -42,7 +42,7 @@ def add_graphs(entry: Path, experience: Experience | None = None) -> dict[str, S
         The files, by the names of the graphs.
 
     Raises:
-        EntryError: the entry is damaged, the model is none that has graphs, or a graph gives something else than torch.
+        EntryError: the entry is damaged, or a graph gives something else than torch.
         thick.envs.MissingPackageError: the environment cannot be made here.
     """
     manifest = read_manifest(entry)
@@ -63,13 +63,9 @@ def write_graphs(entry: Path, manifest: Manifest) -> dict[str, bytes]:
     """The graphs of an entry as files, by name.
 
     Raises:
-        EntryError: the entry is damaged, or the model is none that has graphs.
+        EntryError: the entry is damaged.
     """
     config, (observation_space, action_space) = model_config(manifest), manifest.spaces()
-    if config.behaviour == "director":
-        raise EntryError(
-            f"{entry}: this model acts by a manager and its worker, which torch alone runs; it has no ONNX graphs"
-        )
     actions = ActionCodec(action_space)
     tensors = places(weight_bytes(entry, manifest), format_version=manifest.format_version)
     steps = Steps(

@@ -18,15 +18,13 @@ class OnnxDynamics:
     Args:
         graphs: of the model, by name.
         config: its sizes.
-        continuous: whether actions are.
     """
 
-    def __init__(self, graphs: Mapping[str, Step], config: ModelConfig, *, continuous: bool) -> None:
+    def __init__(self, graphs: Mapping[str, Step], config: ModelConfig) -> None:
         self._graphs = graphs
         self.stoch, self.classes, self.deter = config.stoch, config.classes, config.deter
         self.context = 0 if config.dynamics == "rssm" else config.context
-        self.continuous, self.gamma = continuous, config.discount
-        self._ended = "continuation" in graphs["outcome"].outputs
+        self.gamma = config.discount
         self._latest = threading.local()
 
     @property
@@ -91,8 +89,7 @@ class OnnxDynamics:
 
     def policy(self, belief: Belief) -> tuple[np.ndarray, np.ndarray | None]:
         """The actor: logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
-        made = self._ask("policy", belief)
-        return (made["mean"], made["deviation"]) if self.continuous else (made["logits"], None)
+        return acted(self._ask("policy", belief))
 
     def _ask(self, name: str, belief: Belief) -> dict[str, np.ndarray]:
         assert name in self._graphs, f"the checkpoint has no {name}"
@@ -102,6 +99,11 @@ class OnnxDynamics:
 def state(belief: Belief) -> dict[str, np.ndarray]:
     """z, h and c as inputs of graphs."""
     return {"stoch": belief.stoch, "deter": belief.deter, "context": belief.context}
+
+
+def acted(made: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits and None, or mean and standard deviation, from the outputs of a graph."""
+    return (made["logits"], None) if "logits" in made else (made["mean"], made["deviation"])
 
 
 def modes(*shape: int) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime
 
 from thick.arrays import NUMPY, Arrays
-from thick.envs.actions import ActionCodec
 from thick.envs.kinds import categories_of, kind_of
 from thick.models.beliefs import Belief
 from thick.models.config import ModelConfig
+from thick.runtimes.onnx.goals import OnnxManager
 from thick.runtimes.onnx.high import OnnxHighLevel
 from thick.runtimes.onnx.low import OnnxDynamics, modes, state
 from thick.runtimes.onnx.names import graph_names, value_name
@@ -21,8 +21,6 @@ from thick.runtimes.parts import SINGLE, entries
 
 if TYPE_CHECKING:
     import gymnasium
-
-    from thick.planning.protocols import ManagerModel
 
 
 class OnnxModel:
@@ -35,7 +33,7 @@ class OnnxModel:
         graphs: the files of its graphs, by name.
         tensors: its weights, by name.
         config: its configuration.
-        observation_space, action_space: its spaces.
+        observation_space: its space.
 
     Raises:
         KeyError: a graph, or a weight that one refers to, is missing.
@@ -43,7 +41,6 @@ class OnnxModel:
     """
 
     arrays: Arrays = NUMPY
-    manager: ManagerModel | None = None
 
     def __init__(
         self,
@@ -51,7 +48,6 @@ class OnnxModel:
         tensors: Mapping[str, np.ndarray],
         config: ModelConfig,
         observation_space: gymnasium.Space,
-        action_space: gymnasium.Space,
     ) -> None:
         if missing := [name for name in graph_names(config) if name not in graphs]:
             raise KeyError(f"no graph {', '.join(missing)}")
@@ -62,9 +58,9 @@ class OnnxModel:
         self._graphs = {name: Step(content, held) for name, content in graphs.items()}
         self._entries = entries(observation_space)
         self._single = not hasattr(observation_space, "spaces")
-        discrete = ActionCodec(action_space).discrete
-        self.exact = self.search = OnnxDynamics(self._graphs, config, continuous=not discrete)
+        self.exact = self.search = OnnxDynamics(self._graphs, config)
         self.high = OnnxHighLevel(self._graphs, config) if config.levels else None
+        self.manager = OnnxManager(self._graphs, config) if config.behaviour == "director" else None
 
     @property
     def draws(self) -> int:

@@ -13,7 +13,8 @@ def graph_names(config: ModelConfig) -> list[str]:
     names += ["value", "policy"] if acts else []
     names += ["coarse_decode"] if config.dynamics == "crssm" else []
     names += ["prior", "jump", "segment", "coarse_outcome"] if levels else []
-    return names + (["coarse_value"] if acts and levels else [])
+    names += ["coarse_value"] if acts and levels else []
+    return names + (["goal", "worker", "manager_value"] if config.behaviour == "director" else [])
 
 
 def value_name(key: str) -> str:

@@ -146,7 +146,9 @@ class Steps:
         g.output("value", g.squeeze(mlp(g, "behaviour.critic", self._fine(g))))
 
     def _policy(self, g: Graph) -> None:
-        output = mlp(g, "behaviour.actor.mlp", self._fine(g))
+        self._acted(g, mlp(g, "behaviour.actor.mlp", self._fine(g)))
+
+    def _acted(self, g: Graph, output: str) -> None:
         if not self.continuous:
             g.output("logits", output, self.action)
             return
@@ -159,6 +161,25 @@ class Steps:
 
     def _coarse_decode(self, g: Graph) -> None:
         decode(g, "world.coarse_heads", self.space, self._coarse(g))
+
+    # -- a manager and its worker ------------------------------------------------------------------------------------
+
+    def _goal(self, g: Graph) -> None:
+        codes, classes = self.config.goals.codes, self.config.goals.classes
+        logits = mlp(g, "director.manager", self._fine(g))
+        code = draw(g, logits, g.input("uniforms", codes), codes, classes)
+        goal = mlp(g, "director.autoencoder.decoder", one_hots(g, code, codes, classes))
+        g.output("goal_after", goal, self._goals)
+
+    @property
+    def _goals(self) -> int:
+        return self.config.deter + self.context
+
+    def _worker(self, g: Graph) -> None:
+        self._acted(g, mlp(g, "director.worker.mlp", self._fine(g), g.input("goal", self._goals)))
+
+    def _manager_value(self, g: Graph) -> None:
+        g.output("value", g.squeeze(mlp(g, "director.manager_critic", self._fine(g))))
 
     # -- the high level ----------------------------------------------------------------------------------------------
 

@@ -87,10 +87,13 @@ def _questions(model: FrozenModel, inputs: Inputs) -> Iterator[tuple[str, Ask]]:
     yield "decode", lambda m, c: _entries(m.decode(c(after)))
     if model.exact.has_actor:
         yield "value", lambda m, c: {"value": m.exact.value(c(after))}
-        yield (
-            "policy",
-            lambda m, c: dict(zip(("mean or logits", "deviation"), m.exact.policy(c(after)), strict=True)),
-        )
+        yield "policy", lambda m, c: _acted(m.exact.policy(c(after)))
+    if model.manager is not None:
+        sizes = model.manager.draws, model.manager.size
+        code, goal = (rng.random((len(action), size), np.float32) for size in sizes)
+        yield "goal", lambda m, c: {"goal": m.manager.goal(c(after), c(code))}
+        yield "worker", lambda m, c: _acted(m.manager.policy(c(after), c(goal)))
+        yield "manager_value", lambda m, c: {"value": m.manager.value(c(after))}
     if model.exact.context:
         yield "coarse_decode", lambda m, c: _entries(m.decode_coarse(*c(state)))
     if model.high is None:
@@ -112,6 +115,10 @@ def _questions(model: FrozenModel, inputs: Inputs) -> Iterator[tuple[str, Ask]]:
 
 def _received(outcome: tuple[Any, Any]) -> dict[str, Any]:
     return dict(zip(("reward", "continuation"), outcome, strict=True))
+
+
+def _acted(policy: tuple[Any, Any]) -> dict[str, Any]:
+    return dict(zip(("logits or mean", "deviation"), policy, strict=True))
 
 
 def _entries(observation: Any) -> dict[str, Any]:
