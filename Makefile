@@ -16,7 +16,7 @@ MARKS := $(if $(SLOW),not soak,not slow and not soak)
 INSTALL := scripts/install.sh --venv $(VENV) --system $(SYSTEM)
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
 
-.PHONY: help install demo serve test soak native native-check lint format proto constraints clean distclean
+.PHONY: help install demo serve test soak native native-check lint format proto constraints results clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -72,6 +72,9 @@ constraints: $(VENV)/.installed-all  ## write down the versions in .venv as the 
 	{ echo "# The versions that were tested together (Python 3.11); \`make constraints\` writes them anew."; \
 	  $(PY) -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/'; } > constraints.txt.new
 	mv constraints.txt.new constraints.txt
+
+results: $(VENV)/.installed-all  ## print docs/results.md's tables and figures again, from the committed CSV alone
+	$(PY) experiments/report.py $(ARGS)
 
 clean:  ## remove caches, build output and what the demo wrote; trained runs and .venv stay
 	rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -146,6 +146,45 @@ def test_a_task_with_a_single_layout_has_no_split() -> None:
             one.reset(seed=0)
 
 
+def test_the_held_view_is_the_egocentric_one_with_the_five_actions() -> None:
+    whole, held = make("minigrid:corridor-1"), make("minigrid:corridor-1+held")
+    assert np.array_equal(whole.reset(seed=0)[0], held.reset(seed=0)[0])
+    assert held.action_space.n == 5
+    policy = NoisyExpert.expert()
+    policy.reset(whole, np.random.default_rng(0))
+    carried = False
+    while not carried:
+        action = policy(whole)
+        name = whole.get_wrapper_attr("action_names")[action]
+        seen, *_ = whole.step(action)
+        shown, *_, info = held.step(held.get_wrapper_attr("action_names").index(name))
+        assert np.array_equal(seen, shown)
+        carried = info["facts"]["carrying"]
+        assert (shown[3, 6, 0] == KEY) == carried
+
+
+def test_the_view_around_the_agent_is_a_part_of_the_map_and_shows_what_it_carries() -> None:
+    whole, near = make("minigrid:corridor-2+map"), make("minigrid:corridor-2+around", agent_view_size=5)
+    drawn, seen = whole.reset(seed=0)[0], near.reset(seed=0)[0]
+    policy = NoisyExpert.expert()
+    policy.reset(whole, np.random.default_rng(0))
+    colours, success = set(), False
+    while not success:
+        assert seen.shape == (5, 5, 3)
+        x, y = near.unwrapped.agent_pos
+        left, top = max(0, x - 2), max(0, y - 2)
+        part = drawn[left : x + 3, top : y + 3].copy()
+        shown = seen[left - x + 2 :, top - y + 2 :][: part.shape[0], : part.shape[1]].copy()
+        assert seen[2, 2, 0] == AGENT and seen[2, 2, 2] == near.unwrapped.agent_dir
+        colours.add((int(seen[2, 2, 1]), near.unwrapped.carrying is not None))
+        shown[x - left, y - top] = part[x - left, y - top] = 0  # the agent itself
+        assert np.array_equal(shown, part)
+        action = policy(whole)
+        drawn, *_ = whole.step(action)
+        seen, _, success, _, _ = near.step(action)
+    assert colours == {(0, False), (4, True)}  # red, and the key's yellow
+
+
 def test_the_partial_view_is_the_egocentric_one_without_the_inventory() -> None:
     whole, partial = make("minigrid:corridor-1"), make("minigrid:corridor-1+partial")
     seen, hidden = whole.reset(seed=0)[0], partial.reset(seed=0)[0]

@@ -20,6 +20,8 @@ ONE_OF_EACH = [
     "minigrid:MiniGrid-DoorKey-5x5-v0+full",
     "minigrid:MiniGrid-Dynamic-Obstacles-5x5-v0+full",
     "minigrid:MiniGrid-DoorKey-5x5-v0+partial",
+    "minigrid:MiniGrid-DoorKey-5x5-v0+held",
+    "minigrid:MiniGrid-DoorKey-5x5-v0+around",
     "minigrid:MiniGrid-DoorKey-5x5-v0+notext",
     "minigrid:corridor-1",
     "minigrid:corridor-3+map",

@@ -38,11 +38,16 @@ VIEWS = {
     "map": "whole grid as drawn at the reset, with the live agent; inventory and doors are hidden; 5 actions",
     "full": "whole live grid with the agent; what the agent carries is hidden; 5 actions",
     "egocentric": "what the agent sees, 7x7, its own cell shows what it carries (the default); 7 actions",
+    "around": "7x7 around the agent of the grid as drawn at the reset, its own cell in the colour of what it carries; "
+    "which doors are open and which keys gone is hidden; 5 actions",
+    "held": "what the agent sees, 7x7, its own cell shows what it carries; 5 actions",
     "partial": "what the agent sees, 7x7, without what it carries; 5 actions",
     "notext": "MiniGrid's own observation without its text: image and direction; 7 actions",
 }
 _WHOLE = ("map", "full")
 """views of the whole grid"""
+_DRAWN = ("map", "around")
+"""views of the grid as it was drawn at the reset"""
 _CORRIDOR = re.compile(r"corridor-([1-9][0-9]?)")
 
 
@@ -82,7 +87,7 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
             direction = gymnasium.spaces.Discrete(4)
             self.observation_space = gymnasium.spaces.Dict(image=self.observation_space, direction=direction)
         self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
-        if view in _WHOLE:
+        if view in _WHOLE or view in _DRAWN:
             # Ray-casting the agent's own view is most of a step's time and would be thrown away.
             base.gen_obs = dict
 
@@ -102,7 +107,7 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
             raise UnusableEnvironmentError(
                 f"split: none of {TRIES} resets drew a layout of {self.split!r}: this task has too few layouts"
             )
-        self._drawn = drawn if self.view == "map" else None
+        self._drawn = drawn if self.view in _DRAWN else None
         info = {**info, "events": [], "success": False, "facts": self._facts(), "layout": layout}
         return self._observe(raw), info
 
@@ -134,6 +139,8 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         return {"carrying": base.carrying is not None, "door_open": any(door.is_open for door in doors)}
 
     def _observe(self, raw: dict[str, Any]) -> Any:
+        if self.view == "around":
+            return self._around()
         if self.view not in _WHOLE:
             seen = np.array(raw["image"], np.uint8)
             if self.view == "partial":
@@ -147,6 +154,19 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         image = base.grid.encode() if self._drawn is None else self._drawn.copy()  # [W, H, 3]
         image[base.agent_pos[0], base.agent_pos[1]] = (*_AGENT, base.agent_dir)
         return image
+
+
+    def _around(self) -> Any:
+        """The drawn grid around the agent, north up; nothing is drawn beyond its edge."""
+        base, size = self.unwrapped, self.observation_space.shape[0]
+        assert self._drawn is not None
+        half = size // 2
+        padded = np.pad(self._drawn, ((half, half), (half, half), (0, 0)))
+        x, y = base.agent_pos
+        seen = padded[x : x + size, y : y + size].copy()
+        colour = _AGENT[1] if base.carrying is None else COLOR_TO_IDX[base.carrying.color]
+        seen[half, half] = (_AGENT[0], colour, base.agent_dir)
+        return seen
 
 
 @cache

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from thick import pytrees
 from thick.agent import Agent
@@ -38,7 +37,7 @@ def evaluate_agent(
     """Run whole episodes; episode i is reset with ``seed + i`` and plans with random numbers of that seed.
 
     Args:
-        agent: who acts; None plays uniformly random actions.
+        agent: who acts, in torch or in the native runtime; None plays uniformly random actions.
         env_id: the task.
         settings: how to plan (needed with an agent).
         episodes, seed: episode i uses ``seed + i``.
@@ -72,7 +71,7 @@ def evaluate_agent(
         else:
             assert settings is not None and state is not None
             # Only live lanes are planned for: a plan does not depend on its batch-mates.
-            rows = torch.tensor(list(live), device=agent.device)
+            rows = agent.model.arrays.array(list(live))
             planned, chosen = _plan(agent, pytrees.select(state, rows), list(live.values()), settings)
             state = pytrees.put(state, rows, planned)
             actions = dict(zip(live, chosen, strict=True))
@@ -154,13 +153,11 @@ class _Lane:
 
 
 def _plan(agent: Agent, state: Any, rows: list[Any], settings: PlannerSettings) -> tuple[Any, list[Any]]:
-    keys = torch.tensor([session_key(lane.seed, lane.steps) for lane in rows], device=agent.device)
+    xp = agent.model.arrays
+    keys = xp.array([session_key(lane.seed, lane.steps) for lane in rows])
     arrays = stack_observations([lane.observation for lane in rows], agent.observation_space)
-    observation = {
-        key.removeprefix("observation/"): torch.from_numpy(value).to(agent.device)
-        for key, value in arrays.items()
-    }
-    is_first = torch.tensor([lane.steps == 0 for lane in rows], device=agent.device)
+    observation = {key.removeprefix("observation/"): xp.array(value) for key, value in arrays.items()}
+    is_first = xp.array([lane.steps == 0 for lane in rows])
     state = agent.observe(
         state, observation, is_first=is_first, executed_action=None, executed=None, keys=keys
     )

@@ -1,0 +1,188 @@
+"""Prints the tables and figures of docs/results.md again, from the committed CSV alone (`make results`).
+
+    python experiments/report.py            # writes docs/results.md and docs/images/horizon.{png,svg}
+    python experiments/report.py --check    # says whether the page is what the CSV gives
+
+What was not run is not in the CSV, and so not on the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from thick.statistics import wilson
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
+RESULTS = ROOT / "experiments" / "results"
+NAMES = {"planet": "RSSM", "thick-planet": "THICK"}
+ORDER = (
+    "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "no-arrival-credit", "no-inserted-action",
+    "no-redraw", "papers", "prior-subgoals", "random-subgoals",
+)  # fmt: skip
+DRAWN = ("random", "flat", "flat-x10", "hierarchical", "prior-subgoals", "random-subgoals")
+"""planners of the figure, as far as they were run"""
+
+
+class Cell(NamedTuple):
+    """Episodes of one planner at one number of doors, over the seeds of training."""
+
+    successes: int
+    episodes: int
+    seeds: dict[str, tuple[int, int]]
+    """successes and episodes by seed"""
+    steps: list[int]
+    """of the successful episodes"""
+    milliseconds: list[float]
+
+
+def main() -> int:
+    """Write the page, or check it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 where the page differs"
+    )
+    options = parser.parse_args()
+    with (RESULTS / "horizon.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    text = PAGE.read_text()
+    blocks = {"horizon": horizon_table(rows), "horizon-runs": runs_table(rows)}
+    wanted = text
+    for name, block in blocks.items():
+        wanted = replaced(wanted, name, block)
+    if options.check:
+        if wanted != text:
+            print("docs/results.md is not what the CSV gives: make results", file=sys.stderr)
+        return int(wanted != text)
+    PAGE.write_text(wanted)
+    draw(cells(rows), ROOT / "docs" / "images" / "horizon")
+    print("\n\n".join(blocks.values()))
+    return 0
+
+
+def replaced(text: str, name: str, block: str) -> str:
+    """The page with what stands between the marks of a block replaced.
+
+    Raises:
+        ValueError: the marks are missing.
+    """
+    begin, end = f"<!-- printed: {name} -->\n", f"<!-- end: {name} -->"
+    head, found, rest = text.partition(begin)
+    _, also, tail = rest.partition(end)
+    if not found or not also:
+        raise ValueError(f"docs/results.md: no block {begin.strip()} … {end}")
+    return f"{head}{begin}\n{block}\n\n{end}{tail}"
+
+
+def cells(rows: list[dict[str, str]]) -> dict[tuple[str, str], dict[int, Cell]]:
+    """By (learner, planner) and number of doors. Random play needs no model and counts once."""
+    found: dict[tuple[str, str], dict[int, Cell]] = defaultdict(dict)
+    for row in rows:
+        learner = "" if row["planner"] == "random" else NAMES[row["learner"]]
+        doors = int(row["task"].partition("corridor-")[2].partition("+")[0])
+        steps = [int(step) for step in row["steps"].split()]
+        old = found[learner, row["planner"]].get(doors, Cell(0, 0, {}, [], []))
+        if not learner and old.episodes:
+            continue
+        seed = old.seeds.get(row["seed"], (0, 0))
+        successes, episodes = sum(step > 0 for step in steps), len(steps)
+        found[learner, row["planner"]][doors] = Cell(
+            old.successes + successes,
+            old.episodes + episodes,
+            {**old.seeds, row["seed"]: (seed[0] + successes, seed[1] + episodes)},
+            old.steps + [step for step in steps if step > 0],
+            [*old.milliseconds, float(row["ms_per_step"])],
+        )
+    return dict(sorted(found.items(), key=lambda item: (ORDER.index(item[0][1]), item[0][0])))
+
+
+def horizon_table(rows: list[dict[str, str]]) -> str:
+    """Success by doors, pooled over seeds, with Wilson intervals."""
+    found = cells(rows)
+    doors = sorted({number for of in found.values() for number in of})
+    imagined = {row["planner"]: row["imagined_steps"] for row in rows}
+    lines = [
+        "| Model | Planner | imagined steps an act | "
+        + " | ".join(f"N = {number}" for number in doors)
+        + " |",
+        "|---" * (3 + len(doors)) + "|",
+    ]
+    for (learner, planner), of in found.items():
+        shown = [_rate(of[number]) if number in of else "" for number in doors]
+        lines.append(
+            f"| {learner or '–'} | `{planner}` | {int(imagined[planner]):,} | " + " | ".join(shown) + " |"
+        )
+    return "\n".join(lines)
+
+
+def _rate(cell: Cell) -> str:
+    low, high = wilson(cell.successes, cell.episodes)
+    told = f"{100 * low:.0f}–{100 * high:.0f}; n = {cell.episodes}"
+    if len(cell.seeds) > 1:
+        told += f", seeds: {', '.join(f'{100 * good / of:.0f}' for good, of in cell.seeds.values())}"
+    return f"{100 * cell.successes / cell.episodes:.0f} % ({told})"
+
+
+def runs_table(rows: list[dict[str, str]]) -> str:
+    """The runs behind the rows."""
+    columns = ("seed", "updates", "parameters", "commit", "processor")
+    runs = sorted({
+        (NAMES[row["learner"]], f"`{row['configuration']}` ({row['digest']})", *(row[name] for name in columns))
+        for row in rows if row["planner"] != "random"
+    })  # fmt: skip
+    lines = [
+        "| Model | configuration | seed | updates | weights | evaluated at commit | processor |",
+        "|---" * 7 + "|",
+    ]
+    for name, configuration, seed, updates, weights, commit, processor in runs:
+        lines.append(
+            f"| {name} | {configuration} | {seed} | {int(updates):,} | {int(weights):,} | {commit} | {processor} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(found: dict[tuple[str, str], dict[int, Cell]], path: Path) -> None:
+    """Success against the number of doors, PNG and SVG; the same bytes from the same numbers."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "horizon"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    shift = 0.0
+    for (learner, planner), of in found.items():
+        if planner not in DRAWN:
+            continue
+        doors = sorted(of)
+        rates = [of[number].successes / of[number].episodes for number in doors]
+        bounds = [wilson(of[number].successes, of[number].episodes) for number in doors]
+        errors = [
+            [rate - low for rate, (low, _) in zip(rates, bounds, strict=True)],
+            [high - rate for rate, (_, high) in zip(rates, bounds, strict=True)],
+        ]
+        colour = "0.6" if planner == "random" else f"C{DRAWN.index(planner)}"
+        axes.errorbar(
+            [number + shift for number in doors], rates, errors, capsize=2, marker="o", markersize=4, color=colour,
+            linestyle={"": ":", "RSSM": "--"}.get(learner, "-"), label=f"{learner} {planner}".strip(),
+        )  # fmt: skip
+        shift += 0.03
+    axes.set(xlabel="locked doors in series (N)", ylabel="success within the limit", ylim=(-0.02, 1.02))
+    axes.set_xticks(sorted({number for of in found.values() for number in of}))
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
