@@ -127,6 +127,13 @@ def start(model: NativeModel, batch: int, rng: np.random.Generator) -> Belief:
     return low.imagine(belief, np.eye(low.action, dtype=np.float32)[rng.integers(low.action, size=batch)])
 
 
+def expanded(model: NativeModel, state: JumpState) -> None:
+    """A node of the high level that was not seen before."""
+    assert model.high is not None
+    model.high.known.clear()
+    model.high.expand(state, critic=False)
+
+
 def searched(actions: int, samples: int, horizon: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Candidates as a categorical CEM proposes them: uniform first, then nearer and nearer to a plan."""
     eye, plan = np.eye(actions, dtype=np.float32), rng.integers(actions, size=horizon)
@@ -209,7 +216,7 @@ def main() -> None:
                 row(
                     f"{title}, a node of the high level",
                     expand_operations(model),
-                    lambda model=model, state=state: (model.high.expand(state, critic=False), None)[1],
+                    lambda model=model, state=state: expanded(model, state),
                 )
 
 

@@ -2,6 +2,7 @@
 #include "thick.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -73,14 +74,18 @@ static void restore_floats(uint64_t before) { (void)before; }
 /* -- threads: tiles are taken from a shared counter, so who is held up takes fewer ------------------------------------ */
 
 #define WORKERS 31
-#define ALIKE 12 /* rows of a block of a product */
+#define ALIKE 12  /* rows of a block of a product */
+#define NARROW 24 /* rows that are not worth dividing: the columns of their products are divided instead */
+#define SPINS 2000 /* looks for something before the thread sleeps: some 50 microseconds */
 
-/* One call. Rows do not depend on each other, so it does not matter who computes which. */
+/* One call. Rows of a stage do not depend on each other, so it does not matter who computes which. */
 typedef struct {
   Operation *operation;
   const void *job;
-  int64_t end, lead, tile;
-  atomic_int_fast64_t next;
+  const int64_t *ends; /* of stages; the last is not before `end` */
+  int64_t first, end, lead, tile;
+  int threads;
+  atomic_int_fast64_t next, done;
   int wanted; /* helpers that may still join */
 } Call;
 
@@ -88,19 +93,69 @@ static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* one call at a time 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t posted = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
 static Call *current; /* under `lock`, as all below */
-static int workers, busy;
+static int workers;
+static atomic_int busy, calls; /* helpers at work, calls posted: written under `lock`, watched without */
+static _Thread_local int splitting; /* threads among which this one divides the columns of products */
+
+static void relax(int64_t spin) {
+  if (spin % SPINS == SPINS - 1) sched_yield();
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+/* The buffers of the calling thread, kept from call to call. */
+static pthread_key_t kept;
+static void make_key(void) { pthread_key_create(&kept, free); }
+
+typedef struct {
+  size_t size;
+  float *data; /* behind it, at the beginning of a cache line */
+} Room;
+
+static float *buffers(size_t floats) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, make_key);
+  Room *room = pthread_getspecific(kept);
+  if (!room || room->size < floats) {
+    free(room);
+    const size_t bytes = (sizeof(float) * floats + 2 * 64 - 1) / 64 * 64;
+    room = aligned_alloc(64, bytes);
+    pthread_setspecific(kept, room);
+    if (!room) return 0;
+    *room = (Room){floats, (float *)(void *)((char *)room + 64)};
+  }
+  return room->data;
+}
+
+/* How many of the rows that are left of a stage to take: even parts for one thread; for several smaller and smaller
+ * ones, so that all are done at about the same time. */
+static int64_t part_of(const Call *call, int64_t left) {
+  const int64_t tiles = (left + call->tile - 1) / call->tile;
+  int64_t share = (left + tiles - 1) / tiles;
+  if (call->threads > 1 && share > left / (2 * call->threads)) share = left / (2 * call->threads) + 1;
+  if (call->tile >= ALIKE) share = (share + ALIKE - 1) / ALIKE * ALIKE;
+  return share < left ? share : left;
+}
 
 static void take_tiles(Call *call) {
-  float *work = aligned_alloc(64, sizeof(float) * BUFFERS * (size_t)(call->tile * call->lead));
+  float *work = buffers(BUFFERS * (size_t)((call->tile + ALIKE) * call->lead));
   if (!work) return; /* others take the tiles */
   const uint64_t floats = set_floats();
-  for (;;) {
-    const int64_t row = atomic_fetch_add(&call->next, call->tile);
-    if (row >= call->end) break;
-    call->operation(call->job, row, call->end - row < call->tile ? call->end - row : call->tile, work, call->lead);
+  for (const int64_t *end = call->ends;; end++) {
+    const int64_t stage = *end < call->end ? *end : call->end;
+    int_fast64_t row = atomic_load(&call->next);
+    while (row < stage) {
+      const int64_t count = part_of(call, stage - row);
+      if (!atomic_compare_exchange_weak(&call->next, &row, row + count)) continue;
+      call->operation(call->job, row, count, work, call->lead);
+      atomic_fetch_add(&call->done, count);
+      row = atomic_load(&call->next);
+    }
+    if (stage == call->end) break;
+    for (int64_t spin = 0; atomic_load(&call->done) < stage - call->first; spin++) relax(spin);
   }
   restore_floats(floats);
-  free(work);
 }
 
 static void *help(void *nothing) {
@@ -109,10 +164,14 @@ static void *help(void *nothing) {
     while (!current || !current->wanted) pthread_cond_wait(&posted, &lock);
     Call *call = current;
     call->wanted--, busy++;
+    const int seen = calls;
     pthread_mutex_unlock(&lock);
     take_tiles(call);
     pthread_mutex_lock(&lock);
     if (!--busy) pthread_cond_signal(&finished);
+    pthread_mutex_unlock(&lock);
+    for (int64_t spin = 0; spin < SPINS && atomic_load(&calls) == seen; spin++) relax(0);
+    pthread_mutex_lock(&lock);
   }
   return nothing;
 }
@@ -143,52 +202,76 @@ static void start_helpers(int wanted) {
   }
 }
 
-/* Rows [first, first + count) of an operation, a tile at a time, by so many threads. `lead`: floats of a row of every
- * buffer. 0, or -1 where there is no memory. */
-PUBLIC int thick_run(int instructions, int operation, const void *job, int64_t first, int64_t count, int64_t lead,
-                     int64_t tile, int threads) {
-  if (count <= 0) return 0;
-  if (tile > TILE || tile < 1) tile = TILE;
-  if (threads > 1) { /* a few tiles for each, so that all are done at about the same time */
-    const int64_t share = (count + 3 * threads - 1) / (3 * threads);
-    const int64_t least = (share + ALIKE - 1) / ALIKE * ALIKE;
-    if (tile > least) tile = least;
-  }
-  if (tile > count) tile = count;
-  Call call = {tables[instructions][operation], job, first + count, lead, tile, first, threads - 1};
-  const int shared = threads > 1 && count > tile && !pthread_mutex_trylock(&owner);
-  if (shared) {
-    pthread_mutex_lock(&lock);
-    start_helpers(threads - 1);
-    current = &call;
-    pthread_cond_broadcast(&posted);
-    pthread_mutex_unlock(&lock);
-  }
-  take_tiles(&call);
-  if (shared) {
-    pthread_mutex_lock(&lock);
-    current = 0;
-    while (busy) pthread_cond_wait(&finished, &lock);
-    pthread_mutex_unlock(&lock);
-    pthread_mutex_unlock(&owner);
-  }
-  return atomic_load(&call.next) < first + count ? -1 : 0;
+/* A call by this thread and its helpers. */
+static void share(Call *call) {
+  pthread_mutex_lock(&lock);
+  start_helpers(call->wanted);
+  current = call;
+  calls++;
+  pthread_cond_broadcast(&posted);
+  pthread_mutex_unlock(&lock);
+  take_tiles(call);
+  pthread_mutex_lock(&lock);
+  current = 0;
+  pthread_mutex_unlock(&lock);
+  for (int64_t spin = 0; spin < SPINS && atomic_load(&busy); spin++) relax(0);
+  pthread_mutex_lock(&lock);
+  while (busy) pthread_cond_wait(&finished, &lock);
+  pthread_mutex_unlock(&lock);
 }
 
-/* Nodes of a tree of actions: where candidates go from `at` by action `action`. New nodes are numbered from `*nodes` on;
- * returns how many there are, or -1 where there is no room for so many. */
-PUBLIC int64_t thick_walk(int64_t candidates, int64_t actions, const int64_t *action, int64_t *at, int64_t *child,
-                          int64_t *nodes, int64_t room, int64_t *parent, int64_t *node, int64_t *chosen) {
-  int64_t count = 0;
-  for (int64_t i = 0; i < candidates; i++) {
-    int64_t *to = child + at[i] * actions + action[i];
-    if (*to < 0) {
-      if (*nodes == room) return -1;
-      *to = (*nodes)++;
-      parent[count] = at[i], node[count] = *to, chosen[count] = action[i];
-      count++;
-    }
-    at[i] = *to;
+int thick_split(void) { return splitting; }
+
+void thick_share(Operation *operation, const void *job, int64_t count) {
+  const int64_t part = count / (3 * splitting);
+  Call call = {operation, job, &count, 0, count, 0, part ? part : 1, 1, 0, 0, splitting - 1};
+  share(&call);
+}
+
+/* Rows [first, first + count) of an operation, a tile at a time, by so many threads. `lead`: floats of a row of every
+ * buffer. `ends` (or NULL): of stages, of which each begins when the one before is complete. 0, or -1 where there is no
+ * memory. */
+PUBLIC int thick_run(int instructions, int operation, const void *job, int64_t first, int64_t count, int64_t lead,
+                     int64_t tile, int threads, const int64_t *ends) {
+  if (count <= 0) return 0;
+  if (tile > TILE || tile < 1) tile = TILE;
+  const int64_t end = first + count;
+  const int narrow = !ends && count <= NARROW;
+  Call call = {tables[instructions][operation], job, ends ? ends : &end, first, end, lead, tile < count ? tile : count,
+               narrow ? 1 : threads, first, 0, threads - 1};
+  const int shared = threads > 1 && !pthread_mutex_trylock(&owner);
+  if (!shared || narrow) {
+    call.threads = 1, splitting = shared ? threads : 1;
+    take_tiles(&call);
+    splitting = 1;
+  } else {
+    share(&call);
   }
-  return count;
+  if (shared) pthread_mutex_unlock(&owner);
+  return atomic_load(&call.done) < count ? -1 : 0;
+}
+
+/* The steps that candidates [candidates][steps][actions] (one-hot) take in a tree of actions: `child` [room][actions] is
+ * where each action leads, -1 where none was yet. New nodes are numbered from `*nodes` on. Rows of steps are written one
+ * after the other: their parents, nodes and actions, `ends` of each step; and where the candidates are: `path`
+ * [1 + steps][candidates], of which the first is given. */
+PUBLIC void thick_walk(int64_t candidates, int64_t steps, int64_t actions, const float *candidate, int64_t *child,
+                       int64_t *nodes, int64_t *parent, int64_t *node, int64_t *chosen, int64_t *ends, int64_t *path) {
+  int64_t rows = 0;
+  for (int64_t step = 0; step < steps; step++, path += candidates) {
+    for (int64_t i = 0; i < candidates; i++) {
+      const float *hot = candidate + (i * steps + step) * actions;
+      int64_t best = 0;
+      for (int64_t a = 1; a < actions; a++)
+        if (hot[a] > hot[best]) best = a;
+      int64_t *to = child + path[i] * actions + best;
+      if (*to < 0) {
+        *to = (*nodes)++;
+        parent[rows] = path[i], node[rows] = *to, chosen[rows] = best;
+        rows++;
+      }
+      path[candidates + i] = *to;
+    }
+    ends[step] = rows;
+  }
 }

@@ -1,152 +1,7 @@
 /* The arithmetic, compiled once for each instruction set (LANES floats a vector, NAME of the table it exports). */
-#include "thick.h"
+#include "dense.h"
 
-#include "lanes.h"
-
-#define VECTORS (COLUMNS / LANES) /* of a panel */
-#define PADDED(n) (((n) + COLUMNS - 1) / COLUMNS * COLUMNS)
-
-/* Rows of a block of a product, and panels for a block of so many rows: as many sums as registers hold. */
-#if LANES == 16
-#define ROWS 12
-#define PANELS(rows) ((rows) == 1 ? 8 : (rows) <= 4 ? 4 : 2)
-#elif LANES == 8
-#define ROWS 6
-#define PANELS(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1)
-#elif LANES == 4
-#define ROWS 6
-#define PANELS(rows) ((rows) == 1 ? 2 : 1)
-#else
-#define ROWS 1
-#define PANELS(rows) 1
-#endif
-
-/* -- products ------------------------------------------------------------------------------------------------------- */
-
-/* `rows` rows of `panels` panels; each sum begins with what `start` has (the biases, or y itself). */
-INLINE void block(const int rows, const int panels, const Dense *d, int64_t panel, const float *x, int64_t ldx,
-                  const float *start, int64_t lds, float *y, int64_t ldy, int then_elu) {
-  V sum[ROWS][8 * VECTORS];
-  const int vectors = panels * VECTORS;
-  const float *weight = d->weight + panel * d->inputs * COLUMNS;
-  const int64_t next = d->inputs * COLUMNS;
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; r++)
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; v++) sum[r][v] = load(start + r * lds + v * LANES);
-  for (int64_t i = 0; i < d->inputs; i++) {
-    V w[8 * VECTORS];
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; v++)
-      w[v] = load(weight + (v / VECTORS) * next + i * COLUMNS + (v % VECTORS) * LANES);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; r++) {
-      V one = splat(x[r * ldx + i]);
-#pragma GCC unroll 16
-      for (int v = 0; v < vectors; v++) sum[r][v] = fma_(one, w[v], sum[r][v]);
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; r++)
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; v++) store(y + r * ldy + v * LANES, then_elu ? elu(sum[r][v]) : sum[r][v]);
-}
-
-/* All panels of `count` rows, `rows` of them at a time. A panel stays in the cache while the rows pass by. */
-INLINE void sweep(const int rows, const Dense *d, int64_t count, const float *x, int64_t ldx, float *y, int64_t ldy,
-                  int add, int then_elu) {
-  const int64_t panels = PADDED(d->outputs) / COLUMNS, lds = add ? ldy : 0;
-  const float *start = add ? y : d->bias;
-  int64_t p = 0;
-  for (; p + PANELS(rows) <= panels; p += PANELS(rows))
-    for (int64_t r = 0; r < count; r += rows)
-      block(rows, PANELS(rows), d, p, x + r * ldx, ldx, start + r * lds + p * COLUMNS, lds, y + r * ldy + p * COLUMNS,
-            ldy, then_elu);
-  if (PANELS(rows) > 1)
-    for (; p < panels; p++)
-      for (int64_t r = 0; r < count; r += rows)
-        block(rows, 1, d, p, x + r * ldx, ldx, start + r * lds + p * COLUMNS, lds, y + r * ldy + p * COLUMNS, ldy,
-              then_elu);
-}
-
-static void sweep_rows(int rows, const Dense *d, int64_t count, const float *x, int64_t ldx, float *y, int64_t ldy,
-                       int add, int then_elu) {
-  switch (rows) {
-#define CASE(n) \
-  case n: \
-    sweep(n, d, count, x, ldx, y, ldy, add, then_elu); \
-    break;
-    CASE(1)
-#if ROWS >= 6
-    CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
-#endif
-#if ROWS >= 12
-    CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-#endif
-  }
-}
-
-/* y = x W + b, or y += x W; then ELU. Writes the padded columns of y, too. Rows are divided evenly among blocks. */
-static void dense(const Dense *d, int64_t rows, const float *x, int64_t ldx, float *y, int64_t ldy, int add,
-                  int then_elu) {
-  const int64_t blocks = (rows + ROWS - 1) / ROWS;
-  if (!blocks) return;
-  const int more = (int)((rows + blocks - 1) / blocks);
-  const int64_t first = (rows - blocks * (more - 1)) * more;
-  sweep_rows(more, d, first, x, ldx, y, ldy, add, then_elu);
-  if (first < rows)
-    sweep_rows(more - 1, d, rows - first, x + first * ldx, ldx, y + first * ldy, ldy, add, then_elu);
-}
-
-/* The sum of 16 partial sums, always in the same order. */
-INLINE float total16(const V *sum) {
-  float part[COLUMNS];
-  for (int v = 0; v < VECTORS; v++) store(part + v * LANES, sum[v]);
-  for (int half = COLUMNS / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) part[i] += part[i + half];
-  return part[0];
-}
-
-/* One output a row; x has zeros in its padding. */
-static void scalar(const Dense *d, int64_t rows, const float *x, int64_t ldx, float *y, int64_t ldy) {
-  for (int64_t r = 0; r < rows; r++) {
-    V sum[VECTORS] = {{0}};
-    for (int64_t i = 0; i < PADDED(d->inputs); i += COLUMNS)
-      for (int v = 0; v < VECTORS; v++)
-        sum[v] = fma_(load(x + r * ldx + i + v * LANES), load(d->weight + i + v * LANES), sum[v]);
-    y[r * ldy] = total16(sum) + d->bias[0];
-  }
-}
-
-INLINE void gather_columns(const int vectors, const float *table, int64_t width, const int64_t *offsets, int64_t groups,
-                           const int64_t *stoch, const float *bias, float *y) {
-  V sum[8];
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; v++) sum[v] = load(bias + v * LANES);
-  for (int64_t s = 0; s < groups; s++) {
-    const float *row = table + (offsets[s] + stoch[s]) * width;
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; v++) sum[v] += load(row + v * LANES);
-  }
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; v++) store(y + v * LANES, sum[v]);
-}
-
-/* The first layer of a chain: rows of weights for classes, and the product with the rest. */
-static void first_layer(const Chain *c, int64_t rows, const int64_t *stoch, const float *x, int64_t ldx, float *y,
-                        int64_t ldy, int then_elu) {
-  const Dense *d = &c->layer[0];
-  const int64_t width = PADDED(d->outputs);
-  for (int64_t r = 0; r < rows && c->groups; r++) {
-    const int64_t *seen = stoch + r * c->groups, groups = seen[0] < 0 ? 0 : c->groups;
-    int64_t col = 0;
-    for (; col + 8 * LANES <= width; col += 8 * LANES)
-      gather_columns(8, c->table + col, width, c->offsets, groups, seen, d->bias + col, y + r * ldy + col);
-    for (; col < width; col += LANES)
-      gather_columns(1, c->table + col, width, c->offsets, groups, seen, d->bias + col, y + r * ldy + col);
-  }
-  dense(d, rows, x, ldx, y, ldy, c->groups > 0, then_elu);
-}
+/* -- chains --------------------------------------------------------------------------------------------------------- */
 
 /* All layers; the result is in `y`, or in one of two buffers (whichever is returned) if there is no y. */
 static float *chain(const Chain *c, int64_t rows, const int64_t *stoch, const float *x, int64_t ldx, float *a, float *b,
@@ -170,8 +25,23 @@ static float *chain(const Chain *c, int64_t rows, const int64_t *stoch, const fl
 
 /* -- categoricals, class-major: lanes are groups ---------------------------------------------------------------------- */
 
+/* exp of the logits of n classes of LANES groups; within bounds, beyond which a probability is nothing anyway. */
+INLINE void unnormalised(const int n, const float *logits, int64_t width, float bound, V *p) {
+  EACH p[v] = at_least(at_most(load(logits + v * width), bound), -bound);
+  exp_each(n, p);
+}
+
+INLINE V drawn_from(const int n, const float *logits, int64_t width, float *scratch, V sum) {
+  V p[FEW];
+  unnormalised(n, logits, width, 60.0f, p);
+  EACH store(scratch + v * LANES, p[v]);
+  EACH sum += p[v];
+  return sum;
+}
+
 /* Classes: arg-max (the first of equals), or by the inverse of the distribution function. */
-static void draw(int64_t groups, int64_t classes, const float *logits, const float *uniforms, int64_t *stoch) {
+static void draw(int64_t groups, int64_t classes, const float *logits, const float *uniforms, float *scratch,
+                 int64_t *stoch) {
   const int64_t width = PADDED(groups);
   for (int64_t s = 0; s < groups; s += LANES) {
     V chosen = splat(0.0f);
@@ -182,14 +52,14 @@ static void draw(int64_t groups, int64_t classes, const float *logits, const flo
         chosen = if_greater(l, best, splat((float)k), chosen);
         best = if_greater(l, best, l, best);
       }
-    } else {
-      /* Unnormalised: the threshold is scaled by the sum instead. Below e^-60 a probability is nothing anyway. */
+    } else { /* the threshold is scaled by the sum, instead of the probabilities */
       V sum = splat(0.0f), below = splat(0.0f);
-      for (int64_t k = 0; k < classes; k++)
-        sum += exp_(at_least(at_most(load(logits + k * width + s), 60.0f), -60.0f));
+      int64_t k = 0;
+      for (; k + FEW <= classes; k += FEW) sum = drawn_from(FEW, logits + k * width + s, width, scratch + k * LANES, sum);
+      for (; k < classes; k++) sum = drawn_from(1, logits + k * width + s, width, scratch + k * LANES, sum);
       V threshold = load_some(uniforms + s, groups - s) * sum;
-      for (int64_t k = 0; k + 1 < classes; k++) {
-        below += exp_(at_least(at_most(load(logits + k * width + s), 60.0f), -60.0f));
+      for (k = 0; k + 1 < classes; k++) {
+        below += load(scratch + k * LANES);
         chosen += if_greater(below, threshold, splat(0.0f), splat(1.0f));
       }
     }
@@ -212,6 +82,12 @@ static void group_major(int64_t groups, int64_t classes, const float *logits, fl
     for (int64_t k = 0; k < classes; k++) out[s * classes + k] = logits[k * width + s];
 }
 
+INLINE void cosine(const int n, const float *logits, const float *goal, int64_t width, V *along, V *square) {
+  V p[FEW];
+  unnormalised(n, logits, width, 40.0f, p);
+  EACH *along = fma_(p[v], load(goal + v * width), *along), *square = fma_(p[v], p[v], *square);
+}
+
 /* Mean over the groups of the cosine between probabilities and a goal of unit length. */
 static float similarity(int64_t groups, int64_t classes, const float *logits, const float *goal) {
   const int64_t width = PADDED(groups);
@@ -219,12 +95,9 @@ static float similarity(int64_t groups, int64_t classes, const float *logits, co
   for (int64_t s = 0; s < width; s += COLUMNS)
     for (int v = 0; v < VECTORS; v++) {
       V along = splat(0.0f), square = splat(0.0f);
-      for (int64_t k = 0; k < classes; k++) {
-        const int64_t at = k * width + s + v * LANES;
-        V p = exp_(at_least(at_most(load(logits + at), 40.0f), -40.0f));
-        along = fma_(p, load(goal + at), along);
-        square = fma_(p, p, square);
-      }
+      int64_t k = 0, at = s + v * LANES;
+      for (; k + FEW <= classes; k += FEW, at += FEW * width) cosine(FEW, logits + at, goal + at, width, &along, &square);
+      for (; k < classes; k++, at += width) cosine(1, logits + at, goal + at, width, &along, &square);
       sum[v] += along / root(square);
     }
   return total16(sum) / (float)groups;
@@ -250,11 +123,11 @@ INLINE float one(V (*function)(V), float x) {
 
 /* -- one step of the dynamics ------------------------------------------------------------------------------------------ */
 
-/* Buffers of a tile: rows of `lead` floats each. */
+/* Buffers of a tile: rows of `lead` floats each; of `width` in memory, which may lie elsewhere. */
 typedef struct {
   float *joint, *gates, *wide, *memory, *a, *b, *c;
   int64_t *stoch;
-  int64_t lead;
+  int64_t lead, width;
 } Tile;
 
 static Tile tile(float *work, int64_t rows, int64_t lead) {
@@ -267,6 +140,7 @@ static Tile tile(float *work, int64_t rows, int64_t lead) {
                 work + 5 * size,
                 work + 6 * size,
                 (int64_t *)(void *)(work + 7 * size),
+                lead,
                 lead};
 }
 
@@ -292,6 +166,7 @@ static void gatel0rd(const Low *m, const float *gate, float *context, float *ope
  * r, n, u = split(gru [x, c', h]); u = sigmoid(u - 1); h' = u · tanh(sigmoid(r) · n) + (1 - u) · h. */
 static void transition(const Low *m, int64_t rows, Tile *t) {
   const int64_t lead = t->lead, size = PADDED(m->deter);
+  const int n = VECTORS < 2 ? 1 : 2; /* vectors at once */
   if (m->context) {
     dense(&m->gatel0rd, rows, t->joint, lead, t->wide, lead, 0, 0);
     for (int64_t r = 0; r < rows; r++)
@@ -300,21 +175,25 @@ static void transition(const Low *m, int64_t rows, Tile *t) {
   dense(&m->gru, rows, t->joint, lead, t->wide, lead, 0, 0);
   for (int64_t r = 0; r < rows; r++) {
     const float *joint = t->joint + r * lead + m->hidden, *gru = t->wide + r * lead;
-    float *memory = t->memory + r * lead;
-    memcpy(memory, joint, sizeof(float) * (size_t)m->context);
+    float *memory = t->memory + r * t->width;
+    for (int64_t i = 0; i < m->context; i++) memory[i] = joint[i];
     joint += m->context, memory += m->context;
-    for (int64_t i = 0; i < m->deter; i += LANES) {
-      V h = load(joint + i);
-      V proposal = tanh_(sigmoid(load(gru + i)) * load(gru + size + i));
-      V update = sigmoid(load(gru + 2 * size + i) - splat(1.0f));
-      store(memory + i, fma_(update, proposal - h, h));
+    for (int64_t i = 0; i < m->deter; i += n * LANES) {
+      V h[2], gate[4], proposal[2];
+      EACH h[v] = load(joint + i + v * LANES);
+      EACH gate[v] = load(gru + i + v * LANES);
+      EACH gate[n + v] = load(gru + 2 * size + i + v * LANES) - splat(1.0f);
+      sigmoid_each(2 * n, gate);
+      EACH proposal[v] = gate[v] * load(gru + size + i + v * LANES);
+      tanh_each(n, proposal);
+      EACH store_some(memory + i + v * LANES, fma_(gate[n + v], proposal[v] - h[v], h[v]), m->deter - i - v * LANES);
     }
   }
 }
 
 /* Logits in `wide`, from the fine prior. */
 static void prior(const Low *m, int64_t rows, Tile *t) {
-  dense(&m->img_out, rows, t->memory, t->lead, t->a, t->lead, 0, 1);
+  dense(&m->img_out, rows, t->memory, t->width, t->a, t->lead, 0, 1);
   dense(&m->img_logit, rows, t->a, t->lead, t->wide, t->lead, 0, 0);
 }
 
@@ -338,7 +217,7 @@ static void step_rows(const void *job, int64_t first, int64_t count, float *work
   transition(m, count, &t);
   if (j->embedding) {
     const int both = m->obs_memory.inputs > 0;
-    if (both) dense(&m->obs_memory, count, t.memory, lead, t.a, lead, 0, 0);
+    if (both) dense(&m->obs_memory, count, t.memory, t.width, t.a, lead, 0, 0);
     dense(&m->obs_embed, count, j->embedding + first * E, E, t.a, lead, both, 1);
     dense(&m->obs_logit, count, t.a, lead, t.wide, lead, 0, 0);
   } else {
@@ -346,7 +225,7 @@ static void step_rows(const void *job, int64_t first, int64_t count, float *work
   }
   for (int64_t r = 0; r < count; r++) {
     const int64_t row = first + r;
-    draw(S, K, t.wide + r * lead, j->uniforms ? j->uniforms + row * S : 0, j->next_stoch + row * S);
+    draw(S, K, t.wide + r * lead, j->uniforms ? j->uniforms + row * S : 0, t.b, j->next_stoch + row * S);
     group_major(S, K, t.wide + r * lead, j->logits + row * S * K);
     memcpy(j->next_context + row * C, t.memory + r * lead, sizeof(float) * (size_t)C);
     memcpy(j->next_deter + row * H, t.memory + r * lead + C, sizeof(float) * (size_t)H);
@@ -368,14 +247,14 @@ static void uniform(uint64_t key, uint64_t first, int64_t count, float *out) {
 }
 
 /* What the objective carries over a step (planning/objectives.py). */
-static void objective(const SearchRows *j, int64_t parent, int64_t node, float reward, float continuation,
+static void objective(const SearchRows *j, float weight, int64_t parent, int64_t node, float reward, float continuation,
                       const float *logits, const float *context, const float *gates) {
   const Nodes *n = &j->nodes;
   const Low *m = j->low;
   const int32_t session = n->session[parent];
   const float before = n->alive[parent], after = before * continuation;
   n->session[node] = session;
-  n->total[node] = n->total[parent] + j->weight * before * reward;
+  n->total[node] = n->total[parent] + weight * before * reward;
   n->alive[node] = after;
   if (!j->goal) return;
   const float near = similarity(m->stoch, m->classes, logits, j->goal + session * m->classes * PADDED(m->stoch));
@@ -385,39 +264,53 @@ static void objective(const SearchRows *j, int64_t parent, int64_t node, float r
     for (int64_t i = 0; i < m->context; i++) opened |= gates[i] > 0;
     arrived = (opened && squared_distance(m->context, context, j->goal_context + session * m->context) <
                              j->distance[session]) ||
-              (j->ends[session] && after < 0.5f && before >= 0.5f);
+              (j->ends_there[session] && after < 0.5f && before >= 0.5f);
   }
   n->credit[node] = n->credit[parent] + (arrived ? 1.0f + j->bonus : before * near);
   n->near[node] = near >= j->least[session];
   n->arrived[node] = (uint8_t)arrived;
 }
 
+/* Rows of one step. */
 static void search_rows(const void *job, int64_t first, int64_t count, float *work, int64_t lead) {
   const SearchRows *j = job;
   const Low *m = j->low;
   const Nodes *n = &j->nodes;
-  const int64_t S = m->stoch, size = m->context + m->deter;
+  const int64_t S = m->stoch, A = m->action, size = m->context + m->deter;
   const int64_t *parent = j->parent + first, *node = j->node + first;
+  int64_t step = 0;
+  while (first >= j->ends[step]) step++;
+  const int64_t begin = step ? j->ends[step - 1] : 0, each = (j->ends[step] - begin) / j->sessions;
   Tile t = tile(work, count, lead);
   for (int64_t r = 0; r < count; r++) memcpy(t.stoch + r * S, n->stoch + parent[r] * S, sizeof(int64_t) * (size_t)S);
-  first_layer(&m->img_in, count, t.stoch, j->action + first * m->action, m->action, t.joint, lead, 1);
+  if (j->chosen) {
+    gather(&m->img_in, count, t.stoch, j->chosen + first, t.joint, lead);
+    elu_rows(count, t.joint, lead, PADDED(m->hidden));
+  } else {
+    for (int64_t r = 0; r < count; r++)
+      memcpy(t.c + r * A, j->candidates + ((first + r - begin) * j->steps + step) * A, sizeof(float) * (size_t)A);
+    first_layer(&m->img_in, count, t.stoch, t.c, A, t.joint, lead, 1);
+  }
   for (int64_t r = 0; r < count; r++)
     memcpy(t.joint + r * lead + m->hidden, n->memory + parent[r] * size, sizeof(float) * (size_t)size);
+  t.stoch = n->stoch + *node * S, t.memory = n->memory + *node * size, t.width = size; /* nodes of rows are one behind the other */
   transition(m, count, &t);
   prior(m, count, &t);
   for (int64_t r = 0; r < count; r++) {
     float *uniforms = t.a;
-    if (j->keys) uniform(j->keys[n->session[parent[r]]], (uint64_t)(j->draw[first + r] * S), S, uniforms);
-    draw(S, m->classes, t.wide + r * lead, j->keys ? uniforms : 0, t.stoch + r * S);
-    memcpy(n->stoch + node[r] * S, t.stoch + r * S, sizeof(int64_t) * (size_t)S);
-    memcpy(n->memory + node[r] * size, t.memory + r * lead, sizeof(float) * (size_t)size);
+    if (j->keys) {
+      const int64_t place = j->draw + (first + r - begin) % each;
+      uniform(j->keys[step * j->sessions + n->session[parent[r]]], (uint64_t)(place * S), S, uniforms);
+    }
+    draw(S, m->classes, t.wide + r * lead, j->keys ? uniforms : 0, t.b, t.stoch + r * S);
   }
-  float *reward = chain(&m->reward, count, t.stoch, t.memory, lead, t.a, t.b, lead, t.c, 1);
+  float *reward = chain(&m->reward, count, t.stoch, t.memory, size, t.a, t.b, lead, t.c, 1);
   float *logit = t.c + count;
-  if (m->discount.layers) chain(&m->discount, count, t.stoch, t.memory, lead, t.a, t.b, lead, logit, 1);
+  if (m->discount.layers) chain(&m->discount, count, t.stoch, t.memory, size, t.a, t.b, lead, logit, 1);
   for (int64_t r = 0; r < count; r++)
-    objective(j, parent[r], node[r], reward[r], m->discount.layers ? goes_on(logit[r], m->gamma) : 1.0f,
-              t.wide + r * lead, t.memory + r * lead, t.gates + r * lead);
+    objective(j, j->weight[step], parent[r], node[r], reward[r],
+              m->discount.layers ? goes_on(logit[r], m->gamma) : 1.0f, t.wide + r * lead, t.memory + r * size,
+              t.gates + r * lead);
 }
 
 static void goal_rows(const void *job, int64_t first, int64_t count, float *work, int64_t lead) {
@@ -451,8 +344,8 @@ static void jump_rows(const void *job, int64_t first, int64_t count, float *work
   chain(&g->state, count, 0, body, lead, t.a, t.b, lead, t.wide, lead);
   for (int64_t r = 0; r < count; r++) {
     const int64_t row = first + r;
-    draw(S, K, t.wide + r * lead, j->uniforms ? j->uniforms + row * 2 * S : 0, j->before + row * S);
-    group_major(S, K, t.wide + r * lead, j->logits + row * S * K);
+    draw(S, K, t.wide + r * lead, j->uniforms ? j->uniforms + row * 2 * S : 0, t.b, j->before + row * S);
+    if (j->logits) group_major(S, K, t.wide + r * lead, j->logits + row * S * K);
   }
   chain(&g->time, count, 0, body, lead, t.a, t.b, lead, j->elapsed + first, 1);
   chain(&g->segment, count, 0, body, lead, t.a, t.b, lead, j->segment + first, 1);
@@ -486,7 +379,7 @@ static void jump_rows(const void *job, int64_t first, int64_t count, float *work
   chain(&g->coarse, count, before, summary, lead, t.a, t.b, lead, t.wide, lead);
   for (int64_t r = 0; r < count; r++) {
     const int64_t row = first + r;
-    draw(S, K, t.wide + r * lead, j->uniforms ? j->uniforms + row * 2 * S + S : 0, j->next_stoch + row * S);
+    draw(S, K, t.wide + r * lead, j->uniforms ? j->uniforms + row * 2 * S + S : 0, t.b, j->next_stoch + row * S);
   }
   const int64_t *landed = j->next_stoch + first * S;
   const float *context = j->next_context + first * C;
@@ -497,24 +390,29 @@ static void jump_rows(const void *job, int64_t first, int64_t count, float *work
 }
 
 /* An edge is worth (R - r[t]) / γ + γ^(Δ-1) r[τ], and what follows it γ^Δ · P(goes on) (planning/jumps.py). */
-static void edge_rows(const void *job, int64_t first, int64_t count, float *work, int64_t lead) {
-  const EdgeRows *j = job;
-  const int64_t G = j->high->actions;
-  const float gamma = j->high->low->gamma, rate = j->high->log_gamma;
-  (void)work, (void)lead;
-  for (int64_t row = first; row < first + count; row++) {
-    const float *logits = j->logits + row * G;
-    float high = logits[0], sum = 0, value = 0, *prior = j->prior + row * G;
+static void expand_rows(const void *job, int64_t first, int64_t count, float *work, int64_t lead) {
+  const ExpandRows *j = job;
+  const JumpRows *to = &j->jump;
+  const int64_t G = to->high->actions, S = to->high->low->stoch, C = to->high->low->context;
+  const float gamma = to->high->low->gamma, rate = to->high->log_gamma;
+  lead /= G;
+  jump_rows(to, first * G, count * G, work, lead);
+  Tile t = tile(work, count * G, lead);
+  const float *all = chain(j->prior, count, to->stoch + first * S, to->context + first * C, C, t.a, t.b, lead, 0, 0);
+  for (int64_t r = 0; r < count; r++) {
+    const float *logits = all + r * lead;
+    float high = logits[0], sum = 0, value = 0, *prior = j->probability + (first + r) * G;
     for (int64_t i = 1; i < G; i++) high = logits[i] > high ? logits[i] : high;
     for (int64_t i = 0; i < G; i++) sum += prior[i] = one(exp_, logits[i] - high);
     for (int64_t i = 0; i < G; i++) {
-      const int64_t at = row * G + i;
+      const int64_t at = (first + r) * G + i;
+      const float fades = one(exp_, (to->elapsed[at] - 1.0f) * rate);
       prior[i] /= sum;
-      j->edge[at] = (j->segment[at] - j->arrival[row]) / gamma + one(exp_, (j->elapsed[at] - 1.0f) * rate) * j->reward[at];
-      j->fade[at] = one(exp_, j->elapsed[at] * rate) * j->continuation[at];
+      j->edge[at] = (to->segment[at] - j->arrival[first + r]) / gamma + fades * to->reward[at];
+      j->fade[at] = one(exp_, to->elapsed[at] * rate) * to->continuation[at];
       value += prior[i] * j->edge[at];
     }
-    j->value[row] = value;
+    j->value[first + r] = value;
   }
 }
 
@@ -576,5 +474,5 @@ static void map_rows(const void *job, int64_t first, int64_t count, float *work,
 }
 
 Operation *const NAME[OPERATIONS] = {[CHAIN] = chain_rows,       [STEP] = step_rows, [SEARCH] = search_rows,
-                                     [GOAL] = goal_rows,         [JUMP] = jump_rows, [EDGE] = edge_rows,
+                                     [GOAL] = goal_rows,         [JUMP] = jump_rows, [EXPAND] = expand_rows,
                                      [CONVOLVE] = convolve_rows, [UNFOLD] = unfold_rows, [MAP] = map_rows};

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define COLUMNS 16 /* columns of a panel of weights; outputs are padded to a multiple of it */
+#define SLICE 64   /* columns of a slice of a table */
 #define LAYERS 8   /* most layers of a chain */
 #define TILE 192   /* most rows that are computed together */
 #define BUFFERS 8  /* that an operation works in, of as many rows as are computed together */
@@ -27,8 +28,9 @@ typedef struct {
 /* Dense layers, each followed by ELU (the last one not if `linear`). With groups, the first layer also reads classes: a
  * one-hot times weights is a row of them. A last layer with one output has weights [inputs padded], no panels. */
 typedef struct {
-  const float *table;     /* [all classes][outputs of the first layer, padded] */
+  const float *table;     /* [slices of 64 outputs of the first layer, the last of what is left][classes][outputs] */
   const int64_t *offsets; /* [groups] where the classes of a group begin */
+  int64_t classes;        /* of all groups */
   int64_t groups, layers, linear;
   Dense layer[LAYERS];
 } Chain;
@@ -87,21 +89,25 @@ typedef struct {
   int32_t *session;                                      /* [nodes] */
 } Nodes;
 
-/* One step of the candidates of a search, with the objective folded in. */
+/* All steps of the candidates of a search, with the objective folded in. A row is a step from a node to a node; the rows
+ * of a step follow those of the step before, and may begin where those end. */
 typedef struct {
   const Low *low;
   Nodes nodes;
+  int64_t steps, sessions;
+  const int64_t *ends;                                   /* [steps] rows of this step and of those before */
   const int64_t *parent, *node;                          /* [rows] */
-  const float *action;                                   /* [rows][A] */
-  const uint64_t *keys;                                  /* [sessions] of uniform numbers; NULL takes modes */
-  const int64_t *draw;                                   /* [rows] which S of the numbers of its session */
-  float weight;                                          /* of the reward of this step */
+  const int64_t *chosen;                                 /* [rows] which action; NULL where they are continuous */
+  const float *candidates;                               /* [rows of a step][steps][A] */
+  const uint64_t *keys;                                  /* [steps][sessions] of uniform numbers; NULL takes modes */
+  int64_t draw;                                          /* which S of the numbers its first candidate gets */
+  const float *weight;                                   /* [steps] of the reward */
   float bonus;
   int64_t arrival;
   const float *goal;                                     /* [sessions][K][S padded]; NULL without a subgoal */
   const float *goal_context;                             /* [sessions][C] */
   const float *distance, *least;                         /* [sessions]: of the present context; near from there on */
-  const uint8_t *ends;                                   /* [sessions] the episode is expected to end at the goal */
+  const uint8_t *ends_there;                             /* [sessions] the episode is expected to end at the goal */
 } SearchRows;
 
 /* Subgoals as SearchRows wants them, and how near beliefs are to them. */
@@ -117,20 +123,21 @@ typedef struct {
   int64_t each;
   const int64_t *stoch, *actions;                        /* [states][S], [rows] */
   const float *context, *uniforms;                       /* [states][C], [rows][2 S] */
-  float *logits;                                         /* [rows][S][K] of z[tau-1] */
+  float *logits;                                         /* [rows][S][K] of z[tau-1], or NULL */
   int64_t *before, *next_stoch;                          /* [rows][S] z[tau-1], coarse z[tau] */
   float *action, *next_context, *gates;                  /* [rows][A], [C], [C] */
   float *elapsed, *segment, *reward, *continuation;      /* [rows] */
 } JumpRows;
 
-/* What a search makes of the jumps of a state; a row is a state. */
+/* Nodes of a search over jumps: all jumps of a state, and what a search makes of them. A row is a state; `lead` is that
+ * of all its jumps together. */
 typedef struct {
-  const High *high;
-  const float *logits, *arrival;                         /* [rows][G] of the prior, [rows] reward on arriving here */
-  const float *elapsed, *segment, *reward, *continuation;  /* [rows][G] of its jumps */
-  float *prior, *edge, *fade;                            /* [rows][G] probabilities, rewards, discounts */
+  JumpRows jump;                                         /* each: G; no actions of their own */
+  const Chain *prior;                                    /* z, c -> logits of A */
+  const float *arrival;                                  /* [rows] reward on arriving in the state */
+  float *probability, *edge, *fade;                      /* [rows][G] of the prior; rewards; discounts */
   float *value;                                          /* [rows] the expected reward of one more jump */
-} EdgeRows;
+} ExpandRows;
 
 /* A convolution with stride 2 and no padding, channels last; a row is a pixel of the output. */
 typedef struct {
@@ -156,10 +163,15 @@ typedef struct {
   float *y;
 } MapRows;
 
-enum { CHAIN, STEP, SEARCH, GOAL, JUMP, EDGE, CONVOLVE, UNFOLD, MAP, OPERATIONS };
+enum { CHAIN, STEP, SEARCH, GOAL, JUMP, EXPAND, CONVOLVE, UNFOLD, MAP, OPERATIONS };
 
 /* `work` has BUFFERS · count rows of `lead` floats. */
 typedef void Operation(const void *job, int64_t first, int64_t count, float *work, int64_t lead);
+
+/* Threads among which the calling one divides products of few rows; and how it does: `count` parts, independent of each
+ * other, of a job of its own. */
+int thick_split(void);
+void thick_share(Operation *operation, const void *job, int64_t count);
 
 extern Operation *const thick_scalar[OPERATIONS];
 extern Operation *const thick_avx2[OPERATIONS];

@@ -63,12 +63,12 @@ class SessionTree:
     def select(self, node: int, level: int) -> int:
         """The action that PUCT takes in a node; values are min-max normalised over the tree, 0 where never tried."""
         edges, lowest, scale = self.nodes[node], self.lowest, self.scale()
-        best, action, values, prior = -math.inf, 0, edges.values, edges.prior
-        rate = self.rates[edges.total]
-        for at, visits in enumerate(edges.visits):
-            score = rate * prior[at]
+        best, action, rate = -math.inf, 0, self.rates[edges.total]
+        each = zip(edges.visits, edges.prior, edges.values)  # noqa: B905 - of one length, and strict costs
+        for at, (visits, prior, value) in enumerate(each):
+            score = rate * prior
             if visits:
-                score = score / (1 + visits) + (values[at] - lowest) * scale
+                score = score / (1 + visits) + (value - lowest) * scale
             if score > best:
                 best, action = score, at
         return action
@@ -141,6 +141,8 @@ class MCTS:
         # States behind all edges of all nodes: what an edge leads to is one read.
         self._nodes = simulations + 1
         leaves, self._build = pytrees.flatten(root.children)
+        flat = len(leaves) == len(root.children)
+        self._leaves = (lambda tree: tree) if flat else (lambda tree: pytrees.flatten(tree)[0])
         edges = self._batch * self._nodes * self.actions
         self._next = [self._xp.empty_like(x, self._batch, self._nodes, *x.shape[1:]) for x in leaves]
         self._behind = [x.reshape(edges, *x.shape[3:]) for x in self._next]
@@ -262,7 +264,7 @@ class MCTS:
 
     def _add(self, place: int, node: Node) -> None:
         """Store an evaluated node of every tree."""
-        for room, (_, new) in zip(self._next, pytrees.walk(node.children), strict=True):
+        for room, new in zip(self._next, self._leaves(node.children), strict=True):
             room[:, place] = new
         numbers = (node.prior.tolist(), node.value.tolist(), node.reward.tolist(), node.discount.tolist())
         for tree, *each in zip(self._trees, *numbers, strict=True):

@@ -28,20 +28,20 @@ static uint64_t hash(uint64_t h, const void *data, size_t bytes) {
 }
 
 int thick_run(int instructions, int operation, const void *job, int64_t first, int64_t count, int64_t lead, int64_t tile,
-              int threads);
+              int threads, const int64_t *ends);
 
 int main(int argc, char **argv) {
   int64_t offsets[S], *stoch = malloc(sizeof(int64_t) * ROWS * S), *next = malloc(sizeof(int64_t) * ROWS * S);
   for (int i = 0; i < S; i++) offsets[i] = i * K;
   for (int i = 0; i < ROWS * S; i++) stoch[i] = i * 5 % K;
   Low m = {.stoch = S, .classes = K, .deter = H, .hidden = X, .context = C, .action = A, .threshold = 0.01f, .gamma = 0.99f};
-  m.img_in = (Chain){.table = numbers(S * K * 32), .offsets = offsets, .groups = S, .layers = 1};
+  m.img_in = (Chain){.table = numbers(S * K * 32), .offsets = offsets, .classes = S * K, .groups = S, .layers = 1};
   m.img_in.layer[0] = dense(A, X);
   m.gatel0rd = dense(X + C, 32), m.gru = dense(X + C + H, 96);
   m.img_out = dense(C + H, X), m.img_logit = dense(X, K * 16);
   float *logits = numbers(ROWS * S * K), *deter = numbers(ROWS * H), *context = numbers(ROWS * C), *gates = numbers(ROWS * C);
   StepRows job = {&m, stoch, numbers(ROWS * H), numbers(ROWS * C), numbers(ROWS * A), 0, 0, next, logits, deter, context, gates};
-  if (thick_run(argc > 1 ? atoi(argv[1]) : 0, STEP, &job, 0, ROWS, 160, 12, 2)) return 1;
+  if (thick_run(argc > 1 ? atoi(argv[1]) : 0, STEP, &job, 0, ROWS, 160, 12, 2, 0)) return 1;
   uint64_t h = hash(0xCBF29CE484222325u, next, sizeof(int64_t) * ROWS * S);
   h = hash(hash(h, logits, 4 * ROWS * S * K), deter, 4 * ROWS * H);
   printf("%016llx\n", (unsigned long long)hash(hash(h, context, 4 * ROWS * C), gates, 4 * ROWS * C));

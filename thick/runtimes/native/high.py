@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from thick.models.beliefs import Landing
 from thick.models.config import ModelConfig
 from thick.planning.protocols import JumpState, Node
+from thick.pytrees import map_arrays
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import batched, chained, numbers, whole
 from thick.runtimes.native.low import NativeDynamics, goes_on
@@ -66,6 +69,7 @@ class NativeHighLevel:
         record.reward = self.chains["reward"]
         if "discount" in self.chains:
             record.discount = self.chains["discount"]
+        self.known = Known()
         self.record = record
         self.address = ctypes.addressof(record)
 
@@ -169,16 +173,96 @@ class NativeHighLevel:
 
     def expand(self, state: JumpState, *, critic: bool) -> Node:
         """What is known of states ``[*B]`` and of all their jumps (:class:`thick.planning.protocols.Expansion`)."""
-        lead, count = state.stoch.shape[:-1], self.actions
-        logits = np.ascontiguousarray(self.prior(state.stoch, state.context))
-        landing = self._jump(state.stoch, state.context, (*lead, count), count, None, None)
-        arrival = numbers(state.reward, lead)
-        prior, edge, fade = (np.empty((*lead, count), np.float32) for _ in range(3))
-        value = np.empty(lead, np.float32)
-        arrays = (logits, arrival, landing.elapsed, landing.segment, landing.reward, landing.continuation)
-        job = native.EdgeRows(self.address, *(native.address(x) for x in (*arrays, prior, edge, fade, value)))
-        native.run(native.EDGE, job, batched(lead), native.COLUMNS)
-        if critic:
-            value = self.value(state.stoch, state.context)
-        children = JumpState(landing.stoch, landing.context, landing.reward, landing.elapsed)
-        return Node(prior, value, edge, fade, children)
+        kind = (critic, native.instructions())
+        if state.stoch.shape[0] == 1 and state.stoch.ndim == 2:  # one session's search asks again and again
+            known = self.known.get((*(x.tobytes() for x in state[:3]), *kind))
+            if known is not None:
+                return known
+        lead, count = state.stoch.shape[:-1], batched(state.stoch.shape[:-1])
+        z = whole(state.stoch, (*lead, self.stoch), self.classes).reshape(count, self.stoch)
+        c = numbers(state.context, (*lead, self.context)).reshape(count, self.context)
+        arrival = numbers(state.reward, lead).reshape(count)
+        keys = [(z[i].tobytes(), c[i].tobytes(), arrival[i].tobytes(), *kind) for i in range(count)]
+        found = {key: node for key in keys if (node := self.known.get(key)) is not None}
+        new = {key: i for i, key in enumerate(keys) if key not in found}
+        if new:
+            rows = list(new.values())
+            node = self._expand(z[rows], c[rows], arrival[rows], critic)
+            made = {
+                key: map_arrays(lambda x, i=i: x[i : i + 1], node) if len(rows) > 1 else node
+                for i, key in enumerate(new)
+            }
+            found.update(made)
+            self.known.keep(made)
+            if len(rows) == count:
+                return node if len(lead) == 1 else map_arrays(lambda x: x.reshape(*lead, *x.shape[1:]), node)
+        each = [found[key] for key in keys]
+        return map_arrays(lambda *x: np.concatenate(x).reshape(*lead, *x[0].shape[1:]), *each)
+
+    def _expand(self, z: np.ndarray, c: np.ndarray, arrival: np.ndarray, critic: bool) -> Node:
+        """The same for states ``[N]``, computed."""
+        rows, each = len(z), self.actions
+        sizes = {
+            "action": self.action,
+            "context": self.context,
+            "gates": self.context,
+            **dict.fromkeys(("elapsed", "segment", "reward", "continuation", "prior", "edge", "fade"), 1),
+        }
+        room = np.empty(rows * each * sum(sizes.values()) + rows, np.float32)
+        stoch = np.empty((2, rows, each, self.stoch), np.int64)  # before the change, and after it
+        at, begin, end = {}, native.address(room), 0
+        made: dict[str, np.ndarray] = {}
+        for name, size in sizes.items():
+            at[name] = begin + 4 * end
+            made[name] = room[end : (end := end + rows * each * size)]
+        first = native.address(stoch)
+        job = native.ExpandRows(
+            native.JumpRows(
+                self.address,
+                each,
+                native.address(z),
+                0,
+                native.address(c),
+                0,
+                0,
+                first,
+                first + 8 * stoch[0].size,
+                *(
+                    at[name]
+                    for name in ("action", "context", "gates", "elapsed", "segment", "reward", "continuation")
+                ),
+            ),
+            ctypes.addressof(self.prior_chain),
+            native.address(arrival),
+            at["prior"],
+            at["edge"],
+            at["fade"],
+            begin + 4 * end,
+        )
+        native.run(native.EXPAND, job, rows, each * self.lead, tile=max(1, native.TILE // each))
+        value = self.value(z, c) if critic else room[end:]
+        prior, edge, fade, reward, elapsed = (
+            made[name].reshape(rows, each) for name in ("prior", "edge", "fade", "reward", "elapsed")
+        )
+        context = made["context"].reshape(rows, each, self.context)
+        return Node(prior, value, edge, fade, JumpState(stoch[1], context, reward, elapsed))
+
+
+class Known:
+    """Nodes of searches over jumps that were computed lately, by the bits of their states: different ways often lead to
+    the same state, and a state's bits depend on nothing else."""
+
+    MOST = 2048
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nodes: dict[Any, Node] = {}
+        self.get = self._nodes.get
+        self.clear = self._nodes.clear
+
+    def keep(self, nodes: Mapping[Any, Node]) -> None:
+        """Remember nodes; the oldest are forgotten where there would be too many."""
+        with self._lock:
+            self._nodes.update(nodes)
+            while len(self._nodes) > self.MOST:
+                del self._nodes[next(iter(self._nodes))]

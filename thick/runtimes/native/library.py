@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_float, c_int, c_int64, c_void_p
+from ctypes import c_char, c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ INSTRUCTIONS = ("scalar", "avx2", "avx512")
 COLUMNS = 16
 LAYERS = 8
 TILE = 192
+SLICE = 64
+"""columns of a slice of a table"""
 ROWS = 12
 """rows of a block of a product; a multiple of it wastes nothing"""
 
-CHAIN, STEP, SEARCH, GOAL, JUMP, EDGE, CONVOLVE, UNFOLD, MAP = range(9)
+CHAIN, STEP, SEARCH, GOAL, JUMP, EXPAND, CONVOLVE, UNFOLD, MAP = range(9)
 EXP, TANH, SIGMOID, ELU = range(4)
 
 
@@ -47,7 +49,7 @@ def _record(name: str, fields: str) -> Any:
 _RECORDS: dict[str, Any] = {}
 Dense = _record("Dense", "weight:p bias:p inputs:i outputs:i")
 _RECORDS["Layers"] = Dense * LAYERS
-Chain = _record("Chain", "table:p offsets:p groups:i layers:i linear:i layer:Layers")
+Chain = _record("Chain", "table:p offsets:p classes:i groups:i layers:i linear:i layer:Layers")
 Low = _record(
     "Low",
     "stoch:i classes:i deter:i hidden:i context:i action:i threshold:f gamma:f img_in:Chain gatel0rd:Dense gru:Dense "
@@ -67,8 +69,8 @@ StepRows = _record(
 Nodes = _record("Nodes", "stoch:p memory:p total:p alive:p credit:p near:p arrived:p session:p")
 SearchRows = _record(
     "SearchRows",
-    "low:p nodes:Nodes parent:p node:p action:p keys:p draw:p weight:f bonus:f arrival:i goal:p goal_context:p "
-    "distance:p least:p ends:p",
+    "low:p nodes:Nodes steps:i sessions:i ends:p parent:p node:p chosen:p candidates:p keys:p draw:i weight:p bonus:f "
+    "arrival:i goal:p goal_context:p distance:p least:p ends_there:p",
 )
 GoalRows = _record("GoalRows", "low:p goal:p logits:p class_major:p similarity:p")
 JumpRows = _record(
@@ -76,10 +78,7 @@ JumpRows = _record(
     "high:p each:i stoch:p actions:p context:p uniforms:p logits:p before:p next_stoch:p action:p next_context:p "
     "gates:p elapsed:p segment:p reward:p continuation:p",
 )
-EdgeRows = _record(
-    "EdgeRows",
-    "high:p logits:p arrival:p elapsed:p segment:p reward:p continuation:p prior:p edge:p fade:p value:p",
-)
+ExpandRows = _record("ExpandRows", "jump:JumpRows prior:p arrival:p probability:p edge:p fade:p value:p")
 ConvolveRows = _record("ConvolveRows", "dense:p kernel:i size:i channels:i x:p y:p")
 UnfoldRows = _record("UnfoldRows", "kernel:i size:i channels:i lead:i elu:i x:p bias:p y:p")
 MapRows = _record("MapRows", "function:i width:i x:p y:p")
@@ -104,10 +103,9 @@ def library() -> Any:
         raise NativeUnavailable(f"{path} does not load ({error}); {advice}") from error
     lib.thick_sources.restype = ctypes.c_char_p
     lib.thick_sizes.restype, lib.thick_sizes.argtypes = c_int64, [c_int64]
-    lib.thick_walk.restype = c_int64
     pointer = c_void_p
-    lib.thick_walk.argtypes = [c_int64, c_int64, *[pointer] * 4, c_int64, *[pointer] * 3]
-    lib.thick_run.argtypes = [c_int, c_int, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int]
+    lib.thick_walk.restype, lib.thick_walk.argtypes = None, [c_int64, c_int64, c_int64, *[pointer] * 8]
+    lib.thick_run.argtypes = [c_int, c_int, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int, c_void_p]
     built = lib.thick_sources().decode()
     if (build.SOURCES / "thick.h").is_file() and built != build.digest():
         raise NativeUnavailable(
@@ -169,17 +167,20 @@ def using(name: str) -> Iterator[None]:
         _override.pop()
 
 
-def run(operation: int, job: Any, rows: int, lead: int, *, first: int = 0, tile: int = 0) -> None:
+def run(
+    operation: int, job: Any, rows: int, lead: int, *, first: int = 0, tile: int = 0, ends: int = 0
+) -> None:
     """Rows ``[first, first + rows)`` of an operation.
 
     Args:
         job: its record; who calls keeps the arrays in it alive.
         lead: floats of a row of every buffer.
-        tile: rows at a time; 0 leaves it to the library. Changes no bit.
+        tile: rows at a time at most; 0 leaves it to the library. Changes no bit.
+        ends: where the ends of stages are, each of which begins when the one before is complete; 0 for one stage.
     """
     which = _override[-1] if _override else _chosen()
     threads = getattr(_here, "threads", 1)
-    if library().thick_run(which, operation, ctypes.byref(job), first, rows, lead, tile, threads):
+    if library().thick_run(which, operation, ctypes.byref(job), first, rows, lead, tile, threads, ends):
         raise MemoryError(f"no memory for the buffers of {rows} rows")
 
 
@@ -194,15 +195,10 @@ def map_all(function: int, x: np.ndarray) -> np.ndarray:
 
 def address(array: np.ndarray) -> int:
     """Where the numbers of a contiguous array lie."""
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
-
-
-def aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros, float32, at the beginning of a cache line."""
-    count = int(np.prod(shape))
-    room = np.zeros(count + COLUMNS, np.float32)
-    skip = -(address(room) // 4) % COLUMNS
-    return room[skip : skip + count].reshape(shape)
+    try:
+        return ctypes.addressof(c_char.from_buffer(array))  # type: ignore[arg-type]  # quicker
+    except (TypeError, ValueError):  # read-only, or empty
+        return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
 
 
 def padded(count: int) -> int:

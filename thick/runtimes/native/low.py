@@ -92,6 +92,11 @@ class NativeDynamics:
         return native.padded(max(self._weights.widest, joint, 2 * self.stoch) + native.COLUMNS)
 
     @property
+    def tile(self) -> int:
+        """Rows of a step that are computed together at most: about as many as the cache near a core holds."""
+        return max(native.ROWS, min(native.TILE, 50_000 // self.lead // native.ROWS * native.ROWS))
+
+    @property
     def draws(self) -> int:
         """Uniform numbers of one imagined step."""
         return self.stoch

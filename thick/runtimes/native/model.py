@@ -15,7 +15,7 @@ from thick.runtimes.native import library as native
 from thick.runtimes.native.high import NativeHighLevel
 from thick.runtimes.native.low import NativeDynamics
 from thick.runtimes.native.observations import Decoder, Encoder
-from thick.runtimes.native.weights import Weights
+from thick.runtimes.native.weights import Room, Weights
 
 if TYPE_CHECKING:
     import gymnasium
@@ -56,8 +56,10 @@ class NativeModel:
         if min(config.head_layers, config.mlp_layers) < 1:
             raise ValueError("head_layers, mlp_layers: the native runtime needs at least one")
 
+        rooms = Room(), Room()
+
         def weights() -> Weights:
-            return Weights(tensors, stoch=config.stoch, classes=config.classes)
+            return Weights(tensors, stoch=config.stoch, classes=config.classes, rooms=rooms)
 
         actions = ActionCodec(action_space)
         self.exact = self.search = NativeDynamics(

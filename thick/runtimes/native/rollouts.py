@@ -1,9 +1,9 @@
 """Candidates of a search, imagined and scored in one go (:class:`thick.planning.protocols.Rollouts`).
 
-The kernel takes a step of many candidates at once, with the objective folded in. Where imagined states are modes and
-actions are discrete, candidates that begin with the same actions share states: they are nodes of a tree of actions,
-each computed once, also when a later iteration of the same search asks again. That is exact, since the bits of a
-state do not depend on what it is computed with.
+The kernel takes as many steps of as many candidates as fit between two pauses, with the objective folded in. Where
+imagined states are modes and actions are discrete, candidates that begin with the same actions share states: they are
+nodes of a tree of actions, each computed once, also when a later iteration of the same search asks again. That is
+exact, since the bits of a state do not depend on what it is computed with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from thick.runtimes.native.calls import numbers, whole
 if TYPE_CHECKING:
     from thick.planning.randomness import Randomness
 
-PAUSE = 1.2e-3
+PAUSE = 1.4e-3
 """seconds of work between two pauses, about"""
 MOST_NODES = 200_000
 """a tree that would become larger starts anew"""
@@ -48,6 +48,10 @@ class Imagined(Protocol):
     @property
     def lead(self) -> int:
         """Floats of a row of every buffer."""
+
+    @property
+    def tile(self) -> int:
+        """Rows that are computed together at most."""
 
     def head(self, name: str, stoch: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Output of a head, ``[N, O]``."""
@@ -97,7 +101,7 @@ class Nodes:
             "goal_context": numbers(np.asarray(objective.context), (batch, low.context)),
             "distance": numbers(np.asarray(objective.distance), (batch,)),
             "least": threshold,
-            "ends": np.ascontiguousarray(objective.ends, np.uint8),
+            "ends_there": np.ascontiguousarray(objective.ends, np.uint8),
         }
 
     def make_room(self, count: int) -> None:
@@ -115,18 +119,18 @@ class Nodes:
             child[: self.count] = self.child[: self.count]
             self.child = child
 
-    def job(
-        self, parent: np.ndarray, node: np.ndarray, action: np.ndarray, weight: np.float32
-    ) -> tuple[Any, tuple[np.ndarray, ...]]:
-        """The record of a step between nodes, and what must live as long."""
+    def job(self, steps: Steps, weight: np.ndarray) -> Any:
+        """The record of all steps; ``steps`` and ``weight`` ``[H]`` must live as long."""
         record = native.SearchRows(self.low.address)
         for name, column in self._columns.items():
             setattr(record.nodes, name, native.address(column))
-        for name, array in (*self._goal.items(), ("parent", parent), ("node", node), ("action", action)):
-            setattr(record, name, native.address(array))
-        record.weight, record.bonus = weight, self.objective.bonus
-        record.arrival = int(self.objective.arrival)
-        return record, (parent, node, action)
+        arrays = {**self._goal, **steps._asdict(), "weight": weight}
+        del arrays["path"]
+        for name, array in arrays.items():
+            setattr(record, name, 0 if array is None else native.address(array))
+        record.steps, record.sessions = len(steps.ends), self.sessions
+        record.bonus, record.arrival = self.objective.bonus, int(self.objective.arrival)
+        return record
 
     def score(self, at: np.ndarray, length: int, weight: np.float32) -> Score:
         """Scores ``[B, N]`` of candidates that have come to nodes ``at`` ``[B · N]`` in so many steps."""
@@ -169,6 +173,23 @@ class Trees:
             self._kept[key] = tree
 
 
+class Steps(NamedTuple):
+    """All steps of all candidates: rows, those of a step after those of the step before."""
+
+    ends: np.ndarray
+    """[H] int64 rows of each step and those before"""
+    parent: np.ndarray
+    """[rows] int64 nodes that they lead from"""
+    node: np.ndarray
+    """[rows] int64 and to"""
+    chosen: np.ndarray | None
+    """[rows] int64 action; None where actions are continuous"""
+    candidates: np.ndarray
+    """[B · N, H, A]"""
+    path: np.ndarray
+    """[H + 1, B · N] int64 nodes that the candidates come to; first where they start"""
+
+
 def rollout(
     low: Imagined,
     trees: Trees,
@@ -178,65 +199,60 @@ def rollout(
     randomness: Randomness | None,
 ) -> Generator[SoFar, None, Score]:
     """See :meth:`thick.planning.protocols.Rollouts.rollout`."""
-    batch, count, length, size = candidates.shape
+    batch, count, length, _ = candidates.shape
     rows = batch * count
+    tried = numbers(candidates, (batch, count, length, low.action)).reshape(rows, length, low.action)
     shared = randomness is None and not low.continuous
-    steps = numbers(candidates, (batch, count, length, low.action)).reshape(rows, length, size).swapaxes(0, 1)
     if shared:
         nodes = trees.take(low, belief, objective, rows * length)
         nodes.make_room(nodes.count + rows * length)
-        chosen = np.ascontiguousarray(steps.argmax(-1))
+        steps = walk(nodes, tried)
     else:
         nodes = Nodes(low, belief, objective, tree=False)
         nodes.make_room(batch + 2 * rows)
-    at = np.repeat(np.arange(batch), count)
-    eye = np.eye(size, dtype=np.float32)
-    weight, discount = np.float32(1), np.float32(objective.discount)
-    pace = Pace(low)
-    for index in range(length):
-        if shared:
-            following, parent, node, taken = walk(nodes, at, chosen[index])
-            action = eye[taken]
-        else:
-            parent, node = at, batch + (index % 2) * rows + np.arange(rows)
-            following, action = node, np.ascontiguousarray(steps[index])
-        job, alive = nodes.job(parent, node, action, weight)
-        if randomness is not None:
-            keys = np.ascontiguousarray(np.asarray(randomness.fold(index).keys)).view(np.uint64)
-            places = np.tile(randomness.row + np.arange(count, dtype=np.int64), batch)
-            job.keys, job.draw = native.address(keys), native.address(places)
-            alive = (*alive, keys, places)
-        done = 0
-        while done < len(parent):
-            if pace.due:
-                pace.paused()
-                yield SoFar(index, partial(nodes.score, at, index, weight))
-            part = pace.rows(len(parent) - done)
-            pace.run(job, done, part)
-            done += part
-        at, weight = following, weight * discount
+        steps = straight(batch, tried, continuous=low.continuous)
+    weight = np.full(length + 1, objective.discount, np.float32)
+    weight[0] = 1
+    weight = np.cumprod(weight, dtype=np.float32)
+    job = nodes.job(steps, weight)
+    if randomness is not None:
+        keys = np.stack([np.asarray(randomness.fold(index).keys) for index in range(length)]).view(np.uint64)
+        job.keys, job.draw = native.address(keys), randomness.row
+    pace, done, total, ends = Pace(low), 0, int(steps.ends[-1]), native.address(steps.ends)
+    while done < total:
+        if pace.due:
+            pace.paused()
+            index = int(np.searchsorted(steps.ends, done, "right"))
+            yield SoFar(index, partial(nodes.score, steps.path[index], index, weight[index]))
+        part = pace.rows(total - done)
+        pace.run(job, done, part, ends)
+        done += part
     if shared:
         trees.give_back(nodes)
-    return nodes.score(at, length, weight)
+    return nodes.score(steps.path[-1], length, weight[-1])
 
 
-def walk(nodes: Nodes, at: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Where candidates at nodes ``at`` go by ``action``, and the new nodes on the way: parents, nodes, actions."""
-    following, total = at.copy(), np.array([nodes.count], np.int64)
-    made = [np.empty(len(at), np.int64) for _ in range(3)]
-    new = native.library().thick_walk(
-        len(at),
-        nodes.low.action,
-        native.address(action),
-        native.address(following),
-        native.address(nodes.child),
-        native.address(total),
-        len(nodes.child),
-        *(native.address(array) for array in made),
-    )
-    assert new >= 0, "room was made for every candidate"
+def walk(nodes: Nodes, tried: np.ndarray) -> Steps:
+    """The steps of candidates in a tree: only those to nodes that it did not have."""
+    rows, length, size = tried.shape
+    total = np.array([nodes.count], np.int64)
+    parent, node, chosen = (np.empty(rows * length, np.int64) for _ in range(3))
+    ends, path = np.empty(length, np.int64), np.empty((length + 1, rows), np.int64)
+    path[0] = np.repeat(np.arange(nodes.sessions), rows // nodes.sessions)
+    arrays = (tried, nodes.child, total, parent, node, chosen, ends, path)
+    native.library().thick_walk(rows, length, size, *map(native.address, arrays))
     nodes.count = int(total[0])
-    return (following, *(array[:new] for array in made))
+    return Steps(ends, parent, node, chosen, tried, path)
+
+
+def straight(batch: int, tried: np.ndarray, *, continuous: bool) -> Steps:
+    """The steps of candidates that share nothing: each has two nodes and goes from one to the other."""
+    rows, length, _ = tried.shape
+    path = np.empty((length + 1, rows), np.int64)
+    path[0] = np.repeat(np.arange(batch), rows // batch)
+    path[1:] = batch + (np.arange(length)[:, None] % 2) * rows + np.arange(rows)
+    chosen = None if continuous else np.ascontiguousarray(tried.argmax(-1).T)
+    return Steps(rows * np.arange(1, length + 1), path[:-1], path[1:], chosen, tried, path)
 
 
 class Pace:
@@ -244,11 +260,12 @@ class Pace:
 
     def __init__(self, low: Imagined) -> None:
         self._low, self._since = low, 0.0
+        self._lead, self._tile = low.lead, low.tile
 
     @property
     def due(self) -> bool:
         """Whether so much was done that others should have their turn."""
-        return self._since >= PAUSE
+        return self._since >= 0.7 * PAUSE
 
     def paused(self) -> None:
         """They had it."""
@@ -259,10 +276,10 @@ class Pace:
         most = max(native.ROWS, int((PAUSE - self._since) / self._low.seconds_per_row))
         return min(left, -(-most // native.ROWS) * native.ROWS)
 
-    def run(self, job: Any, first: int, rows: int) -> None:
+    def run(self, job: Any, first: int, rows: int, ends: int) -> None:
         """Compute them."""
         low, began = self._low, time.thread_time()
-        native.run(native.SEARCH, job, rows, low.lead, first=first)
+        native.run(native.SEARCH, job, rows, self._lead, first=first, tile=self._tile, ends=ends)
         took = time.thread_time() - began  # not the time that other programs took
         self._since += took
         low.seconds_per_row += 0.2 * (max(took / rows, 1e-8) - low.seconds_per_row)

@@ -5,6 +5,7 @@ Names are those of the trained modules (``world.dynamics.gru.weight`` …), shap
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,29 @@ import numpy as np
 
 from thick.runtimes import parts
 from thick.runtimes.native import library as native
-from thick.runtimes.native.library import COLUMNS, aligned, padded
+from thick.runtimes.native.library import COLUMNS, SLICE, padded
 
 Columns = Sequence[tuple[int, int]]
 """Ranges of inputs, in the order in which a kernel reads them."""
+
+
+class Room:
+    """Memory for weights, one after the other as they will be read: what comes next can then be called for in time.
+    Its pieces are large enough for huge pages, which numpy asks for."""
+
+    PIECE = 1 << 22
+
+    def __init__(self) -> None:
+        self._left = np.zeros(0, np.float32)
+
+    def take(self, *shape: int) -> np.ndarray:
+        """Zeros, float32, at the beginning of a cache line."""
+        count = math.prod(shape)
+        if count > len(self._left):
+            piece = np.zeros(max(count, self.PIECE) + COLUMNS, np.float32)
+            self._left = piece[-(native.address(piece) // 4) % COLUMNS :]
+        taken, self._left = self._left[:count], self._left[padded(count) :]
+        return taken.reshape(shape)
 
 
 class Weights:
@@ -24,9 +44,18 @@ class Weights:
     Args:
         tensors: by name, float32.
         stoch, classes: S and K; the first ``S·K`` inputs of a layer that reads z are its one-hots.
+        rooms: for panels, and for everything else; those of a model that has several such objects.
     """
 
-    def __init__(self, tensors: Mapping[str, np.ndarray], *, stoch: int, classes: int) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        stoch: int,
+        classes: int,
+        rooms: tuple[Room, Room] | None = None,
+    ) -> None:
+        self._panels, self._rest = rooms or (Room(), Room())
         self.tensors, self.stoch, self.classes = tensors, stoch, classes
         self.flat = stoch * classes
         self.widest = 0
@@ -82,7 +111,7 @@ class Weights:
         inputs = [weights[0]] if columns is None else [weights[0][:, begin:end] for begin, end in columns]
         count = sum(part.shape[1] for part in inputs)
         width = sum(padded(weight.shape[0]) for weight in weights)
-        table, start = aligned((width // COLUMNS, count, COLUMNS)), aligned((width,))
+        table, start = self._panels.take(width // COLUMNS, count, COLUMNS), self._rest.take(width)
         at = 0
         for weight, bias in zip(weights, biases, strict=True):
             parts = [weight] if columns is None else [weight[:, begin:end] for begin, end in columns]
@@ -99,7 +128,7 @@ class Weights:
 
     def scalar(self, name: str) -> Any:
         """A layer of one output, as the last of a chain."""
-        weight, start = aligned((padded(self.weight(name).shape[1]),)), aligned((1,))
+        weight, start = self._rest.take(padded(self.weight(name).shape[1])), self._rest.take(1)
         weight[: self.weight(name).shape[1]] = self.weight(name)[0]
         start[0] = self.bias(name)[0]
         return native.Dense(self._address(weight), self._address(start), self.weight(name).shape[1], 1)
@@ -142,6 +171,7 @@ class Weights:
         made = native.Chain(groups=self.stoch if z else 0, layers=len(names), linear=int(linear))
         if table is not None:
             made.table, made.offsets = self._address(table), native.address(self._offsets)
+            made.classes = self.flat
         for index, name in enumerate(names):
             last = index == len(names) - 1
             if last and index > 0 and linear and self.size(name) == 1:
@@ -154,7 +184,7 @@ class Weights:
         """Layers of which the first reads one-hots alone, of so many classes each."""
         made = native.Chain(groups=len(counts), layers=len(names), linear=0)
         offsets = np.cumsum(counts) - np.asarray(counts)
-        made.offsets = native.address(self._keep(offsets.astype(np.int64)))
+        made.offsets, made.classes = native.address(self._keep(offsets.astype(np.int64))), int(np.sum(counts))
         made.table = self._address(self._table(self.weight(names[0])))
         made.layer[0] = self.dense(names[0], columns=[(0, 0)])
         for index, name in enumerate(names[1:], 1):
@@ -162,9 +192,14 @@ class Weights:
         return made
 
     def _table(self, weight: np.ndarray) -> np.ndarray:
-        """``[O, classes]`` -> rows ``[classes, padded O]``"""
-        table = aligned((weight.shape[1], padded(weight.shape[0])))
-        table[:, : weight.shape[0]] = weight.T
+        """``[O, classes]`` -> rows of weights for classes, in slices of 64 columns: each ``[classes, 64]``"""
+        outputs, classes = weight.shape
+        table = self._rest.take(padded(outputs) * classes)
+        for begin in range(0, outputs, SLICE):
+            part = weight[begin : begin + SLICE]
+            width = padded(len(part))
+            slice_of = table[begin * classes : (begin + width) * classes].reshape(classes, width)
+            slice_of[:, : len(part)] = part.T
         return table
 
     def _keep(self, array: np.ndarray) -> np.ndarray:
