@@ -144,6 +144,19 @@ def searched(actions: int, samples: int, horizon: int, rng: np.random.Generator)
     return lots
 
 
+def planned(
+    model: NativeModel, lots: list[np.ndarray], rng: np.random.Generator
+) -> Callable[[Keys | None], float]:
+    """Imagines lots of candidates one after the other, from nothing known; gives the longest time between pauses."""
+    goal, belief = objective(model, 1), start(model, 1, rng)
+
+    def plan(randomness: Keys | None) -> float:
+        fresh = Belief(*(x.copy() for x in belief))
+        return max(finished(model.search.rollout(fresh, lot, goal, randomness))[1] for lot in lots)  # type: ignore[arg-type]
+
+    return plan
+
+
 class Keys:
     """Randomness as planning hands it over."""
 
@@ -189,24 +202,8 @@ def main() -> None:
                 ("paper's size, 200 × 12", large, 200, 12),
             ):
                 lots = searched(model.exact.action, samples, horizon, rng)
-                goal, belief = objective(model, 1), start(model, 1, rng)
                 operations = step_operations(model) * samples * horizon * len(lots)
-
-                def plan(
-                    randomness: Any,
-                    model: Any = model,
-                    lots: Any = lots,
-                    belief: Any = belief,
-                    goal: Any = goal,
-                ) -> float:
-                    fresh = Belief(*(x.copy() for x in belief))
-                    longest = 0.0
-                    for lot in lots:
-                        longest = max(
-                            longest, finished(model.search.rollout(fresh, lot, goal, randomness))[1]
-                        )
-                    return longest
-
+                plan = planned(model, lots, rng)
                 row(f"{title}, drawn", operations, lambda plan=plan: plan(Keys(1)))
                 row(f"{title}, modes (shared)", operations, lambda plan=plan: plan(None))
             for title, model in (("doorkey6", doorkey), ("paper's size", large)):

@@ -1,5 +1,6 @@
-"""The time of one act at the paper's size, compared with its floor.
+"""Planning measured: its bars, its threads, and the time of one act at the paper's size with torch.
 
+    python benchmarks/planning.py --check [--seconds 3]          # all bars; see benchmarks/bars.py
     python benchmarks/planning.py --threads-table [--check]      # see benchmarks/threads.py
     python benchmarks/planning.py [--threads 2] [--repeat 5] [--precision auto|fp32|bf16] [--sessions 1] [--json FILE]
 
@@ -50,11 +51,16 @@ def main() -> int:
         action="store_true",
         help="the service's engine with its defaults, compared with fixed numbers of threads (benchmarks/threads.py)",
     )
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a setting's turn in that table")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="of a setting's turn in that table, of a row with --check"
+    )
     parser.add_argument("--rounds", type=int, default=4, help="turns of each setting in that table")
     parser.add_argument("--models", default="doorkey6,paper", help="rows of that table")
     parser.add_argument(
-        "--check", action="store_true", help="exit with 1 where the defaults lose more than 10 %%"
+        "--check",
+        action="store_true",
+        help="every row with its bar, exit with 1 where one is missed; with --threads-table where the defaults lose "
+        "more than 10 %%",
     )
     options = parser.parse_args()
     if options.threads_table:
@@ -62,6 +68,11 @@ def main() -> int:
         from benchmarks import threads
 
         return threads.main(options)
+    if options.check:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # the product rate of one core
+        from benchmarks import bars
+
+        return bars.main(options)
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     report = measure(options)
     print(table(report))

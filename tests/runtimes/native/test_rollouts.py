@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.models.sizes import ACTIONS, SPACES, model
-from tests.runtimes.native.test_parity import ODD, belief, both, clear, torched
+from tests.runtimes.test_parity import ODD, belief, both, clear, torched
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
 from thick.planning.protocols import RolloutObjective, Score
 from thick.planning.randomness import Randomness
@@ -91,7 +91,7 @@ def objectives(
 def models(request: pytest.FixtureRequest) -> tuple[Any, FrozenModel, NativeModel]:
     kind, action = request.param.split("-")
     world = clear(model(SPACES["vector"], ACTIONS[action], kind=kind, actor_critic=True, **ODD))
-    return (world, *both(world))
+    return (world, *both(world, "native"))
 
 
 def candidates(low: Any, seed: int = 0, count: int = N) -> np.ndarray:
