@@ -50,6 +50,7 @@ INLINE void block(const int rows, const int panels, const Part *p, const float *
   for (int r = 0; r < rows; r++)
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; v++) sum[r][v] = load(start + r * lds + v * LANES);
+#pragma GCC unroll 2
   for (int64_t i = 0; i < depth; i++) {
     V w[8 * VECTORS];
     __builtin_prefetch(ahead, 0, 2);

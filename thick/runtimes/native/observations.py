@@ -17,6 +17,7 @@ from thick.runtimes.parts import SINGLE, entries
 if TYPE_CHECKING:
     import gymnasium
 
+
 class Encoder:
     """All entries of an observation, encoded and concatenated as the trained encoder does.
 

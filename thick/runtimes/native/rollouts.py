@@ -218,14 +218,15 @@ def rollout(
     if randomness is not None:
         keys = np.stack([np.asarray(randomness.fold(index).keys) for index in range(length)]).view(np.uint64)
         job.keys, job.draw = native.address(keys), randomness.row
-    pace, done, total, ends = Pace(low), 0, int(steps.ends[-1]), native.address(steps.ends)
-    while done < total:
+    pace, done, index, at, ends = Pace(low), 0, 0, native.address(steps.ends), steps.ends.tolist()
+    while done < ends[-1]:
         if pace.due:
             pace.paused()
-            index = int(np.searchsorted(steps.ends, done, "right"))
+            while ends[index] <= done:
+                index += 1
             yield SoFar(index, partial(nodes.score, steps.path[index], index, weight[index]))
-        part = pace.rows(total - done)
-        pace.run(job, done, part, ends)
+        part = pace.rows(ends[-1] - done)
+        pace.run(job, done, part, at)
         done += part
     if shared:
         trees.give_back(nodes)
@@ -251,7 +252,11 @@ def straight(batch: int, tried: np.ndarray, *, continuous: bool) -> Steps:
     path = np.empty((length + 1, rows), np.int64)
     path[0] = np.repeat(np.arange(batch), rows // batch)
     path[1:] = batch + (np.arange(length)[:, None] % 2) * rows + np.arange(rows)
-    chosen = None if continuous else np.ascontiguousarray(tried.argmax(-1).T)
+    chosen = None
+    if not continuous:  # of one-hots: a tenth of what argmax takes
+        chosen = np.ascontiguousarray((tried @ np.arange(tried.shape[-1], dtype=np.float32)).T).astype(
+            np.int64
+        )
     return Steps(rows * np.arange(1, length + 1), path[:-1], path[1:], chosen, tried, path)
 
 
