@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from thick.arrays import Array, of
 
@@ -16,13 +16,18 @@ def map_arrays(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     Raises:
         TypeError: something else than arrays, tuples and None is in the tree.
     """
-    if tree is None:
-        return tree
-    if isinstance(tree, tuple):
-        parts = [map_arrays(function, *items) for items in zip(tree, *others, strict=True)]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)  # type: ignore[return-value]
+    if isinstance(
+        tree, tuple
+    ):  # the order of these questions is that of their answers: every act goes through here
+        if others:
+            parts = [map_arrays(function, *items) for items in zip(tree, *others, strict=True)]
+        else:
+            parts = [map_arrays(function, part) for part in tree]
+        return tree._make(parts) if hasattr(tree, "_make") else type(tree)(parts)  # type: ignore[return-value]
     if hasattr(tree, "shape"):
         return function(tree, *others)  # type: ignore[no-any-return]
+    if tree is None:
+        return tree
     raise TypeError(f"expected arrays in tuples, got {type(tree).__name__}")
 
 
@@ -44,28 +49,47 @@ def walk(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
         raise TypeError(f"{prefix}: expected arrays in tuples, got {type(tree).__name__}")
 
 
-def flatten(tree: Tree) -> tuple[list[Array], Callable[[list[Array]], Tree]]:
+def leaves(tree: Any) -> list[Array]:
+    """The arrays of a tree, in order."""
+    found: list[Array] = []
+    map_arrays(found.append, tree)
+    return found
+
+
+def flatten(tree: Tree) -> tuple[list[Array], Callable[[Iterable[Array]], Tree]]:
     """The arrays of a tree, in order, and a function that makes such a tree of others."""
-    arrays = [array for _, array in walk(tree)]
-    if hasattr(tree, "_make") and all(hasattr(part, "shape") for part in cast(tuple[Any, ...], tree)):
-        return arrays, tree._make
+    build = _builder(tree)
+    return leaves(tree), lambda others: build(iter(others))
 
-    def build(others: list[Array]) -> Tree:
-        following = iter(others)
-        return map_arrays(lambda _: next(following), tree)
 
-    return arrays, build
+def _builder(tree: Any) -> Callable[[Iterator[Array]], Any]:
+    """What makes a tree like this one of arrays that come one after the other."""
+    if tree is None:
+        return lambda _: None
+    if not isinstance(tree, tuple):
+        return next
+    parts, make = [_builder(part) for part in tree], getattr(tree, "_make", type(tree))
+    return lambda arrays: make([part(arrays) for part in parts])
 
 
 def first(tree: Any) -> Array:
     """The first array of a tree: its leading dimensions are those of all of them."""
-    for _, array in walk(tree):
-        return array
-    raise ValueError("the tree holds no array")
+    found = _first(tree)
+    if found is None:
+        raise ValueError("the tree holds no array")
+    return found
+
+
+def _first(tree: Any) -> Array | None:
+    if not isinstance(tree, tuple):
+        return tree
+    return next((found for part in tree if (found := _first(part)) is not None), None)
 
 
 def expand(tree: Tree, count: int) -> Tree:
     """``[B, ...]`` -> ``[B, count, ...]`` without copying."""
+    if count == 1:
+        return map_arrays(lambda x: x[:, None], tree)
     return map_arrays(lambda x: of(x).expand(x[:, None], -1, count, *x.shape[1:]), tree)
 
 

@@ -122,6 +122,13 @@ class PlannerSettings:
                 raise ValueError(f"planner.{name}: no such setting{hint}")
         return dataclasses.replace(self, **{name: _check(name, value) for name, value in changes.items()})
 
+    def __hash__(self) -> int:
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:  # an engine looks its settings up a dozen times for each slice
+            found = hash(tuple(getattr(self, each.name) for each in dataclasses.fields(self)))
+            object.__setattr__(self, "_hash", found)
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """All fields by name."""
         return dataclasses.asdict(self)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from thick.planning.settings import PlannerSettings
-from thick.pytrees import first, map_arrays, walk
+from thick.pytrees import first, flatten, leaves, map_arrays, walk
 from thick.runtimes.layout import Layout
 from thick.runtimes.protocol import AnytimePlan, Observation, PlanResult, Rows, RuntimeInfo, State, Step
 from thick.runtimes.rows import HostRows
@@ -36,6 +36,7 @@ class AgentRuntime:
         self.action_space: Mapping[str, Any] = space_to_json(agent.action_space)
         self.high_actions: tuple[int, ...] = () if agent.model.high is None else (agent.model.high.actions,)
         self._example = self.initial(1)
+        _, self._built = flatten(self._example)
         self.layout = Layout(
             (name, self._dtype(array), tuple(array.shape[1:])) for name, array in walk(self._example)
         )
@@ -59,11 +60,10 @@ class AgentRuntime:
             return self.agent.initial(batch)
 
     def pack(self, state: State) -> np.ndarray:
-        return self.layout.pack([self._numpy(array) for _, array in walk(state)])
+        return self.layout.pack([self._numpy(array) for array in leaves(state)])
 
     def unpack(self, rows: np.ndarray) -> State:
-        arrays = iter(self.layout.unpack(rows))
-        return map_arrays(lambda _: self._array(np.ascontiguousarray(next(arrays))), self._example)
+        return self._built([self._array(np.ascontiguousarray(array)) for array in self.layout.unpack(rows)])
 
     def take(self, state: State, rows: Sequence[int]) -> State:
         if list(rows) == list(range(first(state).shape[0])):
