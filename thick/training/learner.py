@@ -132,20 +132,22 @@ class Learner:
             total, losses = weighted(part, scales, shared)
         log = {**losses.terms, **losses.metrics, "loss": total}
         if not frozen:
-            log |= self._step(part, total)
+            log |= self._step(part, self._gradients(part, total))
             part.updated(self.updates)
         return log
 
-    def _step(self, part: Part, loss: Tensor) -> dict[str, Tensor]:
+    def _gradients(self, part: Part, loss: Tensor) -> list[Tensor | None]:
+        """Gradients for this part's weights alone: imagination also reaches the world model's."""
+        weights = [weight for group in part.groups().values() for weight in group.parameters]
+        return list(torch.autograd.grad(loss, weights, allow_unused=True))
+
+    def _step(self, part: Part, gradients: list[Tensor | None]) -> dict[str, Tensor]:
         """Step the part's optimisers; norms of its gradients by group."""
-        options, groups = self.config.optimizer, part.groups()
-        # Only this part's weights receive gradients: imagination also reaches the world model's.
-        everything = [weight for group in groups.values() for weight in group.parameters]
-        gradients = iter(torch.autograd.grad(loss, everything, allow_unused=True))
+        options, groups, rest = self.config.optimizer, part.groups(), iter(gradients)
         log = {}
         for name, group in groups.items():
             for weight in group.parameters:
-                gradient = next(gradients)
+                gradient = next(rest)
                 weight.grad = torch.zeros_like(weight) if gradient is None else gradient
             norm = nn.utils.clip_grad_norm_(group.parameters, options.clip)
             optimizer = self._optimizers[part.name][name]
