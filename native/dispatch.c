@@ -267,6 +267,7 @@ PUBLIC void thick_walk(int64_t candidates, int64_t steps, int64_t actions, const
       int64_t *to = child + path[i] * actions + best;
       if (*to < 0) {
         *to = (*nodes)++;
+        for (int64_t a = 0; a < actions; a++) child[*to * actions + a] = -1;
         parent[rows] = path[i], node[rows] = *to, chosen[rows] = best;
         rows++;
       }

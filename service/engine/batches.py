@@ -244,7 +244,7 @@ class SharedPlan:
 
     def _finish_due(self, costs: CostModel, metrics: Metrics) -> None:
         """Answer those for whom another slice would come too late."""
-        if not self._open or self._plan.done:
+        if all(job.finish_by is None for job in self._open.values()) or self._plan.done:
             return
         ready = time.monotonic() + costs.next_slice(self.model, self.settings, len(self._open), self._slices)
         late = [row for row, job in self._open.items() if job.finish_by is not None and ready > job.finish_by]

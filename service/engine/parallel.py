@@ -169,7 +169,9 @@ class Parallelism:
         return max((count for count in allowed if count <= fair), default=min(allowed))
 
     def alone(self, model: Any, settings: Any, phase: str, sessions: int) -> float:
-        """What a slice costs that runs by itself, s; 0 where nothing like it has been seen."""
+        """What a slice costs that runs by itself, s; 0 where nothing like it has been seen, or nobody will ask."""
+        if model in self._undivided:
+            return 0.0
         sizes = self._choices.get((model, settings, phase), {})
         at = _up(sessions)
         known = [size for size, choice in sizes.items() if choice.cost(choice.best)]

@@ -72,6 +72,7 @@ class NativeHighLevel:
         self.known = Known()
         self.record = record
         self.address = ctypes.addressof(record)
+        self._width = self.lead
 
     @staticmethod
     def _head(weights: Weights, name: str) -> Any:
@@ -174,78 +175,66 @@ class NativeHighLevel:
     def expand(self, state: JumpState, *, critic: bool) -> Node:
         """What is known of states ``[*B]`` and of all their jumps (:class:`thick.planning.protocols.Expansion`)."""
         kind = (critic, native.instructions())
-        if state.stoch.shape[0] == 1 and state.stoch.ndim == 2:  # one session's search asks again and again
-            known = self.known.get((*(x.tobytes() for x in state[:3]), *kind))
-            if known is not None:
-                return known
-        lead, count = state.stoch.shape[:-1], batched(state.stoch.shape[:-1])
-        z = whole(state.stoch, (*lead, self.stoch), self.classes).reshape(count, self.stoch)
-        c = numbers(state.context, (*lead, self.context)).reshape(count, self.context)
-        arrival = numbers(state.reward, lead).reshape(count)
-        keys = [(z[i].tobytes(), c[i].tobytes(), arrival[i].tobytes(), *kind) for i in range(count)]
+        lead = state.stoch.shape[:-1]
+        if lead == (1,):  # one session's search asks again and again
+            key = (*(x.tobytes() for x in state[:3]), *kind)
+            node = self.known.get(key)
+            if node is None:
+                node = self._expand(state, 1, critic)
+                self.known.keep({key: node})
+            return node
+        count = batched(lead)
+        flat = map_arrays(lambda x: np.ascontiguousarray(x).reshape(count, *x.shape[len(lead) :]), state)
+        keys = [(*(x[i].tobytes() for x in flat[:3]), *kind) for i in range(count)]
         found = {key: node for key in keys if (node := self.known.get(key)) is not None}
         new = {key: i for i, key in enumerate(keys) if key not in found}
         if new:
             rows = list(new.values())
-            node = self._expand(z[rows], c[rows], arrival[rows], critic)
-            made = {
-                key: map_arrays(lambda x, i=i: x[i : i + 1], node) if len(rows) > 1 else node
-                for i, key in enumerate(new)
-            }
+            node = self._expand(map_arrays(lambda x: x[rows], flat), len(rows), critic)
+            made = {key: map_arrays(lambda x, i=i: x[i : i + 1], node) for i, key in enumerate(new)}
             found.update(made)
             self.known.keep(made)
-            if len(rows) == count:
-                return node if len(lead) == 1 else map_arrays(lambda x: x.reshape(*lead, *x.shape[1:]), node)
         each = [found[key] for key in keys]
         return map_arrays(lambda *x: np.concatenate(x).reshape(*lead, *x[0].shape[1:]), *each)
 
-    def _expand(self, z: np.ndarray, c: np.ndarray, arrival: np.ndarray, critic: bool) -> Node:
+    def _expand(self, state: JumpState, rows: int, critic: bool) -> Node:
         """The same for states ``[N]``, computed."""
-        rows, each = len(z), self.actions
-        sizes = {
-            "action": self.action,
-            "context": self.context,
-            "gates": self.context,
-            **dict.fromkeys(("elapsed", "segment", "reward", "continuation", "prior", "edge", "fade"), 1),
-        }
-        room = np.empty(rows * each * sum(sizes.values()) + rows, np.float32)
+        z = whole(state.stoch, (rows, self.stoch), self.classes)
+        c, arrival = numbers(state.context, (rows, self.context)), numbers(state.reward, (rows,))
+        each, address = self.actions, native.address
+        jumps = rows * each
+        room = np.empty(jumps * (self.action + 2 * self.context + 7) + rows, np.float32)
         stoch = np.empty((2, rows, each, self.stoch), np.int64)  # before the change, and after it
-        at, begin, end = {}, native.address(room), 0
-        made: dict[str, np.ndarray] = {}
-        for name, size in sizes.items():
-            at[name] = begin + 4 * end
-            made[name] = room[end : (end := end + rows * each * size)]
-        first = native.address(stoch)
+        begin, step, first = address(room), 4 * jumps, address(stoch)
+        single = [begin + step * index for index in range(7)]  # one number for each jump, then several
+        context = begin + 7 * step
+        gates, action = context + step * self.context, context + 2 * step * self.context
         job = native.ExpandRows(
             native.JumpRows(
                 self.address,
                 each,
-                native.address(z),
+                address(z),
                 0,
-                native.address(c),
+                address(c),
                 0,
                 0,
                 first,
-                first + 8 * stoch[0].size,
-                *(
-                    at[name]
-                    for name in ("action", "context", "gates", "elapsed", "segment", "reward", "continuation")
-                ),
+                first + 8 * jumps * self.stoch,
+                action,
+                context,
+                gates,
+                *single[:4],
             ),
             ctypes.addressof(self.prior_chain),
-            native.address(arrival),
-            at["prior"],
-            at["edge"],
-            at["fade"],
-            begin + 4 * end,
+            address(arrival),
+            *single[4:],
+            begin + 4 * (len(room) - rows),
         )
-        native.run(native.EXPAND, job, rows, each * self.lead, tile=max(1, native.TILE // each))
-        value = self.value(z, c) if critic else room[end:]
-        prior, edge, fade, reward, elapsed = (
-            made[name].reshape(rows, each) for name in ("prior", "edge", "fade", "reward", "elapsed")
-        )
-        context = made["context"].reshape(rows, each, self.context)
-        return Node(prior, value, edge, fade, JumpState(stoch[1], context, reward, elapsed))
+        native.run(native.EXPAND, job, rows, each * self._width, tile=max(1, native.TILE // each))
+        value = self.value(z, c) if critic else room[len(room) - rows :]
+        elapsed, _, reward, _, prior, edge, fade = room[: 7 * jumps].reshape(7, rows, each)
+        landed = room[7 * jumps : (7 + self.context) * jumps].reshape(rows, each, self.context)
+        return Node(prior, value, edge, fade, JumpState(stoch[1], landed, reward, elapsed))
 
 
 class Known:

@@ -25,8 +25,10 @@ from thick.runtimes.native.calls import numbers, whole
 if TYPE_CHECKING:
     from thick.planning.randomness import Randomness
 
-PAUSE = 1.4e-3
+PAUSE = 1.6e-3
 """seconds of work between two pauses, about"""
+ITERATIONS = 4
+"""of the same search that a tree has room for at once"""
 MOST_NODES = 200_000
 """a tree that would become larger starts anew"""
 
@@ -104,18 +106,19 @@ class Nodes:
             "ends_there": np.ascontiguousarray(objective.ends, np.uint8),
         }
 
-    def make_room(self, count: int) -> None:
+    @property
+    def room(self) -> int:
+        """Nodes that it has room for."""
+        return len(self["stoch"])
+
+    def make_room(self, room: int) -> None:
         """Room for so many nodes."""
-        have = len(self["stoch"])
-        if count <= have:
-            return
-        room = max(count, have + have // 2)
         for name, column in self._columns.items():
             grown = np.empty((room, *column.shape[1:]), column.dtype)
             grown[: self.count] = column[: self.count]
             self._columns[name] = grown
         if self.tree:
-            child = np.full((room, self.low.action), -1, np.int64)
+            child = np.empty((room, self.low.action), np.int64)  # what is new is written when a node is made
             child[: self.count] = self.child[: self.count]
             self.child = child
 
@@ -205,7 +208,10 @@ def rollout(
     shared = randomness is None and not low.continuous
     if shared:
         nodes = trees.take(low, belief, objective, rows * length)
-        nodes.make_room(nodes.count + rows * length)
+        if (
+            nodes.count + rows * length > nodes.room
+        ):  # also for later iterations: memory that is not used costs nothing
+            nodes.make_room(nodes.count + max(rows * length, min(ITERATIONS * rows * length, MOST_NODES)))
         steps = walk(nodes, tried)
     else:
         nodes = Nodes(low, belief, objective, tree=False)
@@ -226,6 +232,10 @@ def rollout(
                 index += 1
             yield SoFar(index, partial(nodes.score, steps.path[index], index, weight[index]))
         part = pace.rows(ends[-1] - done)
+        while ends[index] <= done:
+            index += 1
+        if part < ends[index] - (ends[index - 1] if index else 0):  # a part of one step, not of two
+            part = min(part, ends[index] - done)
         pace.run(job, done, part, at)
         done += part
     if shared:
