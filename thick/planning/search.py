@@ -91,6 +91,8 @@ class ActionSearch:
         self._xp = model.arrays
         self._high: HighSearch | None = None
         self._searched = self._xp.whole(0)
+        self._above: tuple[int, LevelMemory] | None = None
+        """what the high level had found after so many simulations"""
         self._low: LowSearch | None = None
         self._chosen: Array | None = None
         self._held: GoalMemory | None = None
@@ -183,7 +185,10 @@ class ActionSearch:
         if self._high is None or self._high.simulations_done == 0:
             return memory
         level, *above = memory.levels
-        level = pytrees.put(level, self._searched, self._found_above(self._high, self._searched))
+        done = self._high.simulations_done
+        if self._above is None or self._above[0] != done:  # asked again by the low level and for the result
+            self._above = done, self._found_above(self._high, self._searched)
+        level = pytrees.put(level, self._searched, self._above[1])
         return memory._replace(levels=(level, *above))
 
     def _found_above(self, search: HighSearch, rows: Array) -> LevelMemory:
