@@ -61,6 +61,20 @@ def test_a_chain_of_any_shape_is_what_numpy_reads(seed: int) -> None:
         np.testing.assert_array_equal(found[2:4], part)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_product_of_few_rows_is_divided_by_columns_and_stays_the_same(threads: int) -> None:
+    weights = Weights(layer("a", 515, 401) | layer("b", 259, 515), stoch=0, classes=0)
+    chain, x = weights.chain(["a", "b"], linear=True), floats(3, 401)
+    wanted = chained(chain, library.padded(weights.widest), None, x)
+    library.use_threads(threads)
+    try:
+        for _ in range(20):  # helpers that are awake, and helpers that are not yet
+            found = chained(chain, library.padded(weights.widest), None, x)
+            np.testing.assert_array_equal(found, wanted)
+    finally:
+        library.use_threads(1)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_of_any_batch_are_what_numpy_reads(channels: int) -> None:
     depth, groups, classes, rest = 2, 3, 4, 5

@@ -11,11 +11,13 @@ import torch
 
 from tests.models.sizes import ACTIONS, SPACES, model
 from tests.runtimes.test_parity import ODD, belief, both, clear, torched
+from thick import pytrees
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
-from thick.planning.protocols import RolloutObjective, Score
+from thick.planning.protocols import JumpState, RolloutObjective, Score
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import rollout
 from thick.runtimes.native import library, rollouts
+from thick.runtimes.native.high import Known
 from thick.runtimes.native.model import NativeModel
 from thick.runtimes.torch.model import FrozenModel
 
@@ -181,3 +183,52 @@ def test_scores_are_the_same_bits_with_every_instruction_set(models: Any, name: 
             found, _ = finished(native.exact.rollout(fresh, tried, numbers, drawn))
         for x, y in zip(found, best, strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("drawn", [False, True], ids=["modes", "drawn"])
+def test_scores_are_the_same_bits_with_any_number_of_threads(models: Any, drawn: bool) -> None:
+    world, reference, native = models
+    now, tried = belief(world, B), candidates(native.exact, count=45)
+    goal = native.high is not None
+    _, numbers = objectives(reference, native, now, goal=goal, arrival=True, critic=True)
+    noise = Numpy(Randomness(torch.tensor([3, 4]))) if drawn else None
+    one, _ = finished(native.exact.rollout(now, tried, numbers, noise))
+    library.use_threads(3)
+    try:  # a step begins when the one before is complete, whoever computed it
+        for _ in range(3):
+            fresh = type(now)(*(x.copy() for x in now))
+            found, _ = finished(native.exact.rollout(fresh, tried, numbers, noise))
+            for x, y in zip(found, one, strict=True):
+                np.testing.assert_array_equal(x, y)
+    finally:
+        library.use_threads(1)
+
+
+def test_a_node_of_the_high_level_is_remembered_by_its_state_alone(models: Any) -> None:
+    world, _, native = models
+    high = native.high
+    if high is None:
+        pytest.skip("no high level")
+    now = belief(world, 3)
+    state = JumpState(now.stoch, now.context, np.float32([0.1, 0.1, 0.2]), np.zeros(3, np.float32))
+    high.known.clear()
+    whole = high.expand(state, critic=True)
+    one = pytrees.map_arrays(lambda x: x[1:2], state)
+    for remembered in (True, False):
+        found = high.expand(one, critic=True)
+        for x, y in zip(pytrees.leaves(found), pytrees.leaves(whole), strict=True):
+            np.testing.assert_array_equal(x, y[1:2])
+        if remembered:
+            high.known.clear()
+    richer = one._replace(reward=one.reward + 1)  # the same state, reached with another reward
+    assert (high.expand(richer, critic=True).reward < found.reward).all()
+    moved = one._replace(context=one.context + 1)
+    assert (high.expand(moved, critic=True).reward != found.reward).any()
+
+
+def test_the_nodes_that_are_remembered_are_bounded() -> None:
+    known = Known()
+    known.MOST = 3  # type: ignore[misc]
+    for key in range(5):
+        known.keep({key: key})  # type: ignore[dict-item]
+    assert [known.get(key) for key in range(5)] == [None, None, 2, 3, 4]
