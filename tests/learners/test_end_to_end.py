@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from clients.http_client import PlanningClient
+from tests.service.live import Live
 from thick.commands.export import export_run
 from thick.configuration import merge
 from thick.data.collect import stack_observations
@@ -128,3 +130,32 @@ def test_a_learner_trains_resumes_is_evaluated_and_what_it_exports_acts(
     (action,) = agent.decode_action(agent.act(state, keys=keys).action)
     env.step(action)
     env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["minigrid", "dm_control"])
+def test_what_every_learner_exports_is_served_and_acts_by_every_method_that_it_claims(
+    task: str, tmp_path: Path
+) -> None:
+    for learner in RECIPES:
+        run = tmp_path / learner
+        trained(merge(config(learner, task), {"updates": 1, "name": learner}), run)
+        export_run(run, out=tmp_path / "models")
+    live = Live(tmp_path / "models", store="memory://")
+    env = make(TASKS[task])
+    try:
+        with PlanningClient(live.http) as client:
+            served = {model.name: model for model in client.models()}
+            assert {name: model.reason for name, model in served.items()} == dict.fromkeys(RECIPES)
+            for learner in RECIPES:
+                for method in sorted(ACTS[learner]):
+                    with client.session(learner, planner={"method": method}) as session:
+                        observation, _ = env.reset(seed=2)
+                        for _ in range(2):
+                            observation, *_ = env.step(session.act(observation))
+                for level in ("low", "high") if "hierarchical" in ACTS[learner] else ("low",):
+                    imagined = client.imagine(observation, model=learner, level=level, horizon=2, rollouts=2)
+                    assert len(imagined.rollouts) == 2
+    finally:
+        env.close()
+        live.stop()
