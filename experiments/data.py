@@ -21,7 +21,7 @@ import yaml
 from thick.data.collect import TRAINING_SEEDS, collect
 from thick.envs import make
 
-TASKS = ("minigrid:corridor-1+around", "minigrid:corridor-2+around")
+TASKS = ("minigrid:corridor-1+held", "minigrid:corridor-2+around")
 
 
 def main() -> None:

@@ -163,8 +163,9 @@ def test_the_held_view_is_the_egocentric_one_with_the_five_actions() -> None:
         assert (shown[3, 6, 0] == KEY) == carried
 
 
-def test_the_view_around_the_agent_is_a_part_of_the_map_and_shows_what_it_carries() -> None:
-    whole, near = make("minigrid:corridor-2+map"), make("minigrid:corridor-2+around", agent_view_size=5)
+@pytest.mark.parametrize(("view", "of"), [("around", "map"), ("near", "full")])
+def test_a_view_around_the_agent_is_a_part_of_the_grid_and_shows_what_it_carries(view: str, of: str) -> None:
+    whole, near = make(f"minigrid:corridor-2+{of}"), make(f"minigrid:corridor-2+{view}", agent_view_size=5)
     drawn, seen = whole.reset(seed=0)[0], near.reset(seed=0)[0]
     policy = NoisyExpert.expert()
     policy.reset(whole, np.random.default_rng(0))

@@ -22,6 +22,7 @@ ONE_OF_EACH = [
     "minigrid:MiniGrid-DoorKey-5x5-v0+partial",
     "minigrid:MiniGrid-DoorKey-5x5-v0+held",
     "minigrid:MiniGrid-DoorKey-5x5-v0+around",
+    "minigrid:MiniGrid-DoorKey-5x5-v0+near",
     "minigrid:MiniGrid-DoorKey-5x5-v0+notext",
     "minigrid:corridor-1",
     "minigrid:corridor-3+map",

@@ -40,6 +40,7 @@ VIEWS = {
     "egocentric": "what the agent sees, 7x7, its own cell shows what it carries (the default); 7 actions",
     "around": "7x7 around the agent of the grid as drawn at the reset, its own cell in the colour of what it carries; "
     "which doors are open and which keys gone is hidden; 5 actions",
+    "near": "7x7 around the agent of the live grid, its own cell in the colour of what it carries; 5 actions",
     "held": "what the agent sees, 7x7, its own cell shows what it carries; 5 actions",
     "partial": "what the agent sees, 7x7, without what it carries; 5 actions",
     "notext": "MiniGrid's own observation without its text: image and direction; 7 actions",
@@ -48,6 +49,8 @@ _WHOLE = ("map", "full")
 """views of the whole grid"""
 _DRAWN = ("map", "around")
 """views of the grid as it was drawn at the reset"""
+_AROUND = ("around", "near")
+"""views of the grid around the agent"""
 _CORRIDOR = re.compile(r"corridor-([1-9][0-9]?)")
 
 
@@ -87,7 +90,7 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
             direction = gymnasium.spaces.Discrete(4)
             self.observation_space = gymnasium.spaces.Dict(image=self.observation_space, direction=direction)
         self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
-        if view in _WHOLE or view in _DRAWN:
+        if view in (*_WHOLE, *_AROUND):
             # Ray-casting the agent's own view is most of a step's time and would be thrown away.
             base.gen_obs = dict
 
@@ -139,7 +142,7 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         return {"carrying": base.carrying is not None, "door_open": any(door.is_open for door in doors)}
 
     def _observe(self, raw: dict[str, Any]) -> Any:
-        if self.view == "around":
+        if self.view in _AROUND:
             return self._around()
         if self.view not in _WHOLE:
             seen = np.array(raw["image"], np.uint8)
@@ -157,11 +160,11 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
 
 
     def _around(self) -> Any:
-        """The drawn grid around the agent, north up; nothing is drawn beyond its edge."""
+        """The drawn or live grid around the agent, north up; nothing is drawn beyond its edge."""
         base, size = self.unwrapped, self.observation_space.shape[0]
-        assert self._drawn is not None
         half = size // 2
-        padded = np.pad(self._drawn, ((half, half), (half, half), (0, 0)))
+        grid = base.grid.encode() if self._drawn is None else self._drawn
+        padded = np.pad(grid, ((half, half), (half, half), (0, 0)))
         x, y = base.agent_pos
         seen = padded[x : x + size, y : y + size].copy()
         colour = _AGENT[1] if base.carrying is None else COLOR_TO_IDX[base.carrying.color]
