@@ -60,6 +60,8 @@ def main() -> None:
                     for key, value in config.env_options.items()
                     if key not in ("exploring_starts", "max_steps")
                 } | {"split": "test", "max_steps": options.steps_a_room * (doors + 1)}
+                if options.exploring_starts:
+                    env_options["exploring_starts"] = True
                 row = {
                     "experiment": "horizon",
                     "configuration": options.configuration,
@@ -180,10 +182,14 @@ def digest(config: TrainConfig) -> str:
 
 
 def commit() -> str:
-    """Of the working copy, short."""
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    """Of the working copy, short; ``+changes`` where tracked files differ from it."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--untracked-files=no", "--", "..", ":!results", ":!../docs"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
 
 
 def processor() -> str:
@@ -204,6 +210,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--steps-a-room", type=int, default=30, help="limit of an episode for each of its N + 1 rooms"
     )
+    parser.add_argument("--exploring-starts", action="store_true", help="start anywhere along the corridor")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--parallel", type=int, default=20)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from thick.statistics import wilson
 
@@ -22,10 +23,11 @@ PAGE = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "experiments" / "results"
 NAMES = {"planet": "RSSM", "thick-planet": "THICK"}
 ORDER = (
-    "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "no-arrival-credit", "no-inserted-action",
+    "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "small-kappa", "no-arrival-credit",
+    "no-inserted-action",
     "no-redraw", "papers", "prior-subgoals", "random-subgoals",
 )  # fmt: skip
-DRAWN = ("random", "flat", "flat-x10", "hierarchical", "prior-subgoals", "random-subgoals")
+DRAWN = ("random", "flat", "flat-x10", "hierarchical", "small-kappa", "prior-subgoals", "random-subgoals")
 """planners of the figure, as far as they were run"""
 
 
@@ -51,7 +53,13 @@ def main() -> int:
     with (RESULTS / "horizon.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     text = PAGE.read_text()
-    blocks = {"horizon": horizon_table(rows), "horizon-runs": runs_table(rows)}
+    anywhere = [row for row in rows if starts_anywhere(row)]
+    first_room = [row for row in rows if not starts_anywhere(row)]
+    blocks = {
+        "horizon": horizon_table(first_room),
+        "horizon-anywhere": horizon_table(anywhere),
+        "horizon-runs": runs_table(rows),
+    }
     wanted = text
     for name, block in blocks.items():
         wanted = replaced(wanted, name, block)
@@ -60,7 +68,8 @@ def main() -> int:
             print("docs/results.md is not what the CSV gives: make results", file=sys.stderr)
         return int(wanted != text)
     PAGE.write_text(wanted)
-    draw(cells(rows), ROOT / "docs" / "images" / "horizon")
+    panels = {"starts in the first room": cells(first_room), "starts anywhere": cells(anywhere)}
+    draw(panels, ROOT / "docs" / "images" / "horizon")
     print("\n\n".join(blocks.values()))
     return 0
 
@@ -99,6 +108,11 @@ def cells(rows: list[dict[str, str]]) -> dict[tuple[str, str], dict[int, Cell]]:
             [*old.milliseconds, float(row["ms_per_step"])],
         )
     return dict(sorted(found.items(), key=lambda item: (ORDER.index(item[0][1]), item[0][0])))
+
+
+def starts_anywhere(row: dict[str, str]) -> bool:
+    """Whether its episodes began anywhere along the corridor, doors opened and keys taken accordingly."""
+    return bool(json.loads(row["env_options"]).get("exploring_starts", False))
 
 
 def horizon_table(rows: list[dict[str, str]]) -> str:
@@ -146,7 +160,7 @@ def runs_table(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def draw(found: dict[tuple[str, str], dict[int, Cell]], path: Path) -> None:
+def draw(panels: dict[str, dict[tuple[str, str], dict[int, Cell]]], path: Path) -> None:
     """Success against the number of doors, PNG and SVG; the same bytes from the same numbers."""
     import matplotlib
 
@@ -154,8 +168,28 @@ def draw(found: dict[tuple[str, str], dict[int, Cell]], path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "horizon"
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    shift = 0.0
+    figure, places = pyplot.subplots(1, len(panels), figsize=(9, 3.6), sharey=True, squeeze=False)
+    for axes, (title, found) in zip(places[0], panels.items(), strict=True):
+        _panel(axes, found)
+        axes.set(title=title, xlabel="locked doors in series (N)", ylim=(-0.02, 1.02))
+    places[0][0].set_ylabel("success within the limit")
+    known = {
+        label: line
+        for axes in places[0]
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        known.values(), known.keys(), fontsize=8, loc="center left", bbox_to_anchor=(0.8, 0.5), frameon=False
+    )
+    figure.tight_layout(rect=(0, 0, 0.8, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def _panel(axes: Any, found: dict[tuple[str, str], dict[int, Cell]]) -> None:
+    shift = -0.1
     for (learner, planner), of in found.items():
         if planner not in DRAWN:
             continue
@@ -171,17 +205,10 @@ def draw(found: dict[tuple[str, str], dict[int, Cell]], path: Path) -> None:
             [number + shift for number in doors], rates, errors, capsize=2, marker="o", markersize=4, color=colour,
             linestyle={"": ":", "RSSM": "--"}.get(learner, "-"), label=f"{learner} {planner}".strip(),
         )  # fmt: skip
-        shift += 0.03
-    axes.set(xlabel="locked doors in series (N)", ylabel="success within the limit", ylim=(-0.02, 1.02))
+        shift += 0.04
     axes.set_xticks(sorted({number for of in found.values() for number in of}))
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

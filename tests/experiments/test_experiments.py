@@ -39,7 +39,8 @@ def test_every_planner_is_valid_and_differs_in_what_it_is_called() -> None:
     assert set(planners) == set(report.ORDER)
     whole = planners["hierarchical"][1]
     for name, differs in {
-        "no-arrival-credit": {"arrival": False}, "no-inserted-action": {"action_proposals": 0.0},
+        "small-kappa": {"kappa": 0.025}, "no-arrival-credit": {"arrival": False},
+        "no-inserted-action": {"action_proposals": 0.0},
         "no-redraw": {"temperature": 0.0}, "prior-subgoals": {"high": "prior"}, "random-subgoals": {"high": "random"},
     }.items():  # fmt: skip
         kind, settings = planners[name]
@@ -58,7 +59,7 @@ def test_equal_budgets_imagine_equally_many_steps() -> None:
         if settings is not None
     }
     alike = {name for name in steps if steps[name] == steps["hierarchical"]}
-    assert alike >= {"flat", "low-mcts", "prior-subgoals", "random-subgoals", "papers"}
+    assert alike >= {"flat", "low-mcts", "prior-subgoals", "random-subgoals", "papers", "small-kappa"}
     assert steps["flat-x10"] == 10 * steps["hierarchical"]
 
 
