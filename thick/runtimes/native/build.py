@@ -92,7 +92,8 @@ def build(target: Path = HERE / LIBRARY, *, sources: Path = SOURCES, sanitize: b
     kinds = INSTRUCTIONS.get(machine(), INSTRUCTIONS["x86_64"][:1])
     flags = [*FLAGS, *WARNINGS, *(SANITIZE if sanitize else ())]
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    # Next to the target, so that the library is renamed and not copied; a build that is killed leaves it there.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
         objects = []
         for name, lanes, more in kinds:
             objects.append(f"{folder}/{name}.o")
