@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from thick.cli import main
-from thick.data.collect import Collector, RandomPolicy, collect
+from thick.data.collect import Collector, RandomPolicy
+from thick.data.dataset import collect
 from thick.data.replay import ReplayRing
 from thick.files import FolderLock
 
@@ -67,8 +69,7 @@ def test_the_command_writes_a_data_set_and_will_not_write_over_it(
     assert len(ring) == 400
     assert ring.metadata["policy_options"] == {"epsilon": 0.3}
     assert "success_rate" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(arguments)
+    assert main(arguments) == 2
     assert "holds a data set already" in capsys.readouterr().err
 
 
@@ -111,3 +112,33 @@ def test_streams_take_several_tasks_in_turn_and_their_spaces_must_be_the_same(tm
         Collector([task.replace("partial", "full") for task in tasks], streams=2, seed=0)
     with pytest.raises(ValueError, match="at least one for each of 2 tasks, got 1"):
         collect(tasks, policy="random", steps=12, streams=1, seed=0, directory=None)
+
+
+def test_files_of_others_are_not_written_over_and_an_error_leaves_nothing(tmp_path: Path) -> None:
+    def gather(folder: Path, **options: Any) -> None:
+        collect(ENV, policy="random", steps=40, streams=2, seed=0, directory=folder, **options)
+
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "action.npy").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"holds action\.npy"):
+        gather(own)
+    assert [path.name for path in own.iterdir()] == ["action.npy"]
+    assert (own / "action.npy").read_text() == "precious"
+
+    gather(tmp_path / "stopped", stopped=lambda: True)
+    assert not (tmp_path / "stopped").exists()
+
+    def failing(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gather(tmp_path / "failed", progress=failing)
+    assert not (tmp_path / "failed").exists()
+
+
+def test_a_folder_in_which_collecting_was_killed_is_collected_into_again(tmp_path: Path) -> None:
+    collect(ENV, policy="random", steps=40, streams=2, seed=0, directory=tmp_path)
+    (tmp_path / "replay.json").unlink()  # written last
+    collect(ENV, policy="random", steps=20, streams=2, seed=0, directory=tmp_path)
+    assert len(ReplayRing.open(tmp_path)) == 20

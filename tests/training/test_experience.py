@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.conftest import differences, finish, lines
 from thick.configuration import merge
-from thick.data.collect import collect
+from thick.data.dataset import collect
 from thick.training.config import TrainConfig
 from thick.training.trainer import Trainer, resume
 

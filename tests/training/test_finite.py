@@ -11,7 +11,7 @@ import torch
 
 from tests.training.conftest import finish, lines, tensors
 from thick.configuration import merge
-from thick.data.collect import collect
+from thick.data.dataset import collect
 from thick.data.finite import NotFiniteError
 from thick.data.replay import ReplayRing
 from thick.training.config import TrainConfig

@@ -12,7 +12,7 @@ import pytest
 from tests.training.conftest import WALK, differences, finish
 from thick.cli import main
 from thick.configuration import merge
-from thick.data.collect import collect
+from thick.data.dataset import collect
 from thick.files import FolderInUseError, FolderLock, write_atomically
 from thick.training.checkpoint import CheckpointError, load_checkpoint
 from thick.training.config import TrainConfig
@@ -80,6 +80,36 @@ def test_a_data_set_in_the_folder_is_not_taken_for_the_runs_own(online: TrainCon
     with pytest.raises((ValueError, FileExistsError), match="holds a data set"):
         Trainer(merge(online, {"data": {"dataset": str(data)}}), tmp_path / "run")
     assert before == {path: path.read_bytes() for path in data.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.yaml", "metrics.jsonl", "data/steps.csv", "data/action.npy", "checkpoints/mine/weights.pt"],
+)
+def test_a_folder_with_files_that_no_run_wrote_is_refused(
+    online: TrainConfig, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "run" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("seed: 3\n")
+    with pytest.raises(
+        FileExistsError, match=f"{file.relative_to(tmp_path / 'run').parts[0]}.*name another folder"
+    ):
+        Trainer(online, tmp_path / "run")
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"] == [file]
+    assert file.read_text() == "seed: 3\n"
+
+
+def test_what_others_put_beside_a_runs_files_stays(
+    online: TrainConfig, stopped: Path, tmp_path: Path
+) -> None:
+    others = [stopped / name for name in ("notes.txt", "data/notes.txt", "checkpoints/best/weights.pt")]
+    for file in others:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+    finish(Trainer(online, stopped))
+    assert [file.read_text() for file in others] == ["mine"] * 3
+    assert not differences(stopped, stopped)
 
 
 def test_two_runs_in_one_folder_at_once_are_refused(

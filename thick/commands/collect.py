@@ -43,12 +43,10 @@ def run(argv: list[str]) -> int:
         "--out", type=Path, required=True, help="folder to write; must not hold a data set yet"
     )
     options = parser.parse_args(argv)
-    if (options.out / "replay.json").exists():
-        parser.error(f"{options.out} holds a data set already: name another folder, or remove it")
 
     import yaml
 
-    from thick.data.collect import collect
+    from thick.data.dataset import collect
     from thick.files import FolderInUseError
     from thick.progress import Screen
     from thick.training.interrupts import StopRequest, on_signals
@@ -79,6 +77,9 @@ def run(argv: list[str]) -> int:
     except (ValueError, TypeError, ArithmeticError, OSError, MissingPackageError, FolderInUseError) as error:
         print(f"thick collect: {error}", file=sys.stderr)
         return 2
+    if not summary["steps"]:
+        print("thick collect: stopped before the first step; nothing was kept", file=sys.stderr)
+        return 130
     print(json.dumps(summary, indent=1))
     print(f"data set: {options.out}", file=sys.stderr)
     return 130 if stop.requested else 0

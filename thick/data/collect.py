@@ -1,21 +1,19 @@
-"""Collecting experience: environments, a policy, and the ring that keeps what happened."""
+"""Collecting experience: environments, a policy, and the steps that they make for a ring."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 
 from thick.data.episodes import Episode, actions_from_json
-from thick.data.replay import Field, ReplayRing
-from thick.envs import check, make
+from thick.data.replay import Field
+from thick.envs import make
 from thick.envs.actions import ActionCodec
 from thick.envs.kinds import shape_of
-from thick.files import FolderLock
 
 TRAINING_SEEDS = 1_000_000_000
 """Training environments are reset with seeds from here upwards, so that every smaller seed is unseen."""
@@ -260,78 +258,6 @@ class Collector:
         episode.answered(observation, reward=reward, over=over, info=info, where=where)
         if over:
             self.finished.append(episode.summary())
-
-
-def collect(
-    env_id: str | Sequence[str],
-    *,
-    policy: str,
-    steps: int,
-    streams: int,
-    seed: int,
-    directory: Path | None,
-    options: dict[str, Any] | None = None,
-    policy_options: dict[str, Any] | None = None,
-    progress: Callable[[int], None] = lambda done: None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> tuple[ReplayRing, dict[str, Any]]:
-    """Collect a data set of ``steps`` steps with a policy that needs no model.
-
-    Args:
-        env_id, options: the task, or several of the same spaces, which streams take in turn.
-        policy, policy_options: who acts.
-        steps, streams: steps in all, and environments side by side.
-        seed: of environments and policy.
-        directory: where to write it; None keeps it in memory.
-        progress: called with the number of steps so far.
-        stopped: asked before every step; True ends it there, with what there is.
-
-    Raises:
-        ValueError: no such policy, or tasks of different spaces.
-        FolderInUseError: another process writes into the folder.
-        NotFiniteError: an environment answered with NaN or infinity; no data set is left.
-
-    Returns:
-        The ring and a summary: episodes, mean return and length, success rate, events per 1000 steps.
-    """
-    if policy not in POLICIES:
-        raise ValueError(f"policy: expected one of {sorted(POLICIES)}, got {policy!r}")
-    tasks = [env_id] if isinstance(env_id, str) else list(env_id)
-    if len(tasks) > streams:
-        raise ValueError(f"streams: expected at least one for each of {len(tasks)} tasks, got {streams}")
-    for task in tasks:
-        check(task, **(options or {}))
-    collector = Collector(tasks, streams=streams, seed=seed, options=options)
-    for task, env in zip(tasks, collector.envs, strict=False):
-        check_policy(policy, env, task)
-    metadata = {
-        "env": env_id if isinstance(env_id, str) else tasks,
-        "env_options": options or {},
-        "policy": policy,
-        "policy_options": policy_options or {},
-        "seed": seed,
-    }
-    act = POLICIES[policy](seed, **(policy_options or {}))
-    lock = None if directory is None else FolderLock(directory)
-    ring = ReplayRing(
-        collector.ring_fields(),
-        streams=streams,
-        capacity=max(1, steps // streams),
-        directory=directory,
-        metadata=metadata,
-    )
-    for done in range(ring.capacity):
-        if stopped():
-            break
-        ring.add(collector.step(act))
-        progress((done + 1) * streams)
-    summary = summarize(collector.finished, steps=len(ring))
-    ring.metadata["summary"] = summary
-    ring.flush()
-    collector.close()
-    if lock is not None:
-        lock.release()
-    return ring, summary
 
 
 def summarize(episodes: Sequence[dict[str, Any]], *, steps: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,22 @@ class Field:
 
     shape: tuple[int, ...]
     dtype: str
+
+
+_ARRAYS = re.compile(r"(observation\.[^/]+|action|reward|is_first|is_terminal)\.npy")
+"""of a ring's fields, as :func:`thick.data.collect.ring_fields` names them"""
+
+
+def is_ring_file(path: Path) -> bool:
+    """Whether a file in a ring's folder is called as one of the ring's own."""
+    return path.name == _DESCRIPTION or _ARRAYS.fullmatch(path.name) is not None
+
+
+def remove_ring(directory: Path) -> None:
+    """Remove a ring's files, and nothing else: the folder itself may be a link to another disk, and stays."""
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if is_ring_file(path):
+            path.unlink()
 
 
 class ReplayRing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor
 from thick.files import write_atomically
 
 _TENSORS, _STATE, _LATEST = "state.safetensors", "state.json", "latest"
+_NAME = re.compile(r"[0-9]{9,}")
 KEPT = 2
 """checkpoints of a run that are kept"""
 
@@ -139,15 +141,25 @@ def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
+def remove_checkpoints(directory: Path) -> None:
+    """Remove all checkpoints there, and nothing else: the folder itself may be a link to another disk, and stays."""
+    if directory.is_dir():
+        (directory / _LATEST).unlink(missing_ok=True)
+        for folder in _folders(directory):
+            _remove(folder)
+
+
 def _folders(directory: Path) -> list[Path]:
     """Folders of checkpoints, newest first."""
-    return sorted((path for path in directory.iterdir() if path.is_dir()), reverse=True)
+    found = (path for path in directory.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(found, reverse=True)
 
 
 def _remove(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        for file in folder.iterdir():
-            file.unlink()
+    """Remove a checkpoint; what somebody else has put into its folder stays."""
+    for file in (folder / _STATE, folder / _TENSORS, *folder.glob(".state.*.tmp")):
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
         folder.rmdir()
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from thick.data.replay import ReplayRing
+from thick.configuration import read_yaml_file
+from thick.data.replay import ReplayRing, remove_ring
 from thick.files import FolderLock, write_atomically
-from thick.training.checkpoint import has_checkpoint
+from thick.training.checkpoint import has_checkpoint, remove_checkpoints
+from thick.training.config import TrainConfig
 
 CONFIG = "config.yaml"
+NAMES = ("metrics.jsonl", "results.json", "tensorboard", "checkpoints", "data")
+"""what a run keeps in its folder besides"""
 OWN_DATA = {"kind": "steps of a training run"}
 """in the metadata of the ring that a run writes, to distinguish it from a data set that was given"""
 
@@ -30,10 +34,10 @@ class RunFolder:
         self._lock: FolderLock | None = None
 
     def check_free(self) -> None:
-        """Whether a new run may start here.
+        """Whether a new run may start here. What no run has written is never replaced.
 
         Raises:
-            FileExistsError: the folder holds a run that has a checkpoint, or a data set that no run wrote.
+            FileExistsError: the folder holds a run that has a checkpoint, or files of others under a run's names.
         """
         if has_checkpoint(self.checkpoints):
             raise FileExistsError(
@@ -48,6 +52,17 @@ class RunFolder:
                 raise FileExistsError(
                     f"{self.data} holds a data set, and a run keeps its own steps there: name another folder for it"
                 )
+        if (self.path / CONFIG).exists():
+            if not self._has_config():
+                raise FileExistsError(
+                    f"{self.path / CONFIG} was not written by a run, and would be replaced: name another folder (--run)"
+                )
+            return
+        others = [name for name in NAMES if _holds_something(self.path / name)]
+        if others:
+            raise FileExistsError(
+                f"{self.path} holds {' and '.join(others)}, which no run has written: name another folder (--run)"
+            )
 
     def claim(self) -> bool:
         """Make the folder, take the right to write into it, and clear what a start that failed has left.
@@ -66,12 +81,22 @@ class RunFolder:
             self.release()
             raise
         failed = (self.path / CONFIG).is_file()
-        if failed:
-            for name in (CONFIG, "metrics.jsonl", "results.json"):
+        if failed:  # its config.yaml says whose the rest is, and goes last: it is replaced
+            for name in ("metrics.jsonl", "results.json"):
                 (self.path / name).unlink(missing_ok=True)
-            for folder in (self.checkpoints, self.data, self.path / "tensorboard"):
-                _empty(folder)
+            for file in (self.path / "tensorboard").glob("events.out.tfevents.*"):
+                file.unlink()
+            remove_checkpoints(self.checkpoints)
+            remove_ring(self.data)
         return failed
+
+    def _has_config(self) -> bool:
+        """Whether ``config.yaml`` is one that a run wrote: it has every field."""
+        try:
+            content = read_yaml_file(self.path / CONFIG)
+        except (ValueError, OSError):
+            return False
+        return content.keys() == {field.name for field in dataclasses.fields(TrainConfig)}
 
     def lock(self) -> None:
         """Take the right to write into the folder, unless it is held."""
@@ -88,10 +113,5 @@ class RunFolder:
         write_atomically(self.path / CONFIG, yaml.safe_dump(content, sort_keys=False).encode())
 
 
-def _empty(folder: Path) -> None:
-    """Remove what is in a folder; the folder itself may be a link to another disk, and stays."""
-    for item in folder.iterdir() if folder.is_dir() else ():
-        if item.is_dir() and not item.is_symlink():
-            shutil.rmtree(item)
-        else:
-            item.unlink()
+def _holds_something(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
