@@ -21,7 +21,7 @@ from service.protocol.limits import Limits
 from service.protocol.requests import Imagine
 from service.protocol.values import decode_action
 from thick.planning.settings import PlannerSettings, session_key
-from thick.spaces import Box
+from thick.spaces import Box, MultiDiscrete
 
 log = structlog.get_logger("thick.imagine")
 
@@ -223,12 +223,12 @@ class ImaginePipeline:
 
     def _is_nested(self, hosted: Hosted, body: Imagine) -> bool:
         assert body.actions is not None
-        first = body.actions[0]
-        if not isinstance(first, list) or not first:
-            return False
-        if body.level == "high" or not isinstance(hosted.action_space, Box):
-            return True
-        return not isinstance(first[0], (int, float))  # a Box action is itself a list of numbers
+        depth, first = 0, body.actions[0]
+        while isinstance(first, list) and first:
+            depth, first = depth + 1, first[0]
+        if body.level == "high" or not isinstance(hosted.action_space, Box | MultiDiscrete):
+            return depth > 0
+        return depth > len(hosted.action_space.shape)  # an action is itself a list of numbers
 
     def _action(self, hosted: Hosted, body: Imagine, value: Any, path: str) -> Any:
         if body.level == "low":
