@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -13,12 +14,15 @@ from service.settings import Settings
 _SECRET = ("authorization", "key", "token", "password", "secret")
 """parts of the names of values that are hidden"""
 
+ABOUT: ContextVar[dict[str, str]] = ContextVar("about the request", default={})  # noqa: B039, never changed in place
+"""what every line of the log about the request in progress says: its id, its session; replaced, never changed"""
+
 
 def configure_logging(settings: Settings) -> None:
     """One line an event on stderr, JSON or text, for our own loggers and the libraries' alike."""
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        _about_the_request,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -55,6 +59,11 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("thick").setLevel(settings.log_level.upper())
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _about_the_request(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """One variable for all of it: structlog's own context has one for each value, set with every request."""
+    return {**ABOUT.get(), **event}
 
 
 def _without_secrets(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

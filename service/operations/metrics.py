@@ -5,16 +5,94 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999, 1.0)
 PHASES = ("decode", "queue", "observe", "high_plan", "low_plan", "imagine", "store", "encode")
 """the phases of ``thick_phase_seconds``"""
 RECENT = 512
 """samples of each figure kept for ``GET /v1/stats``"""
+
+
+class Distribution:
+    """Samples of one figure: counted in buckets for Prometheus, the latest kept for ``GET /v1/stats``.
+
+    Every act adds several from different threads: one lock and one search, in place of a histogram of the library
+    (a lock for the sum, another for the bucket) and a list of our own beside it.
+    """
+
+    __slots__ = ("_bounds", "_buckets", "_lock", "_recent", "_sum", "created")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.created = time.time()
+        self._bounds = (*map(float, bounds), float("inf"))
+        self._buckets = [0] * len(self._bounds)
+        self._sum = 0.0
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._lock = threading.Lock()
+
+    def add(self, value: float) -> None:
+        """One sample."""
+        bucket = bisect_left(self._bounds, value)
+        with self._lock:
+            self._buckets[bucket] += 1
+            self._sum += value
+            self._recent.append(value)
+
+    def buckets(self) -> tuple[list[tuple[str, float]], float]:
+        """Samples up to each bound, as Prometheus writes them, and the sum of all."""
+        with self._lock:
+            upto, total = list(accumulate(self._buckets)), self._sum
+        return [(floatToGoString(bound), n) for bound, n in zip(self._bounds, upto, strict=True)], total
+
+    def recent(self) -> list[float]:
+        """The latest samples, smallest first."""
+        with self._lock:
+            return sorted(self._recent)
+
+
+class Distributions(Collector):
+    """A histogram of Prometheus: one distribution for each value of its label, or a single one without.
+
+    Args:
+        label: its name; None for a single distribution.
+    """
+
+    def __init__(
+        self, name: str, about: str, bounds: Sequence[float], label: str | None, registry: CollectorRegistry
+    ) -> None:
+        self._name, self._about, self._bounds, self._label = name, about, bounds, label
+        self._known: dict[str, Distribution] = {}
+        registry.register(self)
+
+    def of(self, value: str = "") -> Distribution:
+        """The distribution of one value of the label."""
+        found = self._known.get(value)
+        return self._known.setdefault(value, Distribution(self._bounds)) if found is None else found
+
+    def recent(self) -> dict[str, list[float]]:
+        """The latest samples by value of the label, of those that have any."""
+        return {value: latest for value, each in sorted(self._known.items()) if (latest := each.recent())}
+
+    def collect(self) -> Iterator[Metric]:
+        """For the registry."""
+        family = HistogramMetricFamily(self._name, self._about, labels=[self._label] if self._label else [])
+        for value, each in list(self._known.items()):
+            family.add_metric([value] if self._label else [], *each.buckets())
+            labels = {self._label: value} if self._label else {}
+            family.add_sample(f"{self._name}_created", labels, each.created)
+        yield family
 
 
 class Metrics:
@@ -24,33 +102,27 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self.requests = Counter(
+        self._requests = Counter(
             "thick_requests", "Requests answered", ["route", "status"], registry=registry
         )  # exposed as thick_requests_total
-        self.request_seconds = Histogram(
-            "thick_request_seconds", "Time to answer a request", ["route"], buckets=SECONDS, registry=registry
+        self._request_seconds = Distributions(
+            "thick_request_seconds", "Time to answer a request", SECONDS, "route", registry
         )
-        self.phase_seconds = Histogram(
-            "thick_phase_seconds",
-            "Time in each phase of acting",
-            ["phase"],
-            buckets=SECONDS,
-            registry=registry,
+        self._phase_seconds = Distributions(
+            "thick_phase_seconds", "Time in each phase of acting", SECONDS, "phase", registry
         )
-        self.batch_size = Histogram(
-            "thick_batch_size",
-            "Acts observed together",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            registry=registry,
-        )
+        self._batch_size = Distributions(
+            "thick_batch_size", "Acts observed together", SIZES, None, registry
+        ).of()
         self.queue_depth = Gauge("thick_queue_depth", "Acts that wait for their turn", registry=registry)
         self.sessions = Gauge("thick_sessions", "Live sessions", registry=registry)
-        self.plan_budget_ratio = Histogram(
+        self._budget_ratio = Distributions(
             "thick_plan_budget_ratio",
             "Share of the asked search that was done before the deadline",
-            buckets=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999, 1.0),
-            registry=registry,
-        )
+            SHARES,
+            None,
+            registry,
+        ).of()
         self.model_loaded = Gauge(
             "thick_model_loaded",
             "Whether a model is loaded and ready",
@@ -58,34 +130,30 @@ class Metrics:
             registry=registry,
         )
         self.started = time.time()
-        self._lock = threading.Lock()
-        self._recent: dict[str, deque[float]] = {}
-        self._counts: dict[str, int] = {}
-        self._phases = {name: self.phase_seconds.labels(name) for name in PHASES}
+        self._answered: dict[tuple[str, int | str], tuple[Counter, Distribution]] = {}
+        self._phases = {name: self._phase_seconds.of(name) for name in PHASES}
 
     def request(self, route: str, status: int | str, seconds: float) -> None:
         """Count one answered request; ``route`` is the template (``/v1/sessions/{session_id}/act``)."""
-        self.requests.labels(route, str(status)).inc()
-        self.request_seconds.labels(route).observe(seconds)
-        with self._lock:
-            name = f"{route} {status}"
-            self._counts[name] = self._counts.get(name, 0) + 1
-        self._remember(f"request {route}", seconds)
+        known = self._answered.get((route, status))
+        if known is None:
+            known = self._requests.labels(route, str(status)), self._request_seconds.of(route)
+            self._answered[route, status] = known
+        count, distribution = known
+        count.inc()
+        distribution.add(seconds)
 
     def phase(self, name: str, seconds: float) -> None:
         """Count the time that one phase took, one of :data:`PHASES`."""
-        self._phases[name].observe(seconds)
-        self._remember(f"phase {name}", seconds)
+        self._phases[name].add(seconds)
 
     def batch(self, size: int) -> None:
         """Count a batch of acts."""
-        self.batch_size.observe(size)
-        self._remember("batch", size)
+        self._batch_size.add(size)
 
     def budget(self, ratio: float) -> None:
         """Count the share of its search that an act got."""
-        self.plan_budget_ratio.observe(ratio)
-        self._remember("budget", ratio)
+        self._budget_ratio.add(ratio)
 
     def exposition(self) -> bytes:
         """The Prometheus text format, version 0.0.4."""
@@ -93,27 +161,18 @@ class Metrics:
 
     def summary(self) -> dict[str, Any]:
         """Counts, and quantiles over the recent past, for people."""
-        with self._lock:
-            recent = {name: sorted(values) for name, values in self._recent.items()}
-            counts = dict(self._counts)
-
-        def described(prefix: str) -> dict[str, Any]:
-            return {
-                name.removeprefix(prefix + " "): {
-                    "p50_ms": round(1e3 * _quantile(values, 0.5), 3),
-                    "p95_ms": round(1e3 * _quantile(values, 0.95), 3),
-                    "p99_ms": round(1e3 * _quantile(values, 0.99), 3),
-                }
-                for name, values in sorted(recent.items())
-                if name.startswith(prefix + " ")
-            }
-
-        batches, budgets = recent.get("batch", []), recent.get("budget", [])
+        counts = {
+            f"{sample.labels['route']} {sample.labels['status']}": int(sample.value)
+            for family in self._requests.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
+        batches, budgets = self._batch_size.recent(), self._budget_ratio.recent()
         return {
             "uptime_s": round(time.time() - self.started, 1),
             "requests": dict(sorted(counts.items())),
-            "latency": described("request"),
-            "phases": described("phase"),
+            "latency": _described(self._request_seconds),
+            "phases": _described(self._phase_seconds),
             "batch_size": {"mean": round(sum(batches) / len(batches), 2), "largest": batches[-1]}
             if batches
             else None,
@@ -122,13 +181,17 @@ class Metrics:
             else None,
         }
 
-    def _remember(self, name: str, value: float) -> None:
-        with self._lock:
-            values = self._recent.get(name)
-            if values is None:
-                values = self._recent[name] = deque(maxlen=RECENT)
-            values.append(value)
+
+def _described(times: Distributions) -> dict[str, Any]:
+    return {
+        value: {
+            "p50_ms": round(1e3 * _quantile(latest, 0.5), 3),
+            "p95_ms": round(1e3 * _quantile(latest, 0.95), 3),
+            "p99_ms": round(1e3 * _quantile(latest, 0.99), 3),
+        }
+        for value, latest in times.recent().items()
+    }
 
 
 def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

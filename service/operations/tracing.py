@@ -15,6 +15,8 @@ from thick.distribution import install_command
 
 _REQUEST: ContextVar[Any] = ContextVar("request span", default=None)
 """the span of the request in progress: the current one may be of a library that traces too"""
+_NOTHING = contextlib.nullcontext()
+"""around a request that is not traced"""
 _PHASES = ("decode", "queue", "observe", "high_plan", "low_plan", "store")
 
 
@@ -49,15 +51,17 @@ class Tracing:
         self._tracer = provider.get_tracer("thick.service")
         self._error = StatusCode.ERROR
 
-    @contextlib.contextmanager
-    def request(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any]) -> Iterator[None]:
+    def request(
+        self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any]
+    ) -> contextlib.AbstractContextManager[None]:
         """A span around a request, a child of the caller's where ``traceparent`` says so.
 
         A problem is a failure of the span only where it is the server's (500 and above).
         """
-        if self._tracer is None:
-            yield
-            return
+        return _NOTHING if self._tracer is None else self._span(name, headers, attributes)
+
+    @contextlib.contextmanager
+    def _span(self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any]) -> Iterator[None]:
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind
 

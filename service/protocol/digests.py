@@ -53,7 +53,9 @@ def _collect(parts: list[bytes], tree: Any) -> None:
         form = encode_array(tree, binary=True)
         parts.append(f"a{form['dtype']}{form['shape']}".encode())
         parts.append(form["data"])
-    elif isinstance(tree, Mapping):
+    elif kind is float and not tree.is_integer():
+        parts.append(b"d" + struct.pack("<d", tree))
+    elif kind is dict or isinstance(tree, Mapping):
         items = sorted((str(key), value) for key, value in tree.items() if value is not None)
         parts.append(b"m%d:" % len(items))
         for key, value in items:

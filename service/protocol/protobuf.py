@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, TypeVar
@@ -52,26 +53,28 @@ def to_dict(message: Message) -> Any:
         return special(message)
     result: dict[str, Any] = {}
     request = name.endswith("Request") or name == _PLANNER
-    for field_name, repeated, presence, is_message, is_float in _fields(message.DESCRIPTOR):
+    fields = _fields(message.DESCRIPTOR)
+    sent = {field.name: value for field, value in message.ListFields()}
+    for field_name, field in fields.items():
         if field_name == "other":
             continue
-        if repeated:
-            items = getattr(message, field_name)
+        if field.repeated:
+            items = sent.get(field_name, ())
             if request and len(items) > MAX_REPEATED:
                 raise invalid(field_name, f"at most {MAX_REPEATED} entries, got {len(items)}")
             if items or not (request or name in _SPARSE):
-                if is_message:
+                if field.message:
                     result[field_name] = [to_dict(item) for item in items]
                 else:
-                    result[field_name] = [_number(v) for v in items] if is_float else list(items)
-        elif presence and not message.HasField(field_name):
-            continue
-        else:
-            value = getattr(message, field_name)
+                    result[field_name] = [_number(v) for v in items] if field.float else list(items)
+        elif field_name in sent:
+            value = sent[field_name]
             # In a request, a number that is none must not pass for one that was left out.
-            plain = value if request or not is_float else _number(value)
-            result[field_name] = to_dict(value) if is_message else plain
-    if "other" in message.DESCRIPTOR.fields_by_name and message.HasField("other"):
+            plain = value if request or not field.float else _number(value)
+            result[field_name] = to_dict(value) if field.message else plain
+        elif not field.presence:
+            result[field_name] = getattr(message, field_name)
+    if "other" in sent and "other" in fields:
         for key, value in _read_struct(message.other).items():
             result.setdefault(key, value)
     if name == "thick.v1.ImagineRequest" and "actions" in result:
@@ -150,13 +153,21 @@ def problem_from_status(status: str, details: str | None, trailing: Iterable[Any
     return ProblemError({"UNAVAILABLE": "draining"}.get(status, code), details or status)
 
 
+_Field = namedtuple("_Field", "repeated presence message integer float boolean")
+"""what is asked of a field for each message: its descriptor takes longer to answer"""
+
+
 @cache
-def _fields(kind: Descriptor) -> tuple[tuple[str, bool, bool, bool, bool], ...]:
-    """Of each field: name, repeated, has presence, is a message, is a float."""
-    return tuple(
-        (f.name, f.is_repeated, f.has_presence, f.message_type is not None, f.cpp_type in _FLOATS)
+def _fields(kind: Descriptor) -> dict[str, _Field]:
+    """The fields of a message by name, in their order."""
+    boolean = FieldDescriptor.CPPTYPE_BOOL
+    return {
+        f.name: _Field(
+            f.is_repeated, f.has_presence, f.message_type is not None,
+            f.cpp_type in _INTEGERS, f.cpp_type in _FLOATS, f.cpp_type == boolean,
+        )
         for f in kind.fields
-    )
+    }  # fmt: skip
 
 
 def _fill(message: Message, tree: Any) -> None:
@@ -164,7 +175,7 @@ def _fill(message: Message, tree: Any) -> None:
     if special is not None:
         special(message, tree)
         return
-    fields = message.DESCRIPTOR.fields_by_name
+    fields = _fields(message.DESCRIPTOR)
     other: dict[str, Any] = {}
     for key, value in tree.items():
         if value is None:
@@ -172,9 +183,9 @@ def _fill(message: Message, tree: Any) -> None:
         field = fields.get(key)
         if field is None:
             other[key] = value
-        elif field.is_repeated:
+        elif field.repeated:
             _fill_repeated(getattr(message, key), field, value)
-        elif field.message_type is not None:
+        elif field.message:
             child = getattr(message, key)
             child.SetInParent()
             _fill(child, value)
@@ -187,24 +198,24 @@ def _fill(message: Message, tree: Any) -> None:
         _write_struct(message.other, other)
 
 
-def _fill_repeated(container: Any, field: FieldDescriptor, values: Any) -> None:
-    if field.message_type is not None:
+def _fill_repeated(container: Any, field: _Field, values: Any) -> None:
+    if field.message:
         for value in values:
             _fill(container.add(), value)
-    elif field.cpp_type in _FLOATS:
+    elif field.float:
         container.extend(math.nan if value is None else float(value) for value in values)
-    elif field.cpp_type in _INTEGERS:
+    elif field.integer:
         container.extend(int(value) for value in values)
     else:
         container.extend(values)
 
 
-def _scalar(field: FieldDescriptor, value: Any) -> Any:
-    if field.cpp_type in _INTEGERS:
+def _scalar(field: _Field, value: Any) -> Any:
+    if field.integer:
         return int(value)
-    if field.cpp_type in _FLOATS:
+    if field.float:
         return float(value) if math.isfinite(value) else None
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+    if field.boolean:
         return bool(value)
     return str(value) if type(value) is int else value  # the number of a level
 

@@ -191,6 +191,9 @@ class ImagineOnce(Imagine):
     observation: Any = Field(description="the observation to imagine from")
 
 
+_PLANNING = (Act, CreateSession, Imagine)
+"""requests that may override planner settings"""
+
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
@@ -211,10 +214,11 @@ def parse(kind: type[AnyRequest], tree: Any, *, path: str = "") -> AnyRequest:
 
 def _check_sizes(kind: type[Request], tree: Mapping[str, Any], path: str) -> None:
     """Pydantic looks at every entry and reports every wrong one: only what has a sensible size goes there."""
-    for where, value in ((path, tree), (_join(path, ["planner"]), tree.get("planner"))):
-        most = DEFAULT_LIMITS.object_keys
+    most = DEFAULT_LIMITS.object_keys
+    for location, value in (([], tree), (["planner"], tree.get("planner"))):
         if isinstance(value, Mapping) and len(value) > most:
-            raise invalid(where or "body", f"an object has at most {most} keys, this one {len(value)}")
+            where = _join(path, location)
+            raise invalid(where, f"an object has at most {most} keys, this one {len(value)}")
     parts = tree.get("include")
     if isinstance(parts, (list, tuple)) and len(parts) > MAX_PARTS:
         where = _join(path, ["include"])
@@ -233,8 +237,8 @@ def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
         if isinstance(value, (int, float)) and value > most:
             errors.append(FieldError(path, f"at most {most:g} here, got {show(value)}"))
 
-    planner = getattr(request, "planner", None)
-    if isinstance(planner, Planner):
+    planner = request.planner if isinstance(request, _PLANNING) else None
+    if planner is not None:
         bound("planner.horizon", planner.horizon, limits.horizon)
         bound("planner.depth", planner.depth, limits.horizon)
         bound("planner.samples", planner.samples, limits.samples)
@@ -250,7 +254,8 @@ def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
         if given > max(limits.horizon, limits.rollouts):
             most = f"{limits.horizon} actions, or a list for each of {limits.rollouts} rollouts"
             errors.append(FieldError("actions", f"at most {most}; got {given}"))
-    bound("ttl_s", getattr(request, "ttl_s", None), limits.ttl_s)
+    if isinstance(request, (CreateSession, ActOnce)):
+        bound("ttl_s", request.ttl_s, limits.ttl_s)
     if errors:
         raise invalid_fields(errors)
 

@@ -111,6 +111,8 @@ def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
         )
     if array.dtype == space.dtype and space.unbounded:
         return array
+    if array.dtype == space.dtype and array.dtype.kind in "iuf" and _inside(array, space):
+        return array
     if array.size and not _kinds_fit(array.dtype.kind, space.dtype.kind):
         raise invalid(path, f"expected {space.dtype.name}, got {array.dtype.name}")
     if array.dtype.kind == "f":
@@ -136,6 +138,12 @@ def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
             path, f"expected values from {show(least)} to {show(most)}, got {_first(array, outside)}"
         )
     return cast
+
+
+def _inside(array: np.ndarray, space: Box) -> bool:
+    """Whether all numbers are within the bounds; NaN is not, and what is infinite is left to the long way."""
+    within = (array >= space.low) & (array <= space.high)
+    return bool(within.all()) and (array.dtype.kind != "f" or bool(np.isfinite(array).all()))
 
 
 def _kinds_fit(sent: str, wanted: str) -> bool:

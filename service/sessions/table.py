@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -68,9 +67,8 @@ class Session:
     waiting: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    @contextlib.asynccontextmanager
-    async def turn(self, until: float | None = None) -> AsyncIterator[None]:
-        """Only one request at a time changes a session, in the order in which they came.
+    def turn(self, until: float | None = None) -> Turn:
+        """Only one request at a time changes a session, in the order in which they came (``async with``).
 
         Args:
             until: when to stop waiting, s on the event loop's clock.
@@ -79,27 +77,7 @@ class Session:
             ProblemError: ``queue_full`` where too many wait; ``deadline_exceeded``; ``session_not_found`` or
                 ``session_expired`` where the session ended meanwhile.
         """
-        if self.waiting >= WAITING_ACTS:
-            raise ProblemError(
-                "queue_full", f"session {self.session_id}: {self.waiting} requests of it wait already"
-            )
-        self.waiting += 1
-        try:
-            async with asyncio.timeout_at(until):
-                await self.lock.acquire()
-        except TimeoutError as error:
-            raise ProblemError(
-                "deadline_exceeded",
-                "the deadline passed while an earlier request of the session ran; nothing has changed",
-            ) from error
-        finally:
-            self.waiting -= 1
-        try:
-            if self.ended:
-                raise gone(self)
-            yield
-        finally:
-            self.lock.release()
+        return Turn(self, until)
 
     @property
     def ends_at(self) -> float:
@@ -167,6 +145,42 @@ class Session:
             "expires_at": rfc3339(self.expires_at if self.expires_at > now() else self.ends_at),
             "ttl_s": self.ttl_s,
         }
+
+
+class Turn:
+    """See :meth:`Session.turn`."""
+
+    __slots__ = ("_session", "_until")
+
+    def __init__(self, session: Session, until: float | None) -> None:
+        self._session, self._until = session, until
+
+    async def __aenter__(self) -> None:
+        session = self._session
+        if session.waiting >= WAITING_ACTS:
+            raise ProblemError(
+                "queue_full", f"session {session.session_id}: {session.waiting} requests of it wait already"
+            )
+        session.waiting += 1
+        try:
+            if session.lock.locked() or session.waiting > 1:
+                async with asyncio.timeout_at(self._until):
+                    await session.lock.acquire()
+            else:  # nothing to wait for
+                await session.lock.acquire()
+        except TimeoutError as error:
+            raise ProblemError(
+                "deadline_exceeded",
+                "the deadline passed while an earlier request of the session ran; nothing has changed",
+            ) from error
+        finally:
+            session.waiting -= 1
+        if session.ended:
+            session.lock.release()
+            raise gone(session)
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._session.lock.release()
 
 
 def rfc3339(at: float) -> str:

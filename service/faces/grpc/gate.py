@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -81,14 +81,12 @@ class Gate:
         async with self._ended_by_problem(method, context) as asked:
             await answer(asked)
 
-    @contextlib.contextmanager
-    def request(self, asked: Asked, context: Context) -> Iterator[None]:
+    def request(self, asked: Asked, context: Context) -> contextlib.AbstractContextManager[None]:
         """Around one request of a call."""
         exchange = Exchange(
             "gRPC", asked.path, asked.path, asked.path, asked.metadata, {"rpc.system": "grpc"}
         )
-        with self.envelope.around(exchange, partial(_status_of, context)):
-            yield
+        return self.envelope.around(exchange, partial(_status_of, context))
 
     @contextlib.asynccontextmanager
     async def _ended_by_problem(self, method: str, context: Context) -> AsyncIterator[Asked]:

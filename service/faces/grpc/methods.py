@@ -187,7 +187,9 @@ class Methods:
         if "session_id" in tree:
             name_session(tree["session_id"])
         with self._service.working():
-            answer = await self._service.act_once(_without(tree, *TRACE_CONTEXT), clock)
+            for name in TRACE_CONTEXT:
+                tree.pop(name, None)
+            answer = await self._service.act_once(tree, clock)
         began = time.perf_counter()
         response = protobuf.from_dict(pb.ActResponse, answer)
         self._gate.envelope.acted(answer, clock, time.perf_counter() - began)

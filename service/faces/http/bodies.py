@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,12 @@ class Body:
     """whether what is made of it should be made off the event loop"""
 
 
+def sent_headers(request: Request) -> Mapping[str, str]:
+    """The headers of a request, as the gate read them."""
+    headers: Mapping[str, str] = request.scope["state"]["headers"]
+    return headers
+
+
 async def read_raw(request: Request, *, most: int, timeout_s: float) -> bytes:
     """The whole body.
 
@@ -35,7 +42,7 @@ async def read_raw(request: Request, *, most: int, timeout_s: float) -> bytes:
         ProblemError: ``body_too_large`` (from the announced length, before it is read), ``request_timeout``,
             ``cancelled``.
     """
-    announced = request.headers.get("content-length", "")
+    announced = sent_headers(request).get("content-length", "")
     if announced.isdigit() and int(announced) > most:
         raise ProblemError(
             "body_too_large", f"a body has at most {most} bytes here, this one {int(announced)}"
@@ -71,7 +78,7 @@ async def read_body(request: Request, limits: Limits, *, timeout_s: float, optio
     Raises:
         ProblemError: ``unsupported_media_type``, ``body_too_large``, ``request_timeout``, ``malformed_body``.
     """
-    kind = request.headers.get("content-type")
+    kind = sent_headers(request).get("content-type")
     unknown = kind and media.essence(kind) not in media.BODY_TYPES
     raw = (
         b""
@@ -107,16 +114,17 @@ def accepted(request: Request, offered: tuple[str, ...]) -> str:
     Raises:
         ProblemError: ``not_acceptable``.
     """
-    wanted = request.headers.get("accept")
+    headers = sent_headers(request)
+    wanted = headers.get("accept")
     if wanted in offered:  # as our own clients ask: nothing to weigh
         return wanted
-    sent = media.essence(request.headers.get("content-type"))
+    sent = media.essence(headers.get("content-type"))
     default = sent if sent in media.BODY_TYPES else media.JSON
     chosen = media.negotiate(wanted, offered, default=default)
     if chosen is None:
         raise ProblemError(
             "not_acceptable",
-            f"Accept: {str(request.headers.get('accept'))[:120]}: this resource answers {', '.join(offered)}",
+            f"Accept: {str(wanted)[:120]}: this resource answers {', '.join(offered)}",
         )
     return chosen
 

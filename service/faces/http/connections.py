@@ -63,6 +63,8 @@ class HttpConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head_timer: asyncio.TimerHandle | None = None
+        self._head_begun = False
+        """a head is on its way; it gets a timer where it does not come in one piece"""
         self._head_bytes = 0
         self._upgraded = False
 
@@ -80,17 +82,17 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.is_closing() or self._upgraded:
             return
         if self._head_timer is None:
-            if self._answered and self.timeout_keep_alive_task is None:
-                self._await_head()  # bytes that begin no request, such as empty lines
+            if self._head_begun or (self._answered and self.timeout_keep_alive_task is None):
+                self._await_head()  # or bytes that begin no request, such as empty lines
         elif self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, f"the request line and the headers have at most {MAX_HEAD_BYTES} bytes here")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._head_timer is None:
-            self._await_head()
+        self._head_begun = True
 
     def on_headers_complete(self) -> None:
+        self._head_begun = False
         self._stop_timer()
         super().on_headers_complete()
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.faces.envelope import Envelope, Exchange, identify
-from service.faces.http.prefix import local_path
+from service.faces.http.prefix import headers_of, local_path
 from service.faces.problems import http_response, internal
 from service.operations.keys import Keys
 from service.protocol.errors import FieldError, ProblemError, invalid_fields
@@ -62,16 +62,16 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, method = Headers(scope=scope), scope["method"]
+        headers, method = headers_of(scope), scope["method"]
         request_id = identify(headers.get("x-request-id"))
         attributes = {"http.request.method": method, "url.path": scope["path"]}
         exchange = Exchange(method, scope["path"], "unmatched", method, headers, attributes)
-        scope.setdefault("state", {}).update(arrived=exchange.arrived, request_id=request_id)
+        scope.setdefault("state", {}).update(arrived=exchange.arrived, request_id=request_id, headers=headers)
 
         async def reply(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
         async def answer(problem: ProblemError) -> None:
@@ -95,7 +95,7 @@ class Gate:
                 log.exception("request failed", path=scope["path"])
                 await answer(internal(request_id))
 
-    def _role(self, scope: Scope, headers: Headers) -> Any:
+    def _role(self, scope: Scope, headers: Mapping[str, str]) -> Any:
         if local_path(scope).startswith(self._open):
             return self._keys.anonymous
         return self._keys.role(headers.get("authorization"))

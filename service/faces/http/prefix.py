@@ -27,8 +27,12 @@ def add_prefix(scope: MutableMapping[str, Any], root_path: str) -> None:
         inside = path == root_path or path.startswith(root_path + "/")
         added = "" if inside else root_path
     else:
-        sent = next((value for name, value in scope["headers"] if name == _HEADER), b"")
-        added = root_path = sent.decode("latin-1").rstrip("/")
+        for name, value in scope["headers"]:
+            if name == _HEADER:
+                added = root_path = value.decode("latin-1").rstrip("/")
+                break
+        else:
+            return
         if PATH_PREFIX.fullmatch(root_path) is None:
             return
     scope["root_path"] = root_path
@@ -39,3 +43,11 @@ def local_path(scope: MutableMapping[str, Any]) -> str:
     """The path within the service: ``/v1/models``, whatever the prefix."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def headers_of(scope: MutableMapping[str, Any]) -> dict[str, str]:
+    """The headers by their names in lower case; the first where one was sent more than once.
+
+    Made once for a request: Starlette's ``Headers`` searches the whole list each time it is asked.
+    """
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.operations.metrics import PHASES, Metrics
+from service.operations.metrics import PHASES, Distributions, Metrics
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations"
 DASHBOARD: dict[str, Any] = json.loads((OPERATIONS / "grafana-dashboard.json").read_text())
@@ -86,3 +87,22 @@ def test_the_dashboard_can_be_imported() -> None:
             or other["y"] + other["h"] <= one["y"]
         )
         assert apart
+
+
+def test_distributions_are_exposed_as_the_library_s_own_histograms_are() -> None:
+    registry = CollectorRegistry()
+    library = Histogram("x_seconds", "About x", ["route"], buckets=(0.1, 1.0), registry=registry)
+    ours = CollectorRegistry()
+    distributions = Distributions("x_seconds", "About x", (0.1, 1.0), "route", ours)
+    for route, value in (("a", 0.1), ("a", 0.5), ("b", 7.0), ("a", 0.0), ("b", 1.0)):
+        library.labels(route).observe(value)
+        distributions.of(route).add(value)
+
+    def lines(registry: CollectorRegistry) -> list[str]:
+        return [
+            re.sub(r"(_created.*) .*", r"\1", line)
+            for line in generate_latest(registry).decode().splitlines()
+        ]
+
+    assert lines(ours) == lines(registry)
+    assert distributions.recent() == {"a": [0.0, 0.1, 0.5], "b": [1.0, 7.0]}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -33,7 +34,7 @@ _PROBLEMS = (404, 406, 408, 409, 410, 413, 415, 422, 429, 504)
 async def act(request: Request, session_id: str) -> Response:
     name_session(session_id)
     service = service_of(request)
-    return await _answer(request, lambda tree, clock: service.act(session_id, tree, clock))
+    return await _answer(request, partial(service.act, session_id))
 
 
 @router.post(
@@ -73,17 +74,13 @@ async def direct(scope: Scope, receive: Receive, send: Send) -> None:
     await response(scope, receive, send)
 
 
-async def _answer(request: Request, act: Callable[[Any, Clock], Awaitable[ActAnswer]]) -> Response:
+async def _answer(request: Request, act: Callable[[Any, Clock], Coroutine[Any, Any, ActAnswer]]) -> Response:
     service = service_of(request)
     with service.working():
         kind = body_type(request)
         body = await body_of(request)
-        clock = Clock(request.state.arrived, body.decode_s, large=body.large)
-
-        async def run() -> ActAnswer:
-            return await act(body.tree, clock)
-
-        answer = await while_connected(request, run())
+        clock = Clock(request.scope["state"]["arrived"], body.decode_s, large=body.large)
+        answer = await while_connected(request, act(body.tree, clock))
         began = time.perf_counter()
         if kind == media.MSGPACK:
             response = Response(answer.packed, media_type=kind)  # as it is stored
