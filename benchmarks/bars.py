@@ -116,7 +116,7 @@ def rollouts(rate: float, seconds: float) -> list[Row]:
 
 
 def threads(rate: float, seconds: float) -> list[Row]:
-    """What a second thread brings, with the machine to itself and beside a program that takes a core."""
+    """What a second thread brings, with the machine to itself and with a program that takes a core."""
     if (os.cpu_count() or 1) < 2:
         return [Row("2 threads over 1", None, "", 1.7, 1.9, True, "one core")]
     rng = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def threads(rate: float, seconds: float) -> list[Row]:
 
     made = [Row("2 threads over 1, sampled rollouts of doorkey6's size", gain(), "times", 1.7, 1.9, True)]
     with company():
-        made.append(Row("the same beside a program that takes a core", gain(), "times", 1.0, 1.2, True))
+        made.append(Row("the same with a program that takes a core", gain(), "times", 1.0, 1.2, True))
     return made
 
 

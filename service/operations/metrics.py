@@ -29,7 +29,7 @@ class Distribution:
     """Samples of one figure: counted in buckets for Prometheus, the latest kept for ``GET /v1/stats``.
 
     Every act adds several from different threads: one lock and one search, in place of a histogram of the library
-    (a lock for the sum, another for the bucket) and a list of our own beside it.
+    (a lock for the sum, another for the bucket) and a list of our own next to it.
     """
 
     __slots__ = ("_bounds", "_buckets", "_lock", "_recent", "_sum", "created")

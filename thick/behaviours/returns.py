@@ -1,4 +1,4 @@
-"""Returns of imagined roll-outs: the λ-return of Dreamer and the long return of THICK Dreamer."""
+"""Returns of imagined rollouts: the λ-return of Dreamer and the long return of THICK Dreamer."""
 
 from __future__ import annotations
 

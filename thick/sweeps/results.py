@@ -123,7 +123,7 @@ def _tables(run: Run, state: RunState) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _beside(target: Path, step: str) -> str:
-    """``results.csv`` has ``STEP.csv`` beside it, ``corridor.csv`` has ``corridor-STEP.csv``."""
+    """``results.csv`` gets ``STEP.csv`` as its neighbour, ``corridor.csv`` has ``corridor-STEP.csv``."""
     return f"{step}.csv" if target.name == RESULTS else f"{target.stem}-{step}.csv"
 
 

@@ -20,7 +20,7 @@ RIDGE = 1e-2
 def linear_probes(model: WorldModel, play: EventPlay) -> dict[str, dict[str, Any]]:
     """Area under the ROC curve of a linear readout of h, c and z for every fact.
 
-    The readout is fitted by least squares on every second episode and judged on the others. The first step of an
+    The readout is fitted by least squares on every second episode and tested on the others. The first step of an
     episode is left out.
 
     Args:
@@ -28,7 +28,7 @@ def linear_probes(model: WorldModel, play: EventPlay) -> dict[str, dict[str, Any
         play: episodes with facts.
 
     Returns:
-        fact -> ``rate`` (share of the judged steps on which it holds), and ``h``, ``c`` (with a context), ``z``: the
+        fact -> ``rate`` (share of the tested steps on which it holds), and ``h``, ``c`` (with a context), ``z``: the
         area, None where the fact holds always or never.
 
     Raises:
@@ -49,27 +49,27 @@ def linear_probes(model: WorldModel, play: EventPlay) -> dict[str, dict[str, Any
             states[key].append(value[0, 1:].cpu().numpy())
         held.append(np.array([[step[name] for name in names] for step in facts[1:]], bool))
         odd.append(np.full(len(facts) - 1, index % 2 == 1))
-    labels, judged = np.concatenate(held), np.concatenate(odd)
+    labels, tested = np.concatenate(held), np.concatenate(odd)
     result: dict[str, dict[str, Any]] = {
-        name: {"rate": float(labels[judged, i].mean())} for i, name in enumerate(names)
+        name: {"rate": float(labels[tested, i].mean())} for i, name in enumerate(names)
     }
     for key, arrays in states.items():
         features = np.concatenate(arrays).astype(np.float64)
         if not features.shape[1]:
             continue
-        scores = _readout(features[~judged], labels[~judged], features[judged])
+        scores = _readout(features[~tested], labels[~tested], features[tested])
         for index, name in enumerate(names):
-            result[name][key] = area_under_curve(scores[:, index], labels[judged, index])
+            result[name][key] = area_under_curve(scores[:, index], labels[tested, index])
     return result
 
 
-def _readout(features: np.ndarray, labels: np.ndarray, judged: np.ndarray) -> np.ndarray:
-    """Least squares with a ridge: scores ``[J, F]`` of ``judged`` from ``[N, D]`` and ``[N, F]``."""
+def _readout(features: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    """Least squares with a ridge: scores ``[J, F]`` of ``tested`` from ``[N, D]`` and ``[N, F]``."""
     middle, spread = features.mean(0), features.std(0) + 1e-6
     inputs = np.column_stack([(features - middle) / spread, np.ones(len(features))])
     gram = inputs.T @ inputs + RIDGE * len(inputs) * np.eye(inputs.shape[1])
     weights = np.linalg.solve(gram, inputs.T @ (2.0 * labels - 1.0))
-    scores: np.ndarray = np.column_stack([(judged - middle) / spread, np.ones(len(judged))]) @ weights
+    scores: np.ndarray = np.column_stack([(tested - middle) / spread, np.ones(len(tested))]) @ weights
     return scores
 
 

@@ -100,7 +100,7 @@ class Step:
         }
 
     def _alike(self) -> bool:
-        """Whether a row has the same bits at every place of a group, whatever stands beside it.
+        """Whether a row has the same bits at every place of a group, whatever its neighbours are.
 
         The order in which a product is added up depends on shapes and places, not on values: so random ones tell.
         """
