@@ -168,7 +168,10 @@ class SharedPlan:
 
     def due(self, due: Due, now: float) -> float:
         share = self._spent / self.size  # each has caused no more than that
-        return min(due(job, self.settings, share) for job in self._open.values())
+        jobs = list(self._open.values())
+        if all(job.finish_by is None for job in jobs):  # then who came first is due first
+            jobs = [min(jobs, key=lambda job: job.arrived)]
+        return min(due(job, self.settings, share) for job in jobs)
 
     def run(self, costs: CostModel, metrics: Metrics) -> bool:
         if self.begin(costs, metrics):

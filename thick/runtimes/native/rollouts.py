@@ -226,16 +226,13 @@ def rollout(
         job.keys, job.draw = native.address(keys), randomness.row
     pace, done, index, at, ends = Pace(low), 0, 0, native.address(steps.ends), steps.ends.tolist()
     while done < ends[-1]:
+        while ends[index] <= done:
+            index += 1  # steps that are complete
         if pace.due:
             pace.paused()
-            while ends[index] <= done:
-                index += 1
             yield SoFar(index, partial(nodes.score, steps.path[index], index, weight[index]))
-        part = pace.rows(ends[-1] - done)
-        while ends[index] <= done:
-            index += 1
-        if part < ends[index] - (ends[index - 1] if index else 0):  # a part of one step, not of two
-            part = min(part, ends[index] - done)
+        begin = ends[index - 1] if index else 0
+        part = pace.rows(ends[index] - begin, ends[index] - done, ends[-1] - done)
         pace.run(job, done, part, at)
         done += part
     if shared:
@@ -286,10 +283,14 @@ class Pace:
         """They had it."""
         self._since = 0.0
 
-    def rows(self, left: int) -> int:
-        """Rows to compute next."""
+    def rows(self, step: int, left_of_step: int, left: int) -> int:
+        """Rows to compute next: even parts of a step, or several steps where these are short."""
         most = max(native.ROWS, int((PAUSE - self._since) / self._low.seconds_per_row))
-        return min(left, -(-most // native.ROWS) * native.ROWS)
+        if most >= step:
+            return min(left, most // native.ROWS * native.ROWS)
+        parts = -(-left_of_step // int(1.1 * most))
+        part = -(-left_of_step // parts)
+        return min(left_of_step, part + -part % (native.ROWS // 2))
 
     def run(self, job: Any, first: int, rows: int, ends: int) -> None:
         """Compute them."""
