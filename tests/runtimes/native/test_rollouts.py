@@ -167,6 +167,27 @@ def test_a_pause_reports_the_scores_of_the_steps_that_are_complete(
     np.testing.assert_array_equal(last.score().score, wanted.score)
 
 
+@pytest.mark.parametrize("drawn", [False, True], ids=["modes", "drawn"])
+def test_a_pause_within_a_step_reports_the_one_before(
+    models: Any, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, _, native = models
+    monkeypatch.setattr(rollouts, "PAUSE", 0.0)
+    monkeypatch.setattr(rollouts.Pace, "rows", lambda self, step, here, left: min(left, step + 7))
+    numbers = RolloutObjective(0.97, False, None, None, None, None, None, 0.0, False, 0.0)
+    now, tried = belief(world, B), candidates(native.exact)
+    noise = Numpy(Randomness(torch.tensor([3, 4]))) if drawn else None
+    lengths = []
+    for pause in native.exact.rollout(now, tried, numbers, noise):
+        lengths.append(pause.length)
+        if pause.length:
+            found = pause.score()
+            fresh = type(now)(*(x.copy() for x in now))
+            wanted, _ = finished(native.exact.rollout(fresh, tried[:, :, : pause.length], numbers, noise))
+            np.testing.assert_array_equal(found.score, wanted.score)
+    assert lengths == sorted(set(lengths)) and len(lengths) > 2
+
+
 @pytest.mark.parametrize("name", ["scalar", "avx2"])
 def test_scores_are_the_same_bits_with_every_instruction_set(models: Any, name: str) -> None:
     if name not in library.available():
