@@ -25,7 +25,7 @@ from thick.runtimes.native.calls import numbers, whole
 if TYPE_CHECKING:
     from thick.planning.randomness import Randomness
 
-PAUSE = 1.6e-3
+PAUSE = 1.4e-3
 """seconds of work between two pauses, about"""
 ITERATIONS = 4
 """of the same search that a tree has room for at once"""
@@ -202,6 +202,7 @@ def rollout(
     randomness: Randomness | None,
 ) -> Generator[SoFar, None, Score]:
     """See :meth:`thick.planning.protocols.Rollouts.rollout`."""
+    pace = Pace(low)
     batch, count, length, _ = candidates.shape
     rows = batch * count
     tried = numbers(candidates, (batch, count, length, low.action)).reshape(rows, length, low.action)
@@ -224,7 +225,8 @@ def rollout(
     if randomness is not None:
         keys = np.stack([np.asarray(randomness.fold(index).keys) for index in range(length)]).view(np.uint64)
         job.keys, job.draw = native.address(keys), randomness.row
-    pace, done, index, at, ends = Pace(low), 0, 0, native.address(steps.ends), steps.ends.tolist()
+    done, index, at, ends = 0, 0, native.address(steps.ends), steps.ends.tolist()
+    pace.begin()
     while done < ends[-1]:
         while ends[index] <= done:
             index += 1  # steps that are complete
@@ -271,8 +273,12 @@ class Pace:
     """How many rows fit between two pauses, from how long rows took so far. Changes no bit."""
 
     def __init__(self, low: Imagined) -> None:
-        self._low, self._since = low, 0.0
+        self._low, self._since, self._began = low, 0.0, time.thread_time()
         self._lead, self._tile = low.lead, low.tile
+
+    def begin(self) -> None:
+        """What came before the first rows counts, too."""
+        self._since = min(time.thread_time() - self._began, PAUSE / 2)
 
     @property
     def due(self) -> bool:
