@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from thick.data.collect import TRAINING_SEEDS, collect
+from thick.data.collect import TRAINING_SEEDS
+from thick.data.dataset import collect
 from thick.envs import make
 
 TASKS = ("minigrid:corridor-1+held", "minigrid:corridor-2+around")
