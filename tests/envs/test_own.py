@@ -67,6 +67,14 @@ class Breaks(Corridor):
     def __init__(self):
         raise RuntimeError("no such robot")
 
+class Leaves(Corridor):
+    def __init__(self):
+        raise SystemExit("no licence")
+
+class Stuck(Corridor):
+    def close(self):
+        raise RuntimeError("the arm does not answer")
+
 class OldReset(Corridor):
     def reset(self):
         return np.zeros(1, np.float32)
@@ -132,12 +140,18 @@ def test_functions_wrapped_environments_and_modules_do_too(own: str) -> None:
     assert [env.step(0)[3] for _ in range(2)] == [False, True]
 
 
+def test_an_environment_that_fails_while_it_closes_can_be_used_all_the_same(own: str) -> None:
+    with pytest.warns(UserWarning, match=r"Stuck: close\(\) failed: RuntimeError: the arm does not answer"):
+        check(f"{own}:Stuck", length=2)
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("Corridoor", r"own_env.py has no 'Corridoor'; did you mean 'own_env.py:Corridor'\?"),
         ("Corridor+map", r"no view '\+map'"),
         ("Needs", r"needs 'length': give --env_options '{length: ...}'"),
+        ("Leaves", r"could not be made: SystemExit: no licence \(own_env.py line \d+\)"),
         ("Breaks", r"could not be made: RuntimeError: no such robot \(own_env.py line \d+\)"),
         ("OldReset", "takes no seed, as in the old gym"),
         ("OldStep", r"step\(\) gave 4 values .the old gym's done"),

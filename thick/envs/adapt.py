@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from thick.envs.actions import ActionCodec
-from thick.envs.errors import UnusableEnvironmentError
+from thick.envs.errors import UnusableEnvironmentError, reason
 from thick.envs.kinds import MOST_CHANNELS, SMALLEST_IMAGE, kind_of
 from thick.envs.packages import require
 from thick.envs.trial import check_protocol, reset_result, step_result
@@ -140,6 +140,13 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
         given = self.env.step(self._action_type(action))
         observation, reward, terminated, truncated, info = step_result(given, self._id)
         return self._observe(observation), reward, terminated, truncated, _plain(info)
+
+    def close(self) -> None:
+        """As gymnasium's. An environment that fails while it closes loses nothing, so that is a warning."""
+        try:
+            self.env.close()
+        except Exception as error:
+            warnings.warn(f"{self._id}: close() failed: {reason(error)}", stacklevel=2)
 
     def _chosen(
         self,

@@ -104,7 +104,7 @@ def call(
         raise
     except ImportError as error:
         raise MissingPackageError(f"{env_id} needs a package that cannot be imported: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnusableEnvironmentError(f"{env_id} could not be made: {reason(error)}") from error
     return env
 
