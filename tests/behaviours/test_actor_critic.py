@@ -19,6 +19,7 @@ from thick.behaviours.rewards import TaskReward
 from thick.behaviours.rollouts import rollout, survival
 from thick.learners.parts import Losses, Shared
 from thick.models.beliefs import State
+from thick.models.classes import dense
 from thick.models.distributions import normal_log_prob
 from thick.models.networks import AgentNetworks
 
@@ -272,7 +273,7 @@ def test_the_coarse_critic_reads_states_of_the_coarse_prior() -> None:
     assert part.long is not None and world.behaviour is not None
     seen = rollout(world.world, world.behaviour.actor.sample, shared.starts(), 3)
     index = shared.start_indices()
-    coarse = part.long.coarse_features(seen, shared.coarse_logits(index))
+    coarse = dense(part.long.coarse_features(seen, shared.coarse_logits(index)))
     size = world.config.stoch * world.config.classes
     assert coarse.shape == (4, len(index), world.world.coarse_size)
     torch.testing.assert_close(coarse[..., size:], seen.states.context)
@@ -284,7 +285,7 @@ def test_the_coarse_critic_reads_states_of_the_coarse_prior() -> None:
         dynamics.ctxt_img_logit.bias.copy_(
             torch.tensor([30.0, 0, 0, 0, 0]).repeat(world.config.stoch)  # always the first class
         )
-    coarse = part.long.coarse_features(seen, shared.coarse_logits(index))
+    coarse = dense(part.long.coarse_features(seen, shared.coarse_logits(index)))
     assert (coarse[1:, :, :size].unflatten(-1, (world.config.stoch, -1)).argmax(-1) == 0).all()
 
 

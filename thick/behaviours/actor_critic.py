@@ -16,7 +16,8 @@ from thick.behaviours.returns import lambda_returns, long_returns
 from thick.behaviours.rollouts import Rollout, discounts, head_discount, rollout, survival
 from thick.learners.parts import Group, Losses, Reward, Shared
 from thick.models.beliefs import State
-from thick.models.distributions import normal_log_prob, one_hot_sample
+from thick.models.classes import Classes
+from thick.models.distributions import class_sample, normal_log_prob, one_hot_sample
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.hierarchy.level import HighLevel
 from thick.models.networks import Behaviour
@@ -48,8 +49,8 @@ class LongValues:
         """
         states, dynamics = imagined.states, self.dynamics
         logits = dynamics.coarse_prior(states.stoch[:-1], imagined.actions, states.context[1:])
-        stoch = one_hot_sample(torch.cat([first_logits.unsqueeze(0), logits]))
-        return dynamics.coarse_features(stoch, states.context)
+        stoch = class_sample(torch.cat([first_logits.unsqueeze(0), logits]))
+        return dynamics.coarse_features(stoch, states.context.detach())
 
     @torch.no_grad()
     def __call__(self, states: State, critic: nn.Module) -> Tensor:
@@ -61,6 +62,8 @@ class LongValues:
         Args:
             critic: v, of coarse features.
         """
+        if not isinstance(states.stoch, Classes):
+            states = states._replace(stoch=Classes.of(states.stoch))
         high_action = one_hot_sample(self.level.prior(states.stoch, states.context))
         jump = self.level.jump(
             self.dynamics, states.stoch, states.context, high_action, max_time=self.max_time, sample=True

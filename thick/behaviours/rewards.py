@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from thick.models.beliefs import State
+from thick.models.classes import dense
 from thick.models.ensemble import Ensemble
 from thick.models.world_model import WorldModel
 
@@ -41,4 +42,4 @@ class Disagreement:
 
     def __call__(self, states: State, actions: Tensor) -> Tensor:
         left = State(*(part[:-1] for part in states))
-        return self._scale * self._ensemble.disagreement(self._world.dynamics.features(left), actions)
+        return self._scale * self._ensemble.disagreement(dense(self._world.dynamics.features(left)), actions)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from thick.models.beliefs import State
+from thick.models.classes import Classes, Joined
 from thick.models.world_model import WorldModel
 
 
@@ -26,6 +27,8 @@ class Rollout(NamedTuple):
 def rollout(world: WorldModel, policy: Callable[[Tensor], Tensor], start: State, horizon: int) -> Rollout:
     """Follow a policy in imagination; states are sampled from the fine prior.
 
+    Where no gradient is asked for, states have z by its classes, and features are what stands for them.
+
     Args:
         world: where.
         policy: a sampled action ``[N, A]`` of fine features ``[N, F]``; they carry no gradient, which reaches the
@@ -33,14 +36,20 @@ def rollout(world: WorldModel, policy: Callable[[Tensor], Tensor], start: State,
         start: ``[N, ...]``.
         horizon: H.
     """
+    if not torch.is_grad_enabled():
+        start = start._replace(stoch=Classes.of(start.stoch))
     state, states, actions = start, [start], []
     for _ in range(horizon):
         action = policy(world.dynamics.features(state).detach())
         state = world.dynamics.imagine_step(state, action)
         states.append(state)
         actions.append(action)
-    imagined = State(*(torch.stack(parts) for parts in zip(*states, strict=True)))
+    imagined = State(*(_stacked(parts) for parts in zip(*states, strict=True)))
     return Rollout(imagined, torch.stack(actions), world.dynamics.features(imagined))
+
+
+def _stacked(parts: Any) -> Any:
+    return Classes.stack(parts) if isinstance(parts[0], Classes) else torch.stack(parts)
 
 
 def discounts(world: WorldModel, features: Tensor) -> Tensor:
@@ -51,7 +60,8 @@ def discounts(world: WorldModel, features: Tensor) -> Tensor:
 def head_discount(head: Callable[[Tensor], Tensor] | None, features: Tensor, gamma: float) -> Tensor:
     """The same by any discount head, ``[...]``; γ where there is none."""
     if head is None:
-        return torch.full_like(features[..., 0], gamma, dtype=torch.float32)
+        beside = features.rest if isinstance(features, Joined) else features
+        return torch.full_like(beside[..., 0], gamma, dtype=torch.float32)
     return torch.sigmoid(head(features).squeeze(-1).float())
 
 

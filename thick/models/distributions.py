@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thick.models.classes import Classes
+
 _LOG_2PI = math.log(2 * math.pi)
 _SQRT_2 = math.sqrt(2)
 
@@ -29,17 +31,36 @@ def one_hot_sample(logits: Tensor, generator: torch.Generator | None = None) -> 
     cheaper than Gumbel noise for every class.
     """
     probabilities = logits.float().softmax(-1)
-    uniform = torch.rand(
-        (*logits.shape[:-1], 1), dtype=probabilities.dtype, device=logits.device, generator=generator
-    )
     with torch.no_grad():
-        below = probabilities.cumsum(-1) <= uniform
-        index = below.sum(-1, keepdim=True).clamp_(max=logits.shape[-1] - 1)
+        index = _drawn(probabilities, generator).unsqueeze(-1)
         sample = torch.zeros_like(probabilities).scatter_(-1, index, 1.0)
     if not probabilities.requires_grad:
         return sample
     # In this order the forward value is exactly 0 or 1.
     return sample + (probabilities - probabilities.detach())
+
+
+@torch.no_grad()
+def class_sample(logits: Tensor) -> Classes:
+    """The same sample, with the same random numbers, by its classes: for what needs no gradient."""
+    return Classes(_drawn(logits.float().softmax(-1)), logits.shape[-1])
+
+
+def class_mode(logits: Tensor) -> Classes:
+    """The likeliest classes."""
+    return Classes(logits.argmax(-1), logits.shape[-1])
+
+
+def _drawn(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Classes ``[...]`` int64 of probabilities ``[..., K]``."""
+    uniform = torch.rand(
+        (*probabilities.shape[:-1], 1),
+        dtype=probabilities.dtype,
+        device=probabilities.device,
+        generator=generator,
+    )
+    below = probabilities.cumsum(-1) <= uniform
+    return below.sum(-1).clamp_(max=probabilities.shape[-1] - 1)
 
 
 def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:

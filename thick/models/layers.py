@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thick.models.classes import Joined, dense
 from thick.models.functions import elu
 
 
@@ -16,6 +17,9 @@ class Dense(nn.Linear):
         nn.init.xavier_uniform_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor | Joined) -> Tensor:
+        return x.through(self.weight, self.bias) if isinstance(x, Joined) else super().forward(x)
 
 
 class MLP(nn.Module):
@@ -37,13 +41,13 @@ class MLP(nn.Module):
             size = units
         self.out = None if outputs is None else Dense(size, outputs)
 
-    def hidden(self, x: Tensor) -> Tensor:
+    def hidden(self, x: Tensor | Joined) -> Tensor:
         """The last hidden layer, ``[..., units]``."""
         for index in range(self.layers):
             x = elu(self.get_submodule(f"dense{index}")(x))
-        return x
+        return dense(x)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Joined) -> Tensor:
         x = self.hidden(x)
         return x if self.out is None else self.out(x)
 
@@ -52,7 +56,7 @@ class ScalarMLP(MLP):
     """An :class:`MLP` to few numbers, such as a reward or a value, whose last layer stays in fp32 under autocast:
     in bf16 a return of 100 would be known to the nearest half."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Joined) -> Tensor:
         assert self.out is not None
         return exact(self.out, self.hidden(x))
 

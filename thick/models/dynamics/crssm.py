@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thick.models.beliefs import State
+from thick.models.classes import Classes, join
 from thick.models.dynamics.gatel0rd import GateL0RD, count_changes, update_context
 from thick.models.dynamics.rssm import RSSM, Recurrent
 from thick.models.dynamics.scan import Cell
@@ -45,15 +46,14 @@ class CRSSM(RSSM):
         self.ctxt_img_out = Dense(flat + self.deter, self.hidden)
         self.ctxt_img_logit = Dense(self.hidden, flat)
 
-    def coarse_prior(self, stoch: Tensor, action: Tensor, context: Tensor) -> Tensor:
+    def coarse_prior(self, stoch: Tensor | Classes, action: Tensor, context: Tensor) -> Tensor:
         """Coarse prior logits ``[..., S, K]`` of z and a before, and the context after, the step."""
-        z = stoch.flatten(-2)
-        summary = self.ctxt_head(torch.cat([z, action, context], -1))
-        return self._groups(self.ctxt_img_logit(elu(self.ctxt_img_out(torch.cat([z, summary], -1)))))
+        summary = self.ctxt_head(join(stoch, action, context))
+        return self._groups(self.ctxt_img_logit(elu(self.ctxt_img_out(join(stoch, summary)))))
 
-    def coarse_features(self, stoch: Tensor, context: Tensor) -> Tensor:
+    def coarse_features(self, stoch: Tensor | Classes, context: Tensor) -> Tensor:
         """Coarse feature ``[z, c]``, ``[..., S·K + C]``."""
-        return torch.cat([stoch.flatten(-2), context], -1)
+        return join(stoch, context)  # type: ignore[no-any-return]
 
     def changes(self, posterior: State, is_first: Tensor) -> Tensor:
         """Gates of a filtered sequence that changed their context, ``[B, T, C]``.
@@ -69,7 +69,7 @@ class CRSSM(RSSM):
 
     def context_step(self, state: State, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Context, gates and coarse logits after ``action`` from z and c alone (h plays no part)."""
-        x = elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        x = elu(self.img_in(join(state.stoch, action)))
         context, gates = self.gatel0rd(x, state.context)
         return context, gates, self.coarse_prior(state.stoch, action, context)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thick.models.beliefs import State, Trajectory
-from thick.models.distributions import one_hot_mode, one_hot_sample
+from thick.models.classes import Classes, join
+from thick.models.distributions import class_mode, class_sample, one_hot_mode, one_hot_sample
 from thick.models.dynamics.scan import Cell, Filter, Scan
 from thick.models.functions import elu
 from thick.models.layers import Dense
@@ -105,11 +106,17 @@ class RSSM(nn.Module):
         return Trajectory(State(stoch, logits, deter, context, gates), prior, coarse, previous, action)
 
     def imagine_step(self, state: State, action: Tensor, *, sample: bool = True) -> State:
-        """One step without an observation; z is drawn from the fine prior. Any leading dimensions."""
-        x = elu(self.img_in(torch.cat([state.stoch.flatten(-2), action], -1)))
+        """One step without an observation; z is drawn from the fine prior. Any leading dimensions.
+
+        The state may have z by its classes (:class:`~thick.models.classes.Classes`); the next one then has as well.
+        """
+        x = elu(self.img_in(join(state.stoch, action)))
         deter, context, gates = self._transition(x, state.deter, state.context, None)
         logits = self.prior(deter, context)
-        draw = one_hot_sample if sample else one_hot_mode
+        if isinstance(state.stoch, Classes):
+            draw: Any = class_sample if sample else class_mode
+        else:
+            draw = one_hot_sample if sample else one_hot_mode
         return State(draw(logits), logits, deter, context, gates)
 
     def imagine(self, state: State, action: Tensor, *, sample: bool = True) -> State:
@@ -121,8 +128,8 @@ class RSSM(nn.Module):
         return State(*(torch.stack(parts, 1) for parts in zip(*steps, strict=True)))
 
     def features(self, state: State) -> Tensor:
-        """Fine feature ``[z, h, c]``, ``[..., S·K + H + C]``."""
-        return torch.cat([state.stoch.flatten(-2), state.deter, state.context], -1)
+        """Fine feature ``[z, h, c]``, ``[..., S·K + H + C]``; of a state with z by its classes, what stands for it."""
+        return join(state.stoch, state.deter, state.context)  # type: ignore[no-any-return]
 
     def update_gates(self, state: State, action: Tensor) -> Tensor:
         """How far each unit of h moves on a step from ``state`` with ``action``, ``[..., H]`` in (0, 1)."""
@@ -137,7 +144,7 @@ class RSSM(nn.Module):
         """Fine prior logits ``[..., S, K]`` of h and c."""
         return self._groups(self.img_logit(elu(self.img_out(torch.cat([deter, context], -1)))))
 
-    def coarse_prior(self, stoch: Tensor, action: Tensor, context: Tensor) -> Tensor | None:
+    def coarse_prior(self, stoch: Tensor | Classes, action: Tensor, context: Tensor) -> Tensor | None:
         """Prior that does not see h; a flat RSSM has none."""
         return None
 

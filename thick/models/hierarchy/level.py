@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thick.models.beliefs import State
+from thick.models.classes import Classes, join
 from thick.models.distributions import (
     categorical_kl,
+    class_mode,
+    class_sample,
     normal_log_prob,
     one_hot_mode,
     one_hot_sample,
@@ -129,16 +132,16 @@ class HighLevel(nn.Module):
 
     def prior(self, stoch: Tensor, context: Tensor) -> Tensor:
         """Logits of p(A | s), ``[..., G]``."""
-        return self.prior_logit(elu(self.prior_hidden(_join(stoch, context))))
+        return self.prior_logit(elu(self.prior_hidden(join(stoch, context))))
 
     def posterior(self, stoch: Tensor, context: Tensor, next_context: Tensor, target: Tensor) -> Tensor:
         """Logits of q(A | s, c[τ], z[τ-1]), ``[..., G]``."""
-        joint = torch.cat([_join(stoch, context), next_context, target.flatten(-2)], -1)
+        joint = join(stoch, context, next_context, target.flatten(-2))
         return self.posterior_logit(elu(self.posterior_hidden(joint)))
 
     def predict(self, stoch: Tensor, context: Tensor, high_action: Tensor) -> SegmentPrediction:
         """The end of the segment for high-level actions given as one-hots ``[..., G]``."""
-        x = torch.cat([_join(stoch, context), high_action], -1)
+        x = join(stoch, context, high_action)
         for index in range(self.body_layers):
             x = elu(self.get_submodule(f"body{index}")(x))
         stoch_logits = self.stoch_logit(elu(self.stoch_hidden(x)))
@@ -217,13 +220,16 @@ class HighLevel(nn.Module):
 
         Args:
             dynamics: the low level; one imagined step of its context and coarse path leads into the change.
-            stoch: ``[..., S, K]`` one-hot.
+            stoch: ``[..., S, K]`` one-hot, or :class:`~thick.models.classes.Classes`, which the jump then has as well.
             context: ``[..., C]``.
             high_action: ``[..., G]`` one-hot.
             max_time: bound of the predicted Δ.
             sample: sample states and the action instead of taking their modes.
         """
-        draw = one_hot_sample if sample else one_hot_mode
+        if isinstance(stoch, Classes):
+            draw: Any = class_sample if sample else class_mode
+        else:
+            draw = one_hot_sample if sample else one_hot_mode
         prediction = self.predict(stoch, context, high_action)
         before = draw(prediction.stoch_logits)
         action = self._action(prediction, sample=sample)
@@ -264,7 +270,3 @@ class _Head(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         x = self.mlp(x)
         return exact(self.out, x), None if self.std is None else exact(self.std, x)
-
-
-def _join(stoch: Tensor, context: Tensor) -> Tensor:
-    return torch.cat([stoch.flatten(-2), context], -1)
