@@ -71,6 +71,17 @@ MUTANTS = [
         ("- torch.log(mass.clamp_min(1e-8))", "+ torch.log(mass.clamp_min(1e-8))"),
     ),
     *of(
+        "thick/models/distributions.py",
+        WORLD,
+        ("(1 - share) * logits.float().softmax(-1) + share / logits", "logits.float().softmax(-1) + share / logits"),
+    ),
+    *of(
+        "thick/models/dynamics/scan.py",
+        WORLD,
+        ("torch.lerp(chance, even, unimix) if unimix", "chance if unimix"),
+        ("alpha=1 - ctx.unimix", "alpha=1"),
+    ),
+    *of(
         "thick/models/hierarchy/level.py",
         WORLD,
         ('"state": categorical_kl(batch.target_logits, prediction.stoch_logits)',

@@ -74,6 +74,38 @@ def test_the_terms_of_the_world_model(path: str) -> None:
         assert terms[path + name].item() == pytest.approx(values.mean(), rel=1e-5), name
 
 
+@pytest.mark.parametrize("posterior", ["full", "observation"])
+def test_z_is_drawn_and_compared_with_its_share_of_the_uniform_distribution(posterior: str) -> None:
+    networks = {share: model(VECTOR, posterior=posterior, unimix=share).eval() for share in (0.0, 0.25)}
+    data = batch(VECTOR)
+    before, after = (each.world.observe(data).posterior for each in networks.values())
+    # The first step starts from nothing in both: its distribution is the plain one, mixed.
+    p = np.exp(log_softmax(plain(before.logits[:, 0])))
+    np.testing.assert_allclose(plain(after.logits[:, 0]), np.log(0.75 * p + 0.25 / 5), rtol=1e-5)
+    shared = Shared(data, networks[0.25].world.observe(data), 0)
+    terms, trajectory = parts(networks[0.25])[0].losses(shared).terms, shared.trajectory
+    for name, prior in (("kl", trajectory.prior_logits), ("coarse_kl", trajectory.coarse_logits)):
+        assert np.exp(plain(prior)).min() >= 0.25 / 5 - 1e-6
+        np.testing.assert_allclose(np.exp(plain(prior)).sum(-1), 1, rtol=1e-5)
+        expected = kl(plain(trajectory.posterior.logits), plain(prior)).sum(-1).mean()
+        assert terms[name].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("posterior", ["full", "observation"])
+def test_z_is_drawn_as_often_as_its_probability_says(posterior: str, share: float) -> None:
+    networks = model(VECTOR, posterior=posterior, unimix=share).eval()
+    dynamics, count = networks.world.dynamics, 4000
+    with torch.no_grad():
+        dynamics.obs_logit.bias[0] = 6.0  # all but certain, if it were not mixed
+    embed = torch.zeros(count, 1, networks.world.encoder.size)
+    seen = dynamics.observe(embed, torch.zeros(count, 1, 4), torch.ones(count, 1)).posterior
+    drawn = plain(seen.stoch).mean(0)[0, 0]
+    wanted = np.exp(log_softmax(plain(seen.logits[0, 0])))[0]
+    np.testing.assert_allclose(drawn, wanted, atol=0.03)
+    assert (wanted[0] > 0.95) == (share == 0)
+
+
 def test_open_gates_cost_their_share_and_what_is_closed_costs_nothing() -> None:
     networks = model(VECTOR).eval()
     shared = Shared(batch(VECTOR), networks.world.observe(batch(VECTOR)), 0)

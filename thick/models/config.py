@@ -120,6 +120,8 @@ class ModelConfig:
     """share of a window's steps on which gates may open at no cost; 0: every opening costs (paper)"""
     free_nats: float = 0.0
     """nats of the KL to the fine prior that cost nothing"""
+    unimix: float = 0.0
+    """share of the uniform distribution in that of z, posterior and priors alike; 0: none (paper)"""
     gate_noise: float = 0.1
     """standard deviation of the noise on the gates in training"""
     cnn_depth: int = 48
@@ -149,6 +151,8 @@ class ModelConfig:
                 f"levels: {len(self.levels)} above the dynamics {self.dynamics!r}, whose states have no context that "
                 "could change; expected dynamics 'crssm', or no levels"
             )
+        if not 0 <= self.unimix < 1:
+            raise ValueError(f"unimix: expected a share from 0 up to, not including, 1, got {self.unimix}")
         if len(self.levels) > 1:
             raise ValueError(f"levels: expected none or one, got {len(self.levels)}")
 

@@ -19,6 +19,13 @@ def log_softmax(logits: Tensor) -> Tensor:
     return logits.float().log_softmax(-1)
 
 
+def mixed_logits(logits: Tensor, share: float) -> Tensor:
+    """Logits ``[..., K]`` of ``(1 - share) · softmax(logits) + share / K`` (DreamerV3's unimix); fp32 where mixed."""
+    if share == 0:
+        return logits
+    return torch.log((1 - share) * logits.float().softmax(-1) + share / logits.shape[-1])
+
+
 def one_hot_mode(logits: Tensor) -> Tensor:
     """Arg-max one-hot of ``[..., K]`` logits, without gradient."""
     return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)

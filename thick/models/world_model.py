@@ -60,6 +60,7 @@ class WorldModel(nn.Module):
             "action": action,
             "embed": self.encoder.size,
             "posterior": config.posterior,
+            "unimix": config.unimix,
         }
         flat_model = config.dynamics == "rssm"
         self.dynamics = (

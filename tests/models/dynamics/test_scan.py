@@ -16,12 +16,14 @@ SIZES = {"stoch": 3, "classes": 4, "deter": 10, "hidden": 12, "action": 3, "embe
 BATCH, TIME = 4, 9
 
 
-def build(kind: str, posterior: str) -> RSSM:
+def build(kind: str, posterior: str, unimix: float = 0.0) -> RSSM:
     torch.manual_seed(0)
     if kind == "rssm":
-        dynamics = RSSM(**SIZES, posterior=posterior)
+        dynamics = RSSM(**SIZES, posterior=posterior, unimix=unimix)
     else:
-        dynamics = CRSSM(context=5, gates=kind.removeprefix("crssm-"), **SIZES, posterior=posterior)
+        dynamics = CRSSM(
+            context=5, gates=kind.removeprefix("crssm-"), **SIZES, posterior=posterior, unimix=unimix
+        )
     for weight in dynamics.parameters():  # no bias is zero
         weight.data += 0.1 * torch.randn(weight.shape)
     return dynamics
@@ -57,11 +59,14 @@ def plain(
     return tuple(torch.stack(parts, 1) for parts in zip(*steps, strict=True))
 
 
+@pytest.mark.parametrize("unimix", [0.0, 0.3])
 @pytest.mark.parametrize("sample", [True, False])
 @pytest.mark.parametrize("posterior", ["full", "observation"])
 @pytest.mark.parametrize("kind", ["rssm", "crssm-each", "crssm-shared"])
-def test_values_and_gradients_are_those_of_the_plain_loop(kind: str, posterior: str, sample: bool) -> None:
-    dynamics = build(kind, posterior)
+def test_values_and_gradients_are_those_of_the_plain_loop(
+    kind: str, posterior: str, sample: bool, unimix: float
+) -> None:
+    dynamics = build(kind, posterior, unimix)
     embed = torch.randn(BATCH, TIME, SIZES["embed"], requires_grad=True)
     action = torch.randn(BATCH, TIME, SIZES["action"])
     is_first = torch.zeros(BATCH, TIME)

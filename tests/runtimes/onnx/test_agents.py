@@ -53,6 +53,21 @@ def test_a_model_that_acts_by_a_manager_and_its_worker_acts_as_in_torch(tmp_path
     assert np.isfinite(plan["low"]["expected_return"])
 
 
+def test_a_model_whose_z_is_mixed_with_chance_acts_as_in_torch_and_leaves_the_kernels_alone(
+    tmp_path: Path,
+) -> None:
+    entry = write_model(tmp_path, "arm", observation="vector", action="continuous", unimix=0.3)
+    with pytest.raises(BackendError, match=r"backend native: this model draws z .*unimix 0.3") as caught:
+        open_runtime(entry, backend="native")
+    assert "\n" not in str(caught.value)
+    assert open_runtime(entry).info.backend == "torch"
+    add_graphs(entry, experience("arm"))
+    assert open_runtime(entry).info.backend == "onnx"
+    with torch.inference_mode():
+        wanted = acts(load_torch_agent(entry, precision="fp32"), 3, 2, torch.from_numpy)
+    agree(acts(load_agent(entry), 3, 2), wanted)
+
+
 @pytest.mark.parametrize("alike", [True, False], ids=["as tried", "row by row"])
 @pytest.mark.parametrize("name", BUNDLED)
 def test_an_act_is_the_same_bits_in_any_batch_and_by_any_threads(

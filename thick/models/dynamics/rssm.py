@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from thick.models.beliefs import State, Trajectory
 from thick.models.classes import Classes, join
-from thick.models.distributions import class_mode, class_sample, one_hot_mode, one_hot_sample
+from thick.models.distributions import class_mode, class_sample, mixed_logits, one_hot_mode, one_hot_sample
 from thick.models.dynamics.scan import Cell, Filter, Scan
 from thick.models.functions import elu
 from thick.models.layers import Dense
@@ -28,6 +28,7 @@ class RSSM(nn.Module):
         embed: size of an embedding E.
         posterior: ``"full"`` reads ``[c', h', e]`` as in the paper; ``"observation"`` reads e alone, so that
             whatever an observation does not show can only be carried by h and c.
+        unimix: share of the uniform distribution in that of z.
         context: size of the context; 0 here.
     """
 
@@ -43,11 +44,13 @@ class RSSM(nn.Module):
         action: int,
         embed: int,
         posterior: str = "full",
+        unimix: float = 0.0,
     ) -> None:
         super().__init__()
         if posterior not in ("full", "observation"):
             raise ValueError(f"posterior: expected 'full' or 'observation', got {posterior!r}")
         self.stoch, self.classes, self.deter, self.hidden, self.action = stoch, classes, deter, hidden, action
+        self.unimix = unimix
         self.posterior_from_observation = posterior == "observation"
         flat = stoch * classes
         memory = self.context + deter
@@ -223,6 +226,7 @@ class RSSM(nn.Module):
             logits, chances, index, after, gates = Filter.apply(
                 *map(_along_time, (acted, base, observed, keep.unsqueeze(-1))),
                 uniform,
+                self.unimix,
                 state.stoch,
                 torch.cat([state.context, state.deter], -1),
                 *weights.cell,
@@ -233,7 +237,9 @@ class RSSM(nn.Module):
                 self.obs_logit.bias,
             )
             stoch = F.one_hot(index, self.classes).to(chances.dtype)
+            logits = mixed_logits(logits, self.unimix)
             if sample:
+                chances = (1 - self.unimix) * chances
                 stoch = stoch + (chances - chances.detach())
             stoch, logits, after, gates = (part.transpose(0, 1) for part in (stoch, logits, after, gates))
             previous = torch.cat([state.stoch.unsqueeze(1), stoch[:, :-1]], 1) * keep[..., None, None]
@@ -251,7 +257,8 @@ class RSSM(nn.Module):
         return 0
 
     def _groups(self, logits: Tensor) -> Tensor:
-        return logits.unflatten(-1, (self.stoch, self.classes))
+        """Logits ``[..., S, K]`` of z's distribution, from a layer's output ``[..., S·K]``."""
+        return mixed_logits(logits.unflatten(-1, (self.stoch, self.classes)), self.unimix)
 
 
 class Recurrent(NamedTuple):

@@ -244,11 +244,12 @@ class FilterWeights(NamedTuple):
 class Filter(torch.autograd.Function):
     """z, context, h and gates where z must be drawn step by step.
 
-    ``apply(acted, base, observed, keep, uniform, stoch, memory, *weights)``: ``acted`` ``[T, B, N]`` the action's share
-    of the input layer with its bias, ``base`` ``[T, B, G + C + 3 D]`` biases and noise of the pre-activations,
+    ``apply(acted, base, observed, keep, uniform, unimix, stoch, memory, *weights)``: ``acted`` ``[T, B, N]`` the
+    action's share of the input layer with its bias, ``base`` ``[T, B, G + C + 3 D]`` biases and noise of the
+    pre-activations,
     ``observed`` ``[T, B, N]`` the embedding's share of the posterior's layer, ``keep`` ``[T, B, 1]``, ``uniform``
-    ``[T, B, S, 1]`` (None: the mode), ``stoch`` ``[B, S, K]`` and ``memory`` ``[B, C + D]`` that the first step starts
-    from, without gradient.
+    ``[T, B, S, 1]`` (None: the mode), ``unimix`` the uniform share in what z is drawn from, ``stoch``
+    ``[B, S, K]`` and ``memory`` ``[B, C + D]`` that the first step starts from, without gradient.
 
     Returns logits and probabilities ``[T, B, S, K]``, classes ``[T, B, S]`` int64, context and h ``[T, B, C + D]``,
     gates ``[T, B, C]``. The gradient of the drawn z is that of its probabilities.
@@ -262,6 +263,7 @@ class Filter(torch.autograd.Function):
         observed: Tensor,
         keep: Tensor,
         uniform: Tensor | None,
+        unimix: float,
         stoch: Tensor,
         memory: Tensor,
         *flat: Tensor,
@@ -281,6 +283,7 @@ class Filter(torch.autograd.Function):
         chances = torch.empty_like(logits)
         index = torch.empty(time, batch, groups, dtype=torch.long, device=acted.device)
         buffers = (acted, base, observed, keep, inputs, hidden, logits, logits.flatten(2), chances, index)
+        even = torch.full_like(chances[0], 1 / classes)
         luck = [None] * time if uniform is None else uniform.unbind(0)
         read = stoch.flatten(1) @ table
         for step, (act, bias, seen, alive, x, y, grouped, flat_logits, chance, drawn), lucky in zip(
@@ -295,11 +298,12 @@ class Filter(torch.autograd.Function):
             if lucky is None:
                 torch.argmax(grouped, -1, out=drawn)
             else:
-                torch.sum(chance.cumsum(-1) <= lucky, -1, out=drawn).clamp_(max=classes - 1)
+                mixed = torch.lerp(chance, even, unimix) if unimix else chance
+                torch.sum(mixed.cumsum(-1) <= lucky, -1, out=drawn).clamp_(max=classes - 1)
             read = F.embedding_bag(drawn + first, table, mode="sum")
         ctx.save_for_backward(keep, stoch, inputs, hidden, chances, index, *flat, *steps)
         ctx.mark_non_differentiable(index)
-        ctx.drawn = uniform is not None
+        ctx.drawn, ctx.unimix = uniform is not None, unimix
         return logits, chances, index, steps.after, _open_gates(steps, weights.cell.context.shape[1])
 
     @staticmethod
@@ -336,7 +340,7 @@ class Filter(torch.autograd.Function):
             list(rows)
         ):
             if ctx.drawn:  # a mode has no gradient
-                chance = chance + (read @ weights.stoch).view_as(chance)
+                chance = torch.add(chance, (read @ weights.stoch).view_as(chance), alpha=1 - ctx.unimix)
             torch.add(logit, _softmax_backward(chance, of, -1, chance.dtype), out=to_logit)
             _elu_backward.grad_input(flat @ weights.logit, 1.0, 1.0, 1.0, True, y, grad_input=to_y)
             grad = torch.addmm(carried, to_y, weights.remembered).add_(ended)
@@ -349,6 +353,7 @@ class Filter(torch.autograd.Function):
             to_inputs,
             grads,
             to_hidden,
+            None,
             None,
             None,
             None,

@@ -35,15 +35,22 @@ def one_hots(g: Graph, index: str, groups: int, classes: int) -> str:
     return g.reshape(g.cast(hot), groups * classes)
 
 
-def draw(g: Graph, logits: str, uniforms: str, groups: int, classes: int) -> str:
+def draw(
+    g: Graph, logits: str, uniforms: str, groups: int, classes: int, *, unimix: float = 0.0
+) -> str:
     """Classes ``[batch, groups]`` of categoricals with logits ``[batch, groups · classes]``, by the inverse of their
-    distribution functions, from uniform numbers ``[batch, groups]``; a negative number takes the mode."""
+    distribution functions, from uniform numbers ``[batch, groups]``; a negative number takes the mode. A share of the
+    uniform distribution is mixed in."""
     each = g("Reshape", logits, g.whole(-1, groups, classes))
     mode = g("ArgMax", each, axis=-1, keepdims=0)
     raw = g("Exp", g("Clip", each, g.number(-60), g.number(60)))
     sums = g.constant(np.triu(np.ones((classes, classes))), np.float32)
     below = g("MatMul", raw, sums)  # from the first class on
     total = g("Slice", below, g.whole(classes - 1), g.whole(classes), g.whole(-1))
+    if unimix:
+        even = g.constant(unimix * np.arange(1, classes + 1) / classes, np.float32)
+        below = g("Add", g("Mul", below, g.number(1 - unimix)), g("Mul", total, even))
+        total = g("Slice", below, g.whole(classes - 1), g.whole(classes), g.whole(-1))
     wanted = g("Mul", g("Unsqueeze", uniforms, g.whole(-1)), total)
     passed = g("ReduceSum", g.cast(g("LessOrEqual", below, wanted), np.int64), g.whole(-1), keepdims=0)
     drawn = g("Min", passed, g.constant(classes - 1, np.int64))

@@ -125,7 +125,9 @@ class Steps:
     def _believe(self, g: Graph, moved: Moved, logits: str) -> str:
         """The belief that a step leads to, as outputs; returns its z."""
         groups, classes = self.config.stoch, self.config.classes
-        stoch = draw(g, logits, g.input("uniforms", groups), groups, classes)
+        stoch = draw(
+            g, logits, g.input("uniforms", groups), groups, classes, unimix=self.config.unimix
+        )
         g.output("stoch_after", stoch, groups, dtype=np.int64)
         g.output("logits_after", g.reshape(logits, groups, classes), groups, classes)
         g.output("deter_after", moved.deter, self.config.deter)
@@ -222,7 +224,8 @@ class Steps:
         updated, gates = gatel0rd(g, hidden(g, "world.dynamics.img_in", z_before, action), context, config)
         summary = mlp(g, "world.dynamics.ctxt_head", z_before, action, updated)
         coarse = hidden(g, "world.dynamics.ctxt_img_out", z_before, summary)
-        stoch = draw(g, dense(g, "world.dynamics.ctxt_img_logit", coarse), second, groups, classes)
+        landed = dense(g, "world.dynamics.ctxt_img_logit", coarse)
+        stoch = draw(g, landed, second, groups, classes, unimix=config.unimix)
         g.output("logits_before", g.reshape(logits, groups, classes), groups, classes)
         g.output("stoch_before", before, groups, dtype=np.int64)
         g.output("action", action, self.action)

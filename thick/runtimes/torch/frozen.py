@@ -272,16 +272,22 @@ class Head:
         return (self.chain(elu(self.first(stoch, rest))),)
 
 
-def draw(logits: Tensor, uniforms: Tensor | None) -> Tensor:
+def draw(logits: Tensor, uniforms: Tensor | None, unimix: float = 0.0) -> Tensor:
     """Classes of categoricals ``[*B, S, K]`` -> ``[*B, S]`` int64.
 
     One uniform a categorical and the inverse of its distribution function; None takes the modes.
+
+    Args:
+        unimix: share of the uniform distribution that is mixed in; logits are those before.
     """
     if uniforms is None:
         return logits.argmax(-1)
     # Unnormalised: the threshold is scaled by the last sum instead, several times faster than a softmax over few
     # classes. The clamp keeps every sum finite and positive; probabilities below e^-60 are nothing anyway.
     below = logits.clamp(-60, 60).float().exp_().cumsum_(-1)
+    if unimix:  # in sums and products alone, which are the same bits at every place
+        even = torch.arange(1, below.shape[-1] + 1, dtype=below.dtype, device=below.device) / below.shape[-1]
+        below = (1 - unimix) * below + below[..., -1:] * (unimix * even)
     threshold = uniforms.unsqueeze(-1) * below[..., -1:]
     return torch.searchsorted(below, threshold, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
 

@@ -47,6 +47,7 @@ class FrozenHighLevel:
         self.stoch, self.classes, self.context = config.stoch, config.classes, dynamics.context
         self.actions, self.continuous = high.actions, high.continuous
         self.gamma, self.max_time = config.discount, config.levels[index].max_time
+        self.unimix = config.unimix
         # Small networks cost a call, not a row: sessions share one, also where each asks for all its jumps at once.
         self.by_row = config.levels[index].hidden <= _SMALL
         self.prior_hidden = Gather(high.prior_hidden.weight, high.prior_hidden.bias, **sizes)
@@ -126,7 +127,7 @@ class FrozenHighLevel:
         next_context, gates = gatel0rd(self.gatel0rd, hidden, context, self.change_threshold)
         summary = self.ctxt_rest(elu(self.ctxt_first(before, torch.cat([action, next_context], -1))))
         coarse = self.ctxt_img_logit(elu(self.ctxt_img_out(before, summary))).unflatten(-1, shape)
-        landed = draw(coarse, None if uniforms is None else uniforms[..., self.stoch :])
+        landed = draw(coarse, None if uniforms is None else uniforms[..., self.stoch :], self.unimix)
         reward, continuation = self._outcomes(landed, next_context)
         return Landing(
             logits, before, action, landed, next_context, gates, time + 1, segment, reward, continuation

@@ -53,7 +53,7 @@ class FrozenDynamics:
         self.dtype = dtype
         self.stoch, self.classes = config.stoch, config.classes
         self.deter, self.context = config.deter, dynamics.context
-        self.gamma = config.discount
+        self.gamma, self.unimix = config.discount, config.unimix
         sizes: dict[str, Any] = {"stoch": self.stoch, "classes": self.classes, "dtype": dtype}
         self.img_in = Gather(dynamics.img_in.weight, dynamics.img_in.bias, **sizes)
         self.gru = affine(dynamics.gru, dtype)
@@ -100,7 +100,7 @@ class FrozenDynamics:
         deter, context, gates = self.transition(self.img_in(stoch, action), deter, context)
         hidden = elu(self.img_out(torch.cat([deter, context], -1)))
         logits = self.img_logit(hidden).unflatten(-1, (self.stoch, self.classes))
-        return draw(logits, uniforms), logits, deter, context, gates
+        return draw(logits, uniforms, self.unimix), logits, deter, context, gates
 
     def transition(self, x: Tensor, deter: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h, c and gates after a step whose z and action, through ``img_in``, gave ``x`` ``[*B, hidden]``."""
@@ -237,7 +237,7 @@ class FrozenModel:
         )
         given = (start.stoch, start.deter, start.context, action * column, seen.unsqueeze(-1), embedding)
         logits, deter, context, gates = by_session(self._observed, *given)
-        return Belief(draw(logits, uniforms), logits, deter, context, gates)
+        return Belief(draw(logits, uniforms, self.exact.unimix), logits, deter, context, gates)
 
     def _observe(
         self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, seen: Tensor, embedding: Tensor
