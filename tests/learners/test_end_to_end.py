@@ -159,3 +159,16 @@ def test_what_every_learner_exports_is_served_and_acts_by_every_method_that_it_c
     finally:
         env.close()
         live.stop()
+
+
+@pytest.mark.slow
+def test_a_model_with_a_uniform_share_in_z_resumes_exactly_and_what_it_exports_acts(tmp_path: Path) -> None:
+    settings = merge(config(*QUICK), {"model": {"unimix": 0.01}})
+    whole, parts = trained(settings, tmp_path / "whole"), trained(settings, tmp_path / "parts", 2)
+    assert whole.keys() == parts.keys()
+    assert not [name for name, value in whole.items() if not torch.equal(value, parts[name])]
+    agent = load_agent(export_run(tmp_path / "whole", out=tmp_path / "models"))
+    for method in ("hierarchical", "flat", "policy"):
+        chosen = agent.settings({"method": method})
+        played = evaluate_agent(agent, TASKS[QUICK[1]], settings=chosen, episodes=1, seed=3, max_steps=3)
+        assert played["episodes"][0]["length"] >= 1
