@@ -1,4 +1,4 @@
-"""What runtimes without torch share: tensors of an entry, names of layers, arrays of observations, resizing."""
+"""What runtimes without torch share: tensors of an entry, layers, beliefs, arrays of observations, resizing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from safetensors.numpy import load
 from thick import conversion
 from thick.entries import guess, weight_bytes
 from thick.manifest import EntryError, Manifest
+from thick.models.beliefs import Belief
 
 if TYPE_CHECKING:
     import gymnasium
@@ -59,6 +60,34 @@ def entry_name(tensors: Mapping[str, Any], name: str, key: str) -> str:
 def entries(space: gymnasium.Space) -> dict[str, Any]:
     """The arrays of an observation space by name, in the order of their keys."""
     return dict(sorted(getattr(space, "spaces", {SINGLE: space}).items()))
+
+
+def unseen(batch: int, *, stoch: int, classes: int, deter: int, context: int) -> Belief:
+    """The belief before anything was seen: z is -1, which stands for the zero vector."""
+    return Belief(
+        np.full((batch, stoch), -1, np.int64),
+        np.zeros((batch, stoch, classes), np.float32),
+        np.zeros((batch, deter), np.float32),
+        np.zeros((batch, context), np.float32),
+        np.zeros((batch, context), np.float32),
+    )
+
+
+def begun(belief: Belief, action: np.ndarray, is_first: np.ndarray) -> tuple[Belief, np.ndarray]:
+    """Belief and action ``[B, A]`` that a step starts from: zero where ``is_first`` ``[B]``."""
+    first, zero = is_first[:, None], np.float32(0)
+    start = belief._replace(
+        stoch=np.where(first, -1, belief.stoch),
+        deter=np.where(first, zero, belief.deter),
+        context=np.where(first, zero, belief.context),
+    )
+    return start, np.where(first, zero, action)
+
+
+def one_hots(stoch: np.ndarray, classes: int) -> np.ndarray:
+    """Classes ``[*B, S]`` as flat one-hots ``[*B, S·K]``; zero where the class is -1."""
+    flat = (*stoch.shape[:-1], stoch.shape[-1] * classes)
+    return (stoch[..., None] == np.arange(classes)).astype(np.float32).reshape(flat)
 
 
 def areas(source: int, target: int) -> np.ndarray:

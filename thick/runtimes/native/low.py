@@ -15,6 +15,7 @@ from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import batched, chained, numbers, whole
 from thick.runtimes.native.rollouts import Trees, rollout
 from thick.runtimes.native.weights import Weights
+from thick.runtimes.parts import one_hots, unseen
 
 if TYPE_CHECKING:
     from thick.planning.randomness import Randomness
@@ -103,13 +104,7 @@ class NativeDynamics:
 
     def initial(self, batch: int) -> Belief:
         """The belief before anything was seen: z is -1, which stands for the zero vector."""
-        return Belief(
-            np.full((batch, self.stoch), -1, np.int64),
-            np.zeros((batch, self.stoch, self.classes), np.float32),
-            np.zeros((batch, self.deter), np.float32),
-            np.zeros((batch, self.context), np.float32),
-            np.zeros((batch, self.context), np.float32),
-        )
+        return unseen(batch, stoch=self.stoch, classes=self.classes, deter=self.deter, context=self.context)
 
     def imagine(self, belief: Belief, action: np.ndarray, uniforms: np.ndarray | None = None) -> Belief:
         """The belief after ``action`` ``[*B, A]``; z is drawn from the fine prior, or its mode without uniforms."""
@@ -193,11 +188,6 @@ class NativeDynamics:
     def head(self, name: str, stoch: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Output ``[*B, O]`` of a head."""
         return chained(self.chains[name], self.lead, stoch, rest, self.classes)
-
-
-def one_hots(stoch: np.ndarray, classes: int) -> np.ndarray:
-    """Classes ``[*B, S]`` as flat one-hots ``[*B, S·K]``; zero where the class is -1."""
-    return (stoch[..., None] == np.arange(classes)).astype(np.float32).reshape(*stoch.shape[:-1], -1)
 
 
 def goes_on(logits: np.ndarray, gamma: float) -> np.ndarray:

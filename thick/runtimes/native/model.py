@@ -16,6 +16,7 @@ from thick.runtimes.native.high import NativeHighLevel
 from thick.runtimes.native.low import NativeDynamics
 from thick.runtimes.native.observations import Decoder, Encoder
 from thick.runtimes.native.weights import Room, Weights
+from thick.runtimes.parts import begun
 
 if TYPE_CHECKING:
     import gymnasium
@@ -101,16 +102,8 @@ class NativeModel:
             is_first: ``[B]`` bool; belief and action are zeroed there.
             uniforms: ``[B, S]`` to sample z; None takes the mode of the posterior.
         """
-        first = is_first[..., None]
-        zero = np.float32(0)
-        return self.exact.step(
-            np.where(first, -1, belief.stoch),
-            np.where(first, zero, belief.deter),
-            np.where(first, zero, belief.context),
-            np.where(first, zero, action),
-            uniforms,
-            embedding,
-        )
+        start, done = begun(belief, action, is_first)
+        return self.exact.step(start.stoch, start.deter, start.context, done, uniforms, embedding)
 
     def imagine(self, belief: Belief, action: np.ndarray, uniforms: np.ndarray | None = None) -> Belief:
         """One imagined step."""

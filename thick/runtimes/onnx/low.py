@@ -10,6 +10,7 @@ import numpy as np
 from thick.models.beliefs import Belief
 from thick.models.config import ModelConfig
 from thick.runtimes.onnx.sessions import Step
+from thick.runtimes.parts import one_hots, unseen
 
 
 class OnnxDynamics:
@@ -34,13 +35,7 @@ class OnnxDynamics:
 
     def initial(self, batch: int) -> Belief:
         """The belief before anything was seen: z is -1, which stands for the zero vector."""
-        return Belief(
-            np.full((batch, self.stoch), -1, np.int64),
-            np.zeros((batch, self.stoch, self.classes), np.float32),
-            np.zeros((batch, self.deter), np.float32),
-            np.zeros((batch, self.context), np.float32),
-            np.zeros((batch, self.context), np.float32),
-        )
+        return unseen(batch, stoch=self.stoch, classes=self.classes, deter=self.deter, context=self.context)
 
     def imagine(self, belief: Belief, action: np.ndarray, uniforms: np.ndarray | None = None) -> Belief:
         """The belief after ``action`` ``[*B, A]``; z is drawn from the fine prior, or its mode without uniforms."""
@@ -66,9 +61,7 @@ class OnnxDynamics:
 
     def features(self, belief: Belief) -> np.ndarray:
         """Fine feature ``[z, h, c]``, ``[*B, S·K + H + C]``, with z as one-hots (zero where it is -1)."""
-        hot = (belief.stoch[..., None] == np.arange(self.classes)).astype(np.float32)
-        flat = hot.reshape(*belief.stoch.shape[:-1], self.stoch * self.classes)
-        return np.concatenate([flat, belief.deter, belief.context], -1)
+        return np.concatenate([one_hots(belief.stoch, self.classes), belief.deter, belief.context], -1)
 
     def outcome(self, belief: Belief) -> tuple[np.ndarray, np.ndarray | None]:
         """Reward received on arriving in the belief, and the probability that the episode goes on; ``[*B]``."""

@@ -17,7 +17,7 @@ from thick.runtimes.onnx.high import OnnxHighLevel
 from thick.runtimes.onnx.low import OnnxDynamics, modes, state
 from thick.runtimes.onnx.names import graph_names, value_name
 from thick.runtimes.onnx.sessions import Step
-from thick.runtimes.parts import SINGLE, entries
+from thick.runtimes.parts import SINGLE, begun, entries
 
 if TYPE_CHECKING:
     import gymnasium
@@ -85,16 +85,11 @@ class OnnxModel:
             is_first: ``[B]`` bool; belief and action are zeroed there.
             uniforms: ``[B, S]`` to sample z; None takes the mode of the posterior.
         """
-        first, zero = is_first[:, None], np.float32(0)
-        start = belief._replace(
-            stoch=np.where(first, -1, belief.stoch),
-            deter=np.where(first, zero, belief.deter),
-            context=np.where(first, zero, belief.context),
-        )
+        start, done = begun(belief, action, is_first)
         made = self._graphs["observe"](
             len(is_first),
             **state(start),
-            action=np.where(first, zero, action),
+            action=done,
             embedding=embedding,
             uniforms=modes(*belief.stoch.shape) if uniforms is None else uniforms,
         )
