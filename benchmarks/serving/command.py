@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import importlib.util
 import itertools
@@ -46,6 +47,8 @@ class Bench:
     memory: Server
     logged: Server
     bare: Bare
+    endpoints: Server
+    """bare: what decodes the same bodies"""
     targets: dict[str, tuple[Target, Server]]
 
     def named(self, *names: str) -> list[tuple[Target, Server]]:
@@ -162,7 +165,7 @@ def running(folder: Path, say: Any) -> Iterator[Bench]:
             say("LitServe is not installed (pip install litserve): its rows are left out")
         else:
             targets["LitServe, JSON"] = (baseline("LitServe, JSON", lit.port, "/predict", JSON), lit)
-        yield Bench(ours, memory, logged, alone, targets)
+        yield Bench(ours, memory, logged, alone, endpoints, targets)
     finally:
         for each in started:
             each.stop()
@@ -195,8 +198,11 @@ async def overhead(bench: Bench, pace: Pace) -> list[Row]:
     for _ in range(max(2, pace.rounds)):
         for row, level in zip(rows, levels, strict=True):
             await bare(bench.bare, level, row, once)
+        work_us = round(1e3 * rows[1].quantile_ms(0.5))
+        await asyncio.to_thread(servers.keep_busy, bench.endpoints, work_us)
         for more in await cell(bench.named(*names), "image", "policy", 1, once):
             _add(found[more.target], more)
+            found[more.target].work_s = work_us / 1e6
     return rows + list(found.values())
 
 

@@ -3,15 +3,17 @@
     python echo_app.py --port P --grpc-port G
 
 A bare FastAPI endpoint and bare grpc.aio methods, which take the very bodies that the service takes. No session, no
-model, no check, no store: what the service takes beyond it is the service's own.
+model, no check, no store: what the service takes beyond it is the service's own. In place of a model each request
+keeps the thread busy for as long as ``POST /busy/{us}`` said. Who answers at once flatters itself: its client has
+not gone to sleep yet, and waking a processor takes a part of what is measured here.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import grpc
 import msgpack
 import numpy as np
 import uvicorn
+import uvloop
 from fastapi import FastAPI, Request, Response
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -48,6 +51,12 @@ def application() -> FastAPI:
             return Response(msgpack.packb(answer), media_type=MSGPACK)
         return Response(json.dumps(answer), media_type="application/json")
 
+    @app.post("/busy/{us}")
+    async def busy(us: int) -> dict[str, float]:
+        global BUSY
+        BUSY = us / 1e6
+        return {"busy_s": BUSY}
+
     @app.get("/health")
     async def health() -> dict[str, bool]:
         return {"ready": True}
@@ -55,8 +64,15 @@ def application() -> FastAPI:
     return app
 
 
+BUSY = 0.0
+"""how long each request takes in place of a model, s"""
+
+
 def action_of(observation: np.ndarray) -> int:
-    """An action that needs the observation's numbers."""
+    """An action that needs the observation's numbers, after as long as a model would take."""
+    end = time.perf_counter() + BUSY
+    while time.perf_counter() < end:
+        pass
     return int(observation.flat[0]) % 2
 
 
@@ -106,7 +122,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
     given = parser.parse_args()
-    asyncio.run(serve(given.port, given.grpc_port))
+    uvloop.run(serve(given.port, given.grpc_port))  # as uvicorn and the service take it where it is installed
 
 
 if __name__ == "__main__":

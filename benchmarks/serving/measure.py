@@ -34,6 +34,8 @@ class Row:
     """of programs that have nothing to do with the measurement"""
     elapsed_s: float = 0.0
     failures: list[str] = field(default_factory=list)
+    work_s: float = 0.0
+    """of each act: what the model takes, or what stands for it; the rest is the server's"""
 
     @property
     def rate(self) -> float:
@@ -46,6 +48,11 @@ class Row:
             return float("nan")
         ordered = sorted(self.latencies)
         return 1e3 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+    @property
+    def added_ms(self) -> float:
+        """What the server adds to its work, p50, ms."""
+        return self.quantile_ms(0.5) - 1e3 * self.work_s
 
     @property
     def server_cpu_ms(self) -> float:
@@ -75,6 +82,7 @@ class Row:
             "p50_ms": round(self.quantile_ms(0.50), 3),
             "p95_ms": round(self.quantile_ms(0.95), 3),
             "p99_ms": round(self.quantile_ms(0.99), 3),
+            "work_ms": round(1e3 * self.work_s, 3),
             "server_cpu_ms_per_act": round(self.server_cpu_ms, 3),
             "client_cpu_ms_per_act": round(self.client_cpu_ms, 3),
             "other_programs": round(self.others, 3),

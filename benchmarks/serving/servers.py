@@ -182,6 +182,13 @@ def echo(folder: Path) -> tuple[Server, int]:
     return Server("echo", command, port=port, health="/health", folder=folder), grpc_port
 
 
+def keep_busy(endpoints: Server, work_us: int) -> None:
+    """Let every request to the bare endpoints take that long, in place of a model."""
+    request = urllib.request.Request(f"http://127.0.0.1:{endpoints.port}/busy/{work_us}", method="POST")
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
 class Bare:
     """The process of ``bare.py``: acts without a server."""
 

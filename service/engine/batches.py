@@ -55,6 +55,7 @@ def batch(
         log.exception("observing failed", model=model.name)
         fail(jobs[0], error)
         return []
+    costs.observe_took(model, len(jobs), observe_ms / 1e3)
     metrics.phase("observe", observe_ms / 1e3)
     return plan(model, jobs, state, observe_ms, started, costs, width)
 

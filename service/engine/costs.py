@@ -58,10 +58,11 @@ class Record:
 
 
 class CostModel:
-    """Predictions of the engine; used by its worker alone."""
+    """Predictions of the engine; used by one thread at a time."""
 
     def __init__(self) -> None:
         self._records: OrderedDict[tuple[Any, Any], Record] = OrderedDict()
+        self._observing: dict[Any, dict[int, Estimate]] = {}
 
     def slice_took(self, model: Any, settings: Any, sessions: int, index: int, seconds: float) -> None:
         """Learn from one slice."""
@@ -99,10 +100,20 @@ class CostModel:
         sessions = min(record.total)
         return record.total[sessions].seconds / sessions
 
+    def observe_took(self, model: Any, sessions: int, seconds: float) -> None:
+        """Learn from observing a batch."""
+        self._observing.setdefault(model, {}).setdefault(_up(sessions), Estimate()).add(seconds)
+
+    def observing(self, model: Any) -> float | None:
+        """What observing for one session alone costs, s; None where that has not been seen."""
+        seen = self._observing.get(model, {}).get(1)
+        return None if seen is None else seen.seconds
+
     def forget(self, model: Any) -> None:
         """Drop everything about a model that was unloaded."""
         for at in [at for at in self._records if at[0] is model]:
             del self._records[at]
+        self._observing.pop(model, None)
 
     def _record(self, model: Any, settings: Any) -> Record:
         record = self._records.setdefault((model, settings), Record())

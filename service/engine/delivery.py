@@ -27,8 +27,8 @@ def fail(job: Job, error: BaseException) -> None:
 
 
 def deliver(results: Sequence[tuple[Job, ActResult]], release: Callable[[int], None]) -> None:
-    """Hand results over, with one wake-up for each event loop; a result that nobody takes gives its slot
-    back."""
+    """Hand results over, with one wake-up for each event loop that is not the caller's; a result that nobody takes
+    gives its slot back."""
 
     def hand_over(mine: list[tuple[Job, ActResult]]) -> None:
         for job, result in mine:
@@ -38,5 +38,9 @@ def deliver(results: Sequence[tuple[Job, ActResult]], release: Callable[[int], N
     loops: dict[asyncio.AbstractEventLoop, list[tuple[Job, ActResult]]] = defaultdict(list)
     for job, result in results:
         loops[job.loop].append((job, result))
+    here = asyncio._get_running_loop()  # None on the worker; the public function raises there
     for loop, mine in loops.items():
-        loop.call_soon_threadsafe(hand_over, mine)
+        if loop is here:
+            hand_over(mine)
+        else:
+            loop.call_soon_threadsafe(hand_over, mine)

@@ -6,7 +6,8 @@ short slices, and between slices the worker looks again at who is due first: req
 by their deadline, the others by a virtual one that grows with what they cost, so that a long plan neither
 blocks short ones nor starves.
 
-The event loop never waits for the worker: it hands jobs over and gets results through futures.
+The event loop never waits for the worker: it hands jobs over and gets results through futures. An act that is alone and
+takes no longer than a slice is run where it is, since handing it over and back would take as long: see ``_run_here``.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ ACTIVE_S = 0.25
 """a session counts as active for that long after an act, s"""
 PATIENCE = 4.0
 """times ``batch_wait_s`` that a request waits at most while others keep coming"""
+SHORT_S = 0.002
+"""an act that is expected to take no longer need not be handed over, s: about a slice"""
 UNKNOWN_COST_S = 0.02
 """assumed cost of a request whose like has not been seen, s"""
 
@@ -76,6 +79,8 @@ class Engine:
         self._width = 1
         """plans that run side by side now, where there are so many"""
         self._helpers = ThreadPoolExecutor(max(1, self.parallel.widest - 1), "thick-plans")
+        self._turns = threading.Lock()
+        """held by whoever runs what touches a model: the worker, or the event loop (``_run_here``)"""
         self._condition = threading.Condition()
         self._inbox: list[ActJob | Task] = []
         self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
@@ -110,6 +115,8 @@ class Engine:
             QueueFull: too many wait already.
             EngineStopped: the engine was stopped.
         """
+        if self._run_here(job):
+            return job.future
         with self._condition:
             if self._depth >= self._queue_limit:
                 raise QueueFull(f"{self._depth} requests wait already, the limit is {self._queue_limit}")
@@ -156,6 +163,36 @@ class Engine:
         await asyncio.to_thread(self._thread.join)
         self._helpers.shutdown()
 
+    def _run_here(self, job: ActJob) -> bool:
+        """Run an act to its end on the calling thread, where that is sooner than handing it over: nothing else runs or
+        waits, no other session was active a moment ago, it is short, and its runtime may be called from any thread."""
+        model = job.model
+        if self._tasks or self._inbox or self._depth or not model.runtime.info.any_thread:
+            return False
+        planning, observing = self.costs.total(model, job.settings), self.costs.observing(model)
+        if planning is None or observing is None or planning + observing > SHORT_S:
+            return False
+        if job.finish_by is not None and time.monotonic() + planning + observing > job.finish_by:
+            return False
+        if not self._turns.acquire(blocking=False):
+            return False
+        try:
+            with self._condition:
+                if self._inbox or self._tasks or self._depth or self._stopping or self._unloaded:
+                    return False
+                self._active.pop(job.session, None)
+                alone = not self._count_active(job.submitted)
+                self._active[job.session] = job.submitted
+                if not alone:
+                    return False
+            self._metrics.batch(1)
+            plans = batch(model, [job], self.costs, self.parallel, self._metrics)
+            while plans:
+                plans = [plan for plan in plans if not self._alone(plan)]
+            return True
+        finally:
+            self._turns.release()
+
     def _accept(self, entry: ActJob | Task) -> None:
         if self._stopping:
             raise EngineStopped("the server is shutting down")
@@ -181,15 +218,17 @@ class Engine:
             with self._condition:
                 while not (self._inbox or self._tasks or self._depth or self._stopping):
                     self._condition.wait()
-                self._take()
-            if self._stopping:
-                self._fail_all(EngineStopped("the server is shutting down"))
-                return
-            try:
-                self._turn()
-            except Exception as error:  # a mistake of the engine's own must not leave requests waiting
-                log.exception("the worker failed in one turn and goes on")
-                self._fail_all(error)
+            with self._turns:
+                with self._condition:
+                    self._take()
+                if self._stopping:
+                    self._fail_all(EngineStopped("the server is shutting down"))
+                    return
+                try:
+                    self._turn()
+                except Exception as error:  # a mistake of the engine's own must not leave requests waiting
+                    log.exception("the worker failed in one turn and goes on")
+                    self._fail_all(error)
 
     def _take(self) -> None:
         """Sort the inbox into what waits for a batch and what runs by itself."""
@@ -224,13 +263,13 @@ class Engine:
             plans = [each for each in tasks if isinstance(each, SharedPlan)]
             if self._width > 1 and len(plans) > 1:
                 self._side_by_side(plans[: self._width])
-            else:
-                self._alone(task)
+            elif self._alone(task):
+                self._tasks.remove(task)
         elif task is not None and task.run(self.costs, self._metrics):
             self._tasks.remove(task)
 
-    def _alone(self, plan: SharedPlan) -> None:
-        """A slice of one plan."""
+    def _alone(self, plan: SharedPlan) -> bool:
+        """A slice of one plan; True when nothing of it is left to do."""
         model, settings, size = plan.model, plan.settings, plan.size
         if plan.begin(self.costs, self._metrics):
             phase = plan.phase
@@ -239,7 +278,7 @@ class Engine:
             if (took := plan.step(threads)) is not None:
                 self.parallel.took(model, settings, phase, size, threads, took)
                 self.parallel.ran(model, settings, 1, took, before)
-        self._conclude(plan)
+        return plan.conclude(self.costs, self._metrics)
 
     def _side_by_side(self, plans: list[SharedPlan]) -> None:
         """A slice of each of some plans at the same time."""
@@ -258,11 +297,8 @@ class Engine:
                 alone = sum(expected) if all(expected) else 0.0
                 self.parallel.ran(first.model, first.settings, self._width, seconds, alone)
         for plan in plans:
-            self._conclude(plan)
-
-    def _conclude(self, plan: SharedPlan) -> None:
-        if plan.conclude(self.costs, self._metrics):
-            self._tasks.remove(plan)
+            if plan.conclude(self.costs, self._metrics):
+                self._tasks.remove(plan)
 
     def _fail_all(self, error: Exception) -> None:
         """Fail everything that waits or runs with ``error``."""

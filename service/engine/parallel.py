@@ -5,7 +5,7 @@ core: the client of a demo, another server, a compiler. What is fastest changes 
 again all the time: seldom where the loss would be large, at once where what was fastest has become slow. Nothing that
 comes out depends on it: only counts that give the same numbers are tried (``service.models.warmup``).
 
-Used by the engine's worker alone.
+Used by one thread at a time.
 """
 
 from __future__ import annotations

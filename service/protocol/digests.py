@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def digest(tree: Any) -> bytes:
 def _collect(parts: list[bytes], tree: Any) -> None:
     kind = type(tree)
     if kind is str:
-        _collect_text(parts, tree)
+        parts.append(_text(tree))
     elif kind is bool or kind is np.bool_:
         parts.append(b"t" if tree else b"f")
     elif kind is int:
@@ -51,16 +52,15 @@ def _collect(parts: list[bytes], tree: Any) -> None:
         parts.append(b"n")
     elif kind is np.ndarray:
         form = encode_array(tree, binary=True)
-        parts.append(f"a{form['dtype']}{form['shape']}".encode())
-        parts.append(form["data"])
+        parts += (f"a{form['dtype']}{form['shape']}".encode(), form["data"])
     elif kind is float and not tree.is_integer():
         parts.append(b"d" + struct.pack("<d", tree))
     elif kind is dict or isinstance(tree, Mapping):
-        items = sorted((str(key), value) for key, value in tree.items() if value is not None)
+        items = {str(key): value for key, value in tree.items() if value is not None}
         parts.append(b"m%d:" % len(items))
-        for key, value in items:
-            _collect_text(parts, key)
-            _collect(parts, value)
+        for key in sorted(items):
+            parts.append(_name(key) if len(key) < _SHORT else _text(key))
+            _collect(parts, items[key])
     elif isinstance(tree, (list, tuple)):
         parts.append(b"l%d:" % len(tree))
         for value in tree:
@@ -79,7 +79,12 @@ def _collect(parts: list[bytes], tree: Any) -> None:
         raise TypeError(f"a {type(tree).__name__} has no digest")
 
 
-def _collect_text(parts: list[bytes], text: str) -> None:
+def _text(text: str) -> bytes:
     encoded = text.encode()
-    parts.append(b"s%d:" % len(encoded))
-    parts.append(encoded)
+    return b"s%d:%b" % (len(encoded), encoded)
+
+
+_SHORT = 64
+"""characters; longer keys are not remembered"""
+_name = lru_cache(1024)(_text)
+"""the keys of requests: the same few, again and again"""

@@ -31,15 +31,16 @@ from service.models.hosted import Hosted
 from service.operations.metrics import Metrics
 from service.operations.offloop import off_loop
 from service.protocol import media
-from service.protocol.bodies import decode_arrays, decode_body, encode_body, to_wire
+from service.protocol.bodies import encode_body, to_wire
 from service.protocol.digests import digest
 from service.protocol.errors import ProblemError, step_conflict
 from service.protocol.limits import Limits
 from service.protocol.requests import Act, ActOnce, check_limits, parse
 from service.protocol.values import decode_action, decode_observation
+from service.sessions.answers import ActAnswer, replayed
 from service.sessions.journal import Journal
 from service.sessions.planner import deadline_of, session_settings
-from service.sessions.table import Session
+from service.sessions.table import Session, Turn
 from service.stores.record import RevisionConflict
 from thick.planning.settings import PlannerSettings, session_key
 
@@ -63,19 +64,6 @@ class Clock:
     """milliseconds by phase, once an act was planned (not replayed); for traces"""
 
 
-class ActAnswer(dict[str, Any]):
-    """An answer as plain values with numpy arrays in them, and as it is stored.
-
-    Args:
-        answer: by the names of the contract.
-        packed: the same as msgpack: the bytes that a msgpack client gets.
-    """
-
-    def __init__(self, answer: dict[str, Any], packed: bytes) -> None:
-        super().__init__(answer)
-        self.packed = packed
-
-
 @dataclass(frozen=True)
 class _Checked:
     """An act that the session expects next."""
@@ -86,11 +74,6 @@ class _Checked:
     seed: int
     fingerprint: bytes
     """of everything in the request that matters to its answer"""
-
-
-@dataclass
-class _Progress:
-    committing: bool = False
 
 
 class ActPipeline:
@@ -111,12 +94,13 @@ class ActPipeline:
         self._limits = limits
         self._degrade = degrade
         self._tail_s = 0.001
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running = 0
+        self._keeping: set[asyncio.Task[ActAnswer]] = set()
 
     @property
     def running(self) -> int:
         """Acts in progress, also those whose client went away while they were being stored."""
-        return len(self._running)
+        return self._running
 
     async def act(self, session: Session, body: Act, clock: Clock) -> ActAnswer:
         """The answer to one act.
@@ -126,41 +110,62 @@ class ActPipeline:
         Raises:
             ProblemError: as the contract has it; the session is then what it was before.
         """
-        progress = _Progress()
-        task = asyncio.create_task(self._in_turn(session, body, clock, progress))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not progress.committing:
-                task.cancel()
-            raise
-
-    async def _in_turn(self, session: Session, body: Act, clock: Clock, progress: _Progress) -> ActAnswer:
         bound = deadline_of(session, body.planner)
         deadline = None if bound is None else clock.arrived + bound / 1e3
-        async with session.turn(None if deadline is None else _loop_time(deadline)):
-            await self._bring(session, deadline)
-            return await self._act(session, body, clock, deadline, progress)
+        turn = session.turn(None if deadline is None else _loop_time(deadline))
+        self._running += 1
+        keeping = False
+        try:
+            await turn.take()
+            try:
+                await self._bring(session, deadline)
+                checked = await self.check(session, body, clock)
+                if isinstance(checked, ActAnswer):
+                    return checked
+                result = await self.queue(session, body, clock, deadline, checked)  # batch, observe, plan, unbatch
+                planned = time.monotonic()
+                answer = self._packed(session, body, clock, result)
+                if self._kept_now(session, checked, result, answer):
+                    self._took(clock, result, planned)
+                    return answer
+                # From here on the act goes on without its client, and keeps the session's turn meanwhile.
+                task = asyncio.create_task(self._keep(session, body, clock, checked, result, answer, planned))
+                keeping = True
+            finally:
+                if not keeping:
+                    turn.end()
+        finally:
+            if not keeping:
+                self._running -= 1
+        self._keeping.add(task)
+        task.add_done_callback(lambda done: self._ended(done, turn))
+        return await asyncio.shield(task)
 
-    async def _act(
-        self, session: Session, body: Act, clock: Clock, deadline: float | None, progress: _Progress
+    async def _keep(
+        self,
+        session: Session,
+        body: Act,
+        clock: Clock,
+        checked: _Checked,
+        result: ActResult,
+        answer: ActAnswer,
+        planned: float,
     ) -> ActAnswer:
-        """One act from ``check`` to ``keep``; the session is current, and it is its turn."""
-        checked = await self.check(session, body, clock)
-        if isinstance(checked, ActAnswer):
-            return checked
-        result = await self.queue(session, body, clock, deadline, checked)  # batch, observe, plan, unbatch
-        planned = time.monotonic()
-        answer = self.pack(session, body, clock, result)
-        progress.committing = True
         kept = await self.keep(session, body, checked, result, answer)
+        if kept is answer:
+            self._took(clock, result, planned)
+        return kept
+
+    def _ended(self, task: asyncio.Task[ActAnswer], turn: Turn) -> None:
+        self._keeping.discard(task)
+        self._running -= 1
+        turn.end()
+
+    def _took(self, clock: Clock, result: ActResult, planned: float) -> None:
+        """Remember how long it took from the plan to the stored answer."""
         tail_s = time.monotonic() - planned
         self._tail_s += 0.1 * (tail_s - self._tail_s)
-        if kept is answer:
-            clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}
-        return kept
+        clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}
 
     # -- the hooks, in their order -----------------------------------------------------------------------
 
@@ -289,6 +294,27 @@ class ActPipeline:
         answer["timing"] = {name: round(value, 3) for name, value in timing.items()}
         return ActAnswer(answer, encode_body({**wire, "timing": answer["timing"]}, media.MSGPACK))
 
+    def _packed(self, session: Session, body: Act, clock: Clock, result: ActResult) -> ActAnswer:
+        """``pack``; a result that cannot be packed gives its slot back."""
+        try:
+            return self.pack(session, body, clock, result)
+        except BaseException:
+            assert session.hosted is not None
+            session.hosted.slots.release(result.slot)
+            raise
+
+    def _kept_now(self, session: Session, checked: _Checked, result: ActResult, answer: ActAnswer) -> bool:
+        """``keep``, where the store need not be waited for; whether it was."""
+        return self._journal.write_now(
+            session,
+            state=result.state,
+            slot=result.slot,
+            step=session.step + 1,
+            first=False,
+            digest=checked.fingerprint,
+            answer=answer.packed,
+        )
+
     async def keep(
         self, session: Session, body: Act, checked: _Checked, result: ActResult, answer: ActAnswer
     ) -> ActAnswer:
@@ -352,12 +378,6 @@ def check_arrays(hosted: Hosted, body: Act, limits: Limits) -> dict[str, Any]:
     }
 
 
-def replayed(stored: bytes) -> ActAnswer:
-    """A stored answer, marked as such."""
-    wire = {**decode_body(stored, media.MSGPACK, _STORED), "replayed": True}
-    return ActAnswer(decode_arrays(wire), encode_body(wire, media.MSGPACK))
-
-
 def _step_of(session: Session, body: Act) -> int:
     """The step that an act is for; without one the server counts."""
     return session.step if body.step is None else body.step
@@ -366,18 +386,3 @@ def _step_of(session: Session, body: Act) -> int:
 def _loop_time(monotonic: float) -> float:
     """A time of the monotonic clock on the event loop's clock."""
     return asyncio.get_running_loop().time() + (monotonic - time.monotonic())
-
-
-_STORED = Limits(
-    body_bytes=2**31,
-    array_bytes=2**31,
-    string_bytes=2**31,
-    nesting=200,
-    image_pixels=2**31,
-    array_dimensions=32,
-    object_keys=2**31,
-    key_characters=2**31,
-    containers=2**31,
-    values=2**31,
-)
-"""what the server stored itself needs no bounds"""

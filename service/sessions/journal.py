@@ -117,18 +117,24 @@ class Journal:
             ProblemError: ``store_unavailable``: nothing has changed.
             RevisionConflict: another replica was faster: nothing has changed here.
         """
-        used_at = now()
-        record = Record(
-            session_id=session.session_id,
-            revision=session.revision + 1,
-            expires_at=used_at + session.ttl_s,
-            head=session.head() | {key: value for key, value in changes.items() if key != "answer"},
-            state=state,
-            answer=changes.get("answer", session.answer),
-        )
+        record = _record(session, state, changes)
         began = time.perf_counter()
         await _unless_down(self.store.write(record))
         self._metrics.phase("store", time.perf_counter() - began)
+        self._show(session, record, slot, changes)
+
+    def write_now(self, session: Session, *, state: bytes | None, slot: int | None, **changes: Any) -> bool:
+        """The same without waiting; False, and nothing has changed, where the store cannot do that now."""
+        record = _record(session, state, changes)
+        began = time.perf_counter()
+        if not self.store.write_now(record):
+            return False
+        self._metrics.phase("store", time.perf_counter() - began)
+        self._show(session, record, slot, changes)
+        return True
+
+    def _show(self, session: Session, record: Record, slot: int | None, changes: dict[str, Any]) -> None:
+        """Change the session as its record says."""
         for name, value in changes.items():
             setattr(session, name, value)
         session.revision, session.expires_at = record.revision, record.expires_at
@@ -175,6 +181,18 @@ class Journal:
         if session.ends_at <= now() and not session.lock.locked():
             log.info("session expired", session_id=session.session_id, model=session.model, step=session.step)
             self._table.remove(session, expired=True)
+
+
+def _record(session: Session, state: bytes | None, changes: dict[str, Any]) -> Record:
+    """What the store keeps of a session with these changes."""
+    return Record(
+        session_id=session.session_id,
+        revision=session.revision + 1,
+        expires_at=now() + session.ttl_s,
+        head=session.head() | {key: value for key, value in changes.items() if key != "answer"},
+        state=state,
+        answer=changes.get("answer", session.answer),
+    )
 
 
 def _put_back(hosted: Hosted, done: asyncio.Future[list[int]]) -> None:

@@ -148,14 +148,15 @@ class Session:
 
 
 class Turn:
-    """See :meth:`Session.turn`."""
+    """See :meth:`Session.turn`. Whoever goes on in another task takes and ends it instead of ``async with``."""
 
     __slots__ = ("_session", "_until")
 
     def __init__(self, session: Session, until: float | None) -> None:
         self._session, self._until = session, until
 
-    async def __aenter__(self) -> None:
+    async def take(self) -> None:
+        """Wait for it."""
         session = self._session
         if session.waiting >= WAITING_ACTS:
             raise ProblemError(
@@ -179,8 +180,15 @@ class Turn:
             session.lock.release()
             raise gone(session)
 
-    async def __aexit__(self, *raised: object) -> None:
+    def end(self) -> None:
+        """Let the next request of the session go on."""
         self._session.lock.release()
+
+    async def __aenter__(self) -> None:
+        await self.take()
+
+    async def __aexit__(self, *raised: object) -> None:
+        self.end()
 
 
 def rfc3339(at: float) -> str:

@@ -24,6 +24,9 @@ class MemoryStore:
 
     async def write(self, record: Record) -> None: ...
 
+    def write_now(self, record: Record) -> bool:
+        return True
+
     async def delete(self, session_id: str) -> None: ...
 
     async def sweep(self, now: float) -> None: ...

@@ -114,6 +114,10 @@ class SessionStore(Protocol):
             RevisionConflict: the stored revision is another one (shared stores only).
         """
 
+    def write_now(self, record: Record) -> bool:
+        """The same without waiting, where it is durable within a moment; False, and nothing has changed, where
+        ``write`` must be used."""
+
     async def delete(self, session_id: str) -> None:
         """Forget a session."""
 

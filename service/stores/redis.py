@@ -110,6 +110,9 @@ class RedisStore:
         except (RedisError, OSError) as error:
             raise StoreError(f"Redis does not answer: {error}") from error
 
+    def write_now(self, record: Record) -> bool:
+        return False
+
     async def delete(self, session_id: str) -> None:
         await self._try(lambda: self._client.delete(PREFIX + session_id))
 

@@ -3,6 +3,10 @@
 Whatever waits when the writer comes round is written in one transaction, so that the cost of a commit is
 shared by all steps that were answered meanwhile. In WAL mode a commit survives the end of the process; with
 ``sync="power"`` it is also forced to the disk.
+
+A record that comes alone need not go through the thread (``write_now``): handing it over and back takes longer than
+the commit, which only copies it into the system's page cache. What can wait for a disk stays with the thread: forced
+commits, and checkpoints.
 """
 
 from __future__ import annotations
@@ -27,6 +31,14 @@ FORMAT = 1
 """``PRAGMA user_version`` of the files this release writes"""
 GROUP = 512
 """most operations in one transaction"""
+APART_S = 0.0005
+"""records that come closer together than that share a commit in the thread"""
+SLOW_S = 0.002
+"""a commit on the caller's thread that took longer may have waited for the disk"""
+PAUSE = 100.0
+"""times as long none is tried after it: of the caller's time a hundredth may go into such waits"""
+CHECKPOINT_BYTES = 4 * 2**20
+"""written to the log, after which the thread copies it into the file"""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
@@ -48,6 +60,10 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, expires_at = exclud
 _SELECT = "SELECT id, revision, expires_at, head, state, answer FROM sessions"
 
 Operation = Callable[[sqlite3.Connection], Any]
+Entry = tuple[Operation, asyncio.Future[Any] | None]
+"""what is asked of the thread, and who waits for it"""
+_CHECKPOINT: Entry = (lambda _: None, None)
+"""nothing to do but to look at the log's size"""
 
 
 class SQLiteStore:
@@ -59,15 +75,22 @@ class SQLiteStore:
     def __init__(self, path: Path, *, sync: Literal["process", "power"] = "process") -> None:
         self.path = path
         self._sync = sync
-        self._queue: queue.SimpleQueue[tuple[Operation, asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._using = threading.Lock()
+        """held by whoever uses the connection"""
+        self._logged = 0
+        """bytes since the last checkpoint, about"""
+        self._not_before = 0.0
+        """when the next record may be written at once, s"""
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        connection = await asyncio.to_thread(self._connect)
+        self._connection = await asyncio.to_thread(self._connect)
         self._thread = threading.Thread(
-            target=self._write_forever, args=(connection,), name="thick-store", daemon=True
+            target=self._write_forever, args=(self._connection,), name="thick-store", daemon=True
         )
         self._thread.start()
 
@@ -91,15 +114,30 @@ class SQLiteStore:
         return None if record is None else record.revision
 
     async def write(self, record: Record) -> None:
-        row = (
-            record.session_id,
-            record.revision,
-            record.expires_at,
-            record.packed_head,
-            record.state,
-            record.answer,
-        )
+        row = _row(record)
         await self._submit(lambda connection: connection.execute(_UPSERT, row))
+        self._logged += _size(row)
+
+    def write_now(self, record: Record) -> bool:
+        if self._sync == "power" or self._thread is None or not self._queue.empty():
+            return False
+        began = time.perf_counter()
+        if began < self._not_before or not self._using.acquire(blocking=False):
+            return False
+        try:
+            assert self._connection is not None
+            row = _row(record)
+            self._connection.execute(_UPSERT, row)  # a transaction of its own
+        except sqlite3.Error:  # once more through the thread, which says why
+            return False
+        finally:
+            self._using.release()
+        ended = time.perf_counter()
+        self._not_before = ended + (APART_S if ended - began < SLOW_S else PAUSE * (ended - began))
+        self._logged += _size(row)
+        if self._logged > CHECKPOINT_BYTES:
+            self._queue.put(_CHECKPOINT)
+        return True
 
     async def delete(self, session_id: str) -> None:
         await self._submit(
@@ -117,10 +155,10 @@ class SQLiteStore:
         await self._submit(sweep)
 
     async def close(self) -> None:
-        if self._thread is not None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+            await asyncio.to_thread(thread.join)
 
     # -- the writer --------------------------------------------------------------------------------------
 
@@ -166,6 +204,7 @@ class SQLiteStore:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync == 'power' else 'NORMAL'}")
             connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")  # it waits for the disk: the thread's work
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
@@ -214,17 +253,20 @@ class SQLiteStore:
                 with contextlib.suppress(queue.Empty):
                     while len(entries) < GROUP:
                         entries.append(self._queue.get_nowait())
-                work = [entry for entry in entries if entry is not None]
-                if work:
-                    self._commit(connection, work)
-                if len(work) < len(entries):
+                work = [entry for entry in entries if entry is not None and entry is not _CHECKPOINT]
+                with self._using:
+                    if work:
+                        self._commit(connection, work)
+                    if self._logged > CHECKPOINT_BYTES:
+                        self._logged = 0
+                        with contextlib.suppress(sqlite3.Error):  # the log stays as it is, and grows until the next
+                            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                if None in entries:
                     return
 
-    def _commit(
-        self, connection: sqlite3.Connection, work: list[tuple[Operation, asyncio.Future[Any]]]
-    ) -> None:
+    def _commit(self, connection: sqlite3.Connection, work: list[Entry]) -> None:
         """All of it in one transaction; if that fails, none of it happened and every waiting call gets the error."""
-        outcome: list[tuple[asyncio.Future[Any], Any, Exception | None]]
+        outcome: list[tuple[asyncio.Future[Any] | None, Any, Exception | None]]
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [operation(connection) for operation, _ in work]
@@ -238,7 +280,7 @@ class SQLiteStore:
 
         def resolve() -> None:
             for future, result, error in outcome:
-                if not future.done():
+                if future is not None and not future.done():
                     if error is not None:
                         future.set_exception(error)
                     else:
@@ -247,3 +289,14 @@ class SQLiteStore:
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits for the outcome
             self._loop.call_soon_threadsafe(resolve)
+
+
+def _row(record: Record) -> tuple[Any, ...]:
+    return (
+        record.session_id, record.revision, record.expires_at, record.packed_head, record.state, record.answer,
+    )  # fmt: skip
+
+
+def _size(row: tuple[Any, ...]) -> int:
+    """Bytes that a row adds to the log, about: whole pages, those of the index included."""
+    return 8192 + sum(len(part) for part in row[3:] if part is not None)

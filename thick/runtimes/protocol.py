@@ -58,6 +58,8 @@ class RuntimeInfo:
     """whether several plans may step at the same time, each on a thread of its own"""
     exact: bool = False
     """whether the numbers are the same with any number of threads, which take parts of the work as they are free"""
+    any_thread: bool = False
+    """whether any thread may call it, one at a time, and none has to start helpers of its own for that"""
 
 
 class Step(Protocol):

@@ -120,6 +120,9 @@ class FailingStore(MemoryStore):
         if self.down:
             raise StoreError("disk full")
 
+    def write_now(self, record: Record) -> bool:
+        return False
+
 
 async def test_an_act_that_cannot_be_stored_changes_nothing_and_can_be_tried_again(
     fresh: PlanningService,
@@ -151,6 +154,9 @@ class SlowStore(MemoryStore):
     async def write(self, record: Record) -> None:
         self.writing.set()
         await self.go.wait()
+
+    def write_now(self, record: Record) -> bool:
+        return False
 
 
 async def test_a_client_that_goes_away_while_its_act_is_stored_finds_the_answer_later(

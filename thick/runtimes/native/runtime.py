@@ -25,6 +25,7 @@ class NativeRuntime(AgentRuntime):
                 instructions=library.instructions().upper(),
                 side_by_side=True,
                 exact=True,
+                any_thread=True,
             ),
         )
 
