@@ -126,11 +126,14 @@ class Agent(Generic[Model]):
         with xp.no_grad():
             embedding = self.model.encode(observation)
             belief = self.model.observe(state.belief, action, embedding, is_first)
-        plan = state.plan.older()
-        if bool(is_first.any()):
-            fresh = self._nothing_planned(plan.sequence.shape[1], is_first.shape[0])
-            plan = restarted(plan, fresh, is_first)
-        return AgentState(belief, action, plan)
+        return AgentState(belief, action, self._older(state.plan, is_first))
+
+    def _older(self, plan: PlanMemory, is_first: Array) -> PlanMemory:
+        """What is remembered a step later, and nothing where ``is_first`` ``[B]`` says that an episode begins."""
+        if not bool(is_first.any()):
+            return plan.older()
+        fresh = self._nothing_planned(plan.sequence.shape[1], is_first.shape[0])
+        return fresh if bool(is_first.all()) else restarted(plan.older(), fresh, is_first)
 
     def plan(
         self,

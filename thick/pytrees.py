@@ -52,8 +52,18 @@ def walk(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
 def leaves(tree: Any) -> list[Array]:
     """The arrays of a tree, in order."""
     found: list[Array] = []
-    map_arrays(found.append, tree)
+    _collect(tree, found)
     return found
+
+
+def _collect(tree: Any, found: list[Array]) -> None:
+    if isinstance(tree, tuple):
+        for part in tree:
+            _collect(part, found)
+    elif hasattr(tree, "shape"):
+        found.append(tree)
+    elif tree is not None:
+        raise TypeError(f"expected arrays in tuples, got {type(tree).__name__}")
 
 
 def flatten(tree: Tree) -> tuple[list[Array], Callable[[Iterable[Array]], Tree]]:

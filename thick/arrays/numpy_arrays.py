@@ -57,7 +57,7 @@ class NumpyArrays:
         return np.eye(count, dtype=_F32)
 
     def one_hot(self, index: Array, count: int) -> Array:
-        return (np.expand_dims(index, -1) == np.arange(count)).astype(_F32)
+        return (index[..., None] == np.arange(count)).astype(_F32)
 
     def array(self, values: Any) -> Array:
         return np.asarray(values)
@@ -81,8 +81,8 @@ class NumpyArrays:
         return array.copy()
 
     def expand(self, array: Array, *shape: int) -> Array:
-        lead = len(shape) - array.ndim
-        wanted = tuple(array.shape[at - lead] if size == -1 else size for at, size in enumerate(shape))
+        lead, given = len(shape) - array.ndim, array.shape
+        wanted = tuple([given[at - lead] if size == -1 else size for at, size in enumerate(shape)])
         return np.broadcast_to(array, wanted)
 
     def clip(self, array: Array, low: float | None = None, high: float | None = None) -> Array:

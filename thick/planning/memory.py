@@ -131,11 +131,11 @@ def warm_sequence(plan: PlanMemory, horizon: int) -> Warm:
 
 def remembered(sequence: Array, length: int) -> Array:
     """A plan ``[B, H, A]`` cut or continued (by its last action) to ``[B, length, A]``."""
-    missing = length - sequence.shape[1]
-    if missing <= 0:
+    made = sequence.shape[1]
+    if made >= length:
         return sequence[:, :length]
     xp = of(sequence)
-    return xp.concat([sequence, xp.expand(sequence[:, -1:], -1, missing, -1)], 1)
+    return sequence[:, xp.clip(xp.arange(length), high=made - 1)]
 
 
 def fitted(x: Array, fill: float) -> Array:

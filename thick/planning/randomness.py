@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import zlib
 
+import numpy as np
+
 from thick.arrays import Array, of
 
 
@@ -18,6 +20,7 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+_INT64 = (np.dtype(np.int64),)
 _GOLDEN = _signed(0x9E3779B97F4A7C15)
 _FIRST = _signed(0xBF58476D1CE4E5B9)
 _SECOND = _signed(0x94D049BB133111EB)
@@ -35,23 +38,41 @@ class Randomness:
     """
 
     def __init__(self, keys: Array, row: int = 0) -> None:
-        if keys.ndim != 1 or str(keys.dtype).removeprefix("torch.") != "int64":
+        if keys.ndim != 1 or (keys.dtype not in _INT64 and str(keys.dtype) != "torch.int64"):
             raise ValueError(f"keys: expected an int64 array [B], got {keys.dtype} {list(keys.shape)}")
-        self.keys, self.row = keys, row
+        self._keys: Array | None = keys
+        self.row = row
+        self._folded: tuple[Randomness, int] | None = None
+
+    @property
+    def keys(self) -> Array:
+        """``[B]`` int64"""
+        if self._keys is None:  # now somebody wants to know
+            assert self._folded is not None
+            before, offset = self._folded
+            self._keys, self._folded = _mix(before.keys * _FIRST + offset), None
+        return self._keys
+
+    def _with(self, keys: Array | None, row: int) -> Randomness:
+        made = object.__new__(Randomness)
+        made._keys, made.row, made._folded = keys, row, None
+        return made
 
     def rows(self, first: int) -> Randomness:
         """What is drawn from it are the rows from ``first`` on of what is drawn from this: a part of a large tensor."""
-        return Randomness(self.keys, self.row + first)
+        return self._with(self.keys, self.row + first)
 
     def fold(self, tag: int | str) -> Randomness:
         """Independent randomness for another purpose or another step."""
         number = zlib.crc32(tag.encode()) + (1 << 40) if isinstance(tag, str) else tag
         offset = _signed((number + 1) * 0x2545F4914F6CDD1D & (1 << 64) - 1)
-        return Randomness(_mix(self.keys * _FIRST + offset), self.row)
+        folded = self._with(None, self.row)
+        folded._folded = self, offset  # many are made for what then draws nothing
+        return folded
 
     def select(self, index: Array) -> Randomness:
         """The randomness of some of the sessions."""
-        return Randomness(self.keys[index], self.row)
+        return self._with(self.keys[index], self.row)
 
     def uniform(self, *shape: int) -> Array:
         """Multiples of 2⁻²⁴ in [0, 1), float32 ``[B, *shape]``."""

@@ -303,8 +303,10 @@ class ActionSearch:
             planned=~xp.no(batch),
             taken=xp.whole(batch),
         )
-        nothing = xp.whole(batch)
-        spent = Spent(nothing + self.iterations[0], nothing) if self._low is None else self._low.spent()
+        if self._low is None:
+            spent = Spent(xp.whole(batch) + self.iterations[0], xp.whole(batch))
+        else:
+            spent = self._low.spent()
         return FoundPlan(
             sequence[:, 0],
             memory,

@@ -34,6 +34,11 @@ class Leaf:
     size: int
     """bytes"""
 
+    @property
+    def filling(self) -> bytes:
+        """What follows it, up to the next multiple of ``ALIGNMENT``."""
+        return bytes(-self.size % ALIGNMENT)
+
 
 class Layout:
     """The leaves of a row, one after the other, each filled up to a multiple of ``ALIGNMENT`` bytes.
@@ -56,6 +61,7 @@ class Layout:
             offset += -(-size // ALIGNMENT) * ALIGNMENT
         self.leaves = tuple(leaves)
         self.row_bytes = offset
+        self._single = [(leaf, (1, *leaf.shape), leaf.filling) for leaf in leaves]
 
     @property
     def description(self) -> str:
@@ -75,21 +81,36 @@ class Layout:
         """
         if len(arrays) != len(self.leaves):
             raise ValueError(f"the state has {len(arrays)} arrays, the layout {len(self.leaves)}")
+        if arrays and len(arrays[0]) == 1:
+            return self._pack_one(arrays)
         rows = np.zeros((len(arrays[0]) if arrays else 0, self.row_bytes), np.uint8)
         for leaf, array in zip(self.leaves, arrays, strict=True):
             if array.dtype != leaf.dtype or array.shape != (len(rows), *leaf.shape):
-                raise ValueError(
-                    f"{leaf.name}: expected {leaf.dtype.name} {(len(rows), *leaf.shape)}, "
-                    f"got {array.dtype.name} {array.shape}"
-                )
+                raise _misshapen(leaf, (len(rows), *leaf.shape), array)
             if leaf.size:
                 flat = np.ascontiguousarray(array).reshape(len(rows), -1)
                 rows[:, leaf.offset : leaf.offset + leaf.size] = flat.view(np.uint8)
         return rows
 
+    def _pack_one(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """The same for one state, which most acts are about: its bytes one after the other."""
+        parts = []
+        for (leaf, shape, filling), array in zip(self._single, arrays, strict=True):
+            if array.dtype != leaf.dtype or array.shape != shape:
+                raise _misshapen(leaf, shape, array)
+            parts += (array.tobytes(), filling)
+        return np.frombuffer(b"".join(parts), np.uint8).reshape(1, self.row_bytes)
+
     def unpack(self, rows: np.ndarray) -> list[np.ndarray]:
         """The arrays ``[B, *shape]`` in rows ``[B, row_bytes]``, as views of them; the opposite of :meth:`pack`."""
         rows = np.ascontiguousarray(rows)
+        if len(rows) == 1:  # quicker
+            return [
+                np.ndarray(shape, leaf.dtype, rows, leaf.offset)
+                if leaf.size
+                else np.zeros(shape, leaf.dtype)
+                for leaf, shape, _ in self._single
+            ]
         count = len(rows)
         return [
             rows[:, leaf.offset : leaf.offset + leaf.size].view(leaf.dtype).reshape(count, *leaf.shape)
@@ -131,6 +152,12 @@ class Layout:
                     f"got {array.dtype.name} of shape {list(array.shape)[:16]}"
                 )
         return self.pack([leaves[leaf.name][None] for leaf in self.leaves]).tobytes()
+
+
+def _misshapen(leaf: Leaf, shape: tuple[int, ...], array: np.ndarray) -> ValueError:
+    return ValueError(
+        f"{leaf.name}: expected {leaf.dtype.name} {shape}, got {array.dtype.name} {array.shape}"
+    )
 
 
 def _some(names: set[str]) -> str:

@@ -75,6 +75,14 @@ def unseen(batch: int, *, stoch: int, classes: int, deter: int, context: int) ->
 
 def begun(belief: Belief, action: np.ndarray, is_first: np.ndarray) -> tuple[Belief, np.ndarray]:
     """Belief and action ``[B, A]`` that a step starts from: zero where ``is_first`` ``[B]``."""
+    if not is_first.any():
+        return belief, action
+    if is_first.all():
+        return belief._replace(
+            stoch=np.full(belief.stoch.shape, -1, np.int64),
+            deter=np.zeros(belief.deter.shape, np.float32),
+            context=np.zeros(belief.context.shape, np.float32),
+        ), np.zeros(action.shape, np.float32)
     first, zero = is_first[:, None], np.float32(0)
     start = belief._replace(
         stoch=np.where(first, -1, belief.stoch),

@@ -35,7 +35,7 @@ class HostRows:
         self._rows[list(at)] = rows
 
     def read(self, at: Sequence[int]) -> np.ndarray:
-        return self._rows[list(at)]
+        return self._rows[at[0]][None].copy() if len(at) == 1 else self._rows[list(at)]
 
     def states(self, at: Sequence[int]) -> Any:
         return self._runtime.unpack(self.read(at))

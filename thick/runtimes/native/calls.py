@@ -36,7 +36,7 @@ def whole(array: np.ndarray, shape: tuple[int, ...], classes: int) -> np.ndarray
     if array.shape != shape or array.dtype.kind not in "iu":
         raise ValueError(f"expected whole numbers {list(shape)}, got {array.dtype} {list(array.shape)}")
     made = np.ascontiguousarray(array, np.int64)
-    if made.size and not (made.min() >= -1 and made.max() < classes):
+    if made.size and (made + 1).view(np.uint64).max() > classes:  # -1 is 0 there, and what is below it is huge
         raise ValueError(f"expected classes from 0 to {classes - 1}, got {made.min()} to {made.max()}")
     return made
 
@@ -50,16 +50,28 @@ def chained(
         lead: floats of a row of its buffers.
         stoch: ``[*B, groups]`` where it reads classes.
         rest: ``[*B, I]`` of its first layer.
-        classes: more than any of ``stoch``.
+        classes: more than any of ``stoch``; 0 where that was seen to.
     """
-    shape, last = rest.shape[:-1], chain.layer[chain.layers - 1]
-    x = numbers(rest, (*shape, chain.layer[0].inputs))
-    z = None if stoch is None else whole(stoch, (*shape, chain.groups), classes)
-    outputs = int(last.outputs)
-    width = 1 if outputs == 1 and chain.layers > 1 and chain.linear else native.padded(outputs)
+    shape = rest.shape[:-1]
+    where, inputs, outputs, width, groups = _facts(chain)
+    x = numbers(rest, (*shape, inputs))
+    z = stoch if stoch is None or not classes else whole(stoch, (*shape, groups), classes)
     y = np.empty((*shape, width), np.float32)
     job = native.ChainRows(
-        ctypes.addressof(chain), 0 if z is None else native.address(z), native.address(x), native.address(y)
+        where, 0 if z is None else native.address(z), native.address(x), native.address(y)
     )
     native.run(native.CHAIN, job, batched(shape), lead)
-    return y[..., :outputs]
+    return y if width == outputs else y[..., :outputs]
+
+
+def _facts(chain: Any) -> tuple[int, int, int, int, int]:
+    """Where a chain lies, its inputs and outputs, columns of its outputs and groups of classes, looked up once: each
+    question to a C record makes an object."""
+    try:
+        found: tuple[int, int, int, int, int] = chain.facts
+    except AttributeError:
+        outputs = int(chain.layer[chain.layers - 1].outputs)
+        width = 1 if outputs == 1 and chain.layers > 1 and chain.linear else native.padded(outputs)
+        inputs = int(chain.layer[0].inputs)
+        found = chain.facts = ctypes.addressof(chain), inputs, outputs, width, int(chain.groups)
+    return found

@@ -102,16 +102,20 @@ class EncodeClasses:
         self._weights, counts = weights, categories_of(space)
         size = math.prod(space.shape or ())
         self._counts = np.tile(np.asarray(counts, np.int64), size // len(counts))
-        self._start = np.ravel(getattr(space, "start", 0)).astype(np.int64)
+        start = np.ravel(getattr(space, "start", 0)).astype(np.int64)
+        self._start = start if start.any() else None
+        self._beyond = self._counts.astype(np.uint64)
         self._chain = weights.classes_chain(weights.layers(f"{name}.mlp"), self._counts.tolist())
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """``[B, ...]`` of whole numbers -> ``[B, E]``"""
-        seen = values.reshape(len(values), len(self._counts)).astype(np.int64) - self._start
-        if ((seen < 0) | (seen >= self._counts)).any():  # would be read from another's weights
+        seen = values.reshape(len(values), len(self._counts)).astype(np.int64)
+        if self._start is not None:
+            seen -= self._start
+        if (seen.view(np.uint64) >= self._beyond).any():  # or below 0; would be read from another's weights
             raise ValueError("observation: a number is beyond its categories")
         rest = np.empty((len(values), 0), np.float32)
-        return chained(self._chain, self._weights.widest, seen, rest, int(self._counts.max()))
+        return chained(self._chain, self._weights.widest, seen, rest)
 
 
 class DecodeVector:
