@@ -94,7 +94,7 @@ class Layout:
 
     def _pack_one(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """The same for one state, which most acts are about: its bytes one after the other."""
-        parts = []
+        parts: list[bytes] = []
         for (leaf, shape, filling), array in zip(self._single, arrays, strict=True):
             if array.dtype != leaf.dtype or array.shape != shape:
                 raise _misshapen(leaf, shape, array)

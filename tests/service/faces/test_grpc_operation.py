@@ -96,6 +96,7 @@ async def test_an_act_that_is_being_stored_when_its_client_goes_waits_for_the_re
         await write(record)
 
     monkeypatch.setattr(store, "write", slow)
+    monkeypatch.setattr(store, "write_now", lambda record: False)
     request = {"session_id": session, "observation": observe("arm"), "step": 0}
     call = asking.call("Act", request)
     await asyncio.wait_for(storing.wait(), 5)
@@ -123,6 +124,7 @@ async def test_a_session_that_is_being_changed_when_its_client_goes_is_changed_w
         await write(record)
 
     monkeypatch.setattr(store, "write", slow)
+    monkeypatch.setattr(store, "write_now", lambda record: False)
     call = asking.call("ResetSession", {"session_id": session})
     await asyncio.wait_for(storing.wait(), 5)
     call.cancel()
