@@ -40,6 +40,7 @@ def rig() -> Rig:
 
 
 async def acted(rig: Rig, observation: float = 1.0, session: str = "one", **more: object) -> ActResult:
+    await rig.until(lambda: not rig.engine._turns.locked())  # the worker may still be ending its turn
     result: ActResult = await rig.engine.submit(rig.job(observation, session=session, **more))  # type: ignore[arg-type]
     return result
 
@@ -84,6 +85,7 @@ async def test_a_deadline_that_might_pass_is_the_workers_business(where: list[st
         await acted(here, within_s=60.0)
         late = here.job(within_s=60.0, session="one")
         late.finish_by = 0.0
+        await here.until(lambda: not here.engine._turns.locked())
         await here.engine.submit(late)
         # an answer without a slice, since the worker saw that there was no time
         assert where == [WORKER, HERE]
