@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clients import flags
-from clients.episodes import EpisodeResult, Task, Watcher, action_names, play, summarise
+from clients.episodes import EpisodeResult, Pace, Task, Watcher, action_names, play, summarise
 from thick.envs.options import add_env_options
 
 
@@ -151,6 +151,12 @@ def report(summary: dict[str, Any], task: Task, seconds: float) -> str:
     if summary["act_ms"]["p50"] is not None:
         p50, p95 = summary["act_ms"]["p50"], summary["act_ms"]["p95"]
         lines.append(f"  act      {p50:.1f} ms median, {p95:.1f} ms at the 95th percentile")
+    if (sources := summary.get("sources")) is not None:
+        ticks = max(1, sources["plan"] + sources["tail"] + sources["hold"])
+        lines.append(
+            f"  in time  {100 * sources['plan'] / ticks:.1f} % of the answers; {sources['tail']} actions from the tail "
+            f"of a plan, {sources['hold']} held, {sources['overruns']} steps overrun"
+        )
     lines.append(f"  took     {seconds:.1f} s, {steps / max(seconds, 1e-9):.0f} steps a second")
     return "\n".join(lines)
 
@@ -178,6 +184,13 @@ def parser() -> argparse.ArgumentParser:
         "--parallel", type=_positive, default=1, metavar="P", help="environments driven at once (1)"
     )
     made.add_argument("--max-steps", type=_positive, metavar="N", help="end episodes after this many steps")
+    pace = made.add_argument_group("an environment that does not wait")
+    pace.add_argument("--hz", type=_above_zero, metavar="R", help="steps a second; late answers are made up for")
+    pace.add_argument("--latency-ms", type=_not_below_zero, default=0.0, metavar="MS", help="hold answers back (0)")
+    pace.add_argument("--jitter-ms", type=_not_below_zero, default=0.0, metavar="MS", help="latency varies by that (0)")
+    pace.add_argument(
+        "--tail", type=int, default=8, metavar="N", help="actions of a plan used at most after its step (8)"
+    )
     made.add_argument("--gif", type=Path, metavar="FILE", help="write a film of the first episode")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the results")
     flags.add_planner(made, baseline=True)
@@ -187,7 +200,10 @@ def parser() -> argparse.ArgumentParser:
 
 def run(argv: Sequence[str]) -> int:
     """The command; raises what :func:`drive` raises."""
-    options = parser().parse_args(list(argv))
+    arguments = parser()
+    options = arguments.parse_args(list(argv))
+    if options.hz is None and (options.latency_ms or options.jitter_ms):
+        arguments.error("--latency-ms and --jitter-ms hold answers back from an environment that keeps time: give --hz")
     with flags.connect(options) as client:
         task = Task.of(
             client,
@@ -196,6 +212,7 @@ def run(argv: Sequence[str]) -> int:
             env_options=options.env_options,
             planner=flags.planner_overrides(options),
             max_steps=options.max_steps,
+            pace=_pace(options),
         )
         summary = drive_and_show(
             task, episodes=options.episodes, seed=options.seed, parallel=options.parallel, gif=options.gif
@@ -228,6 +245,26 @@ def drive_and_show(
         film.save(gif)
         print(f"film: {gif}")
     return summary
+
+
+def _pace(options: argparse.Namespace) -> Pace | None:
+    if options.hz is None:
+        return None
+    return Pace(options.hz, options.latency_ms / 1e3, options.jitter_ms / 1e3, options.tail)
+
+
+def _above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _not_below_zero(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of milliseconds, 0 or more, got {text}")
+    return value
 
 
 def _positive(text: str) -> int:

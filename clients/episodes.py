@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from clients.base import SyncClient
 from clients.results import Decision, Model
+from clients.session import Session
 from thick.envs import check, check_unasked, make
 from thick.envs.kinds import kinds_of
 from thick.spaces import Space, as_space, describe, space_to_json
@@ -35,10 +36,13 @@ class EpisodeResult:
     """None where the task does not say"""
     act_ms: tuple[float, ...] = field(default=(), repr=False)
     """what each act took, seen from here"""
+    sources: Mapping[str, int] | None = None
+    """steps by where their action came from, in an episode that kept time"""
 
     def to_json(self) -> dict[str, Any]:
         """As in the file that ``thick drive --json`` writes."""
-        return {"seed": self.seed, "return": self.return_, "length": self.length, "success": self.success}
+        told = {"seed": self.seed, "return": self.return_, "length": self.length, "success": self.success}
+        return told if self.sources is None else {**told, "sources": dict(self.sources)}
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,27 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
+class Pace:
+    """An environment that does not wait, and a network that takes its time."""
+
+    hz: float
+    """steps a second"""
+    latency_s: float = 0.0
+    """that each answer is held back"""
+    jitter_s: float = 0.0
+    """the latency is drawn uniformly from that much below to that much above"""
+    tail: int = 8
+    """actions of a plan that are used at most after its own step"""
+
+    def delay(self, seed: int) -> Callable[[], float] | None:
+        """What holds answers back, the same for the same seed."""
+        if not self.latency_s and not self.jitter_s:
+            return None
+        rng = np.random.default_rng(seed)
+        return lambda: max(0.0, self.latency_s + self.jitter_s * rng.uniform(-1, 1))
+
+
+@dataclass(frozen=True)
 class Task:
     """Whom to ask, in which environment, how to plan."""
 
@@ -79,6 +104,8 @@ class Task:
     planner: Mapping[str, Any]
     method: str
     max_steps: int | None = None
+    pace: Pace | None = None
+    """None waits for each answer"""
 
     @classmethod
     def of(
@@ -90,6 +117,7 @@ class Task:
         planner: Mapping[str, Any],
         env_options: Mapping[str, Any] | None = None,
         max_steps: int | None = None,
+        pace: Pace | None = None,
     ) -> Task:
         """The task of a model, or another environment with the same spaces.
 
@@ -109,7 +137,7 @@ class Task:
         if env_options is None and env_id == model.task:
             env_options = model.other.get("env_options")
         method = str(planner.get("method") or (model.planner or {}).get("method", "hierarchical"))
-        task = cls(client, model, env_id, env_options or {}, dict(planner), method, max_steps)
+        task = cls(client, model, env_id, env_options or {}, dict(planner), method, max_steps, pace)
         check(env_id, **task.env_options)
         env = task.make_env()
         try:
@@ -182,12 +210,42 @@ def play(
     with task.client.session(
         task.model.name, version=task.model.version, seed=seed, planner=task.planner or None
     ) as session:
+        if task.pace is not None:
+            return _play_in_time(task, task.pace, env, seed, session, watch, stopped)
         include = ("plan",) if watch else ()
 
         def choose(observation: Any, reward: float) -> Decision:
             return session.decide(observation, reward=reward, include=include)
 
         return _play(task, env, seed, choose, watch, stopped)
+
+
+def _play_in_time(
+    task: Task,
+    pace: Pace,
+    env: Any,
+    seed: int,
+    session: Session,
+    watch: Watcher | None,
+    stopped: Callable[[], bool],
+) -> EpisodeResult | None:
+    """An episode whose steps come at their own times."""
+    with session.realtime(pace.hz, tail=pace.tail, delay=pace.delay(seed)) as loop:
+        first = True
+
+        def choose(observation: Any, reward: float) -> Decision:
+            nonlocal first
+            loop.next_tick()
+            tick = loop.act(observation, reward=reward, is_first=first)
+            first = False
+            decision = tick.decision if tick.source == "plan" else None
+            return decision or Decision(session_id=session.id, step=session.step, action=tick.action)
+
+        result = _play(task, env, seed, choose, watch, stopped)
+    if result is None:
+        return None
+    counts: dict[str, int] = {str(source): count for source, count in loop.counts.items()}
+    return replace(result, sources={**counts, "overruns": loop.overruns})
 
 
 class _RandomChooser:
@@ -303,6 +361,8 @@ def action_names(env: Any) -> tuple[str, ...] | None:
 def summarise(results: list[EpisodeResult]) -> dict[str, Any]:
     """The contents of the file that ``thick drive --json`` writes."""
     known = [result.success for result in results if result.success is not None]
+    paced = [result.sources for result in results if result.sources is not None]
+    sources = {name: sum(each[name] for each in paced) for name in paced[0]} if paced else None
     act_ms = np.concatenate([result.act_ms for result in results]) if results else np.empty(0)
     return {
         "episodes": [result.to_json() for result in results],
@@ -312,4 +372,5 @@ def summarise(results: list[EpisodeResult]) -> dict[str, Any]:
             "p50": float(np.percentile(act_ms, 50)) if act_ms.size else None,
             "p95": float(np.percentile(act_ms, 95)) if act_ms.size else None,
         },
+        **({} if sources is None else {"sources": sources}),
     }

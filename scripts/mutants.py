@@ -63,8 +63,6 @@ MUTANTS = [
     *of(
         "thick/models/distributions.py",
         WORLD,
-        ("categorical_kl(posterior.detach(), prior)", "categorical_kl(posterior, prior)"),
-        ("categorical_kl(posterior, prior.detach())", "categorical_kl(posterior, prior)"),
         ("(log_p.exp() * (log_p - log_q))", "(log_p.exp() * (log_q - log_p))"),
         ("return -0.5 * (((value - mean) / std) ** 2 + _LOG_2PI) - log_std",
          "return -0.5 * (((value - mean) / std) ** 2 + _LOG_2PI) + log_std"),
@@ -74,6 +72,14 @@ MUTANTS = [
         "thick/models/distributions.py",
         WORLD,
         ("(1 - share) * logits.float().softmax(-1) + share / logits", "logits.float().softmax(-1) + share / logits"),
+    ),
+    *of(
+        "thick/models/functions.py",
+        WORLD,
+        ("mul_((1 - ctx.balance) * grad)", "mul_(grad)"),
+        ("mul_(ctx.balance * grad)", "mul_(grad)"),
+        ("log_p.exp().sub_(q)", "q.sub(log_p.exp())"),
+        ("(ratio - groups)", "(groups - ratio)"),
     ),
     *of(
         "thick/models/dynamics/scan.py",
@@ -98,10 +104,10 @@ MUTANTS = [
     *of(
         "thick/models/hierarchy/segments.py",
         WORLD,
-        ("elapsed = (index - 1 - torch", "elapsed = (index - torch"),
-        ("reward[:, now] + discount", "reward[:, now + 1] + discount"),
-        ("valid = torch.where(starts, torch.zeros_like(valid), stops | valid)", "valid = stops | valid"),
-        ("inside = ~(stops | starts)", "inside = ~stops"),
+        ("(index - 1 - now)", "(index - now)"),
+        ("reward[:, :-1].double()", "reward[:, 1:].double()"),
+        ("torch.where(ends | first, now + 1, time)", "torch.where(ends, now + 1, time)"),
+        (" & ~first.gather(1, inside)", ""),
         ("index = segments.end + offset", "index = segments.end"),
     ),
     *of(

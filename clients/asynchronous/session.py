@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from clients import calls, results
 from clients.asynchronous.carrier import AsyncCarrier
+from clients.asynchronous.realtime import AsyncRealtime
 from clients.asynchronous.waiting import Lock
 from clients.session_state import EVERYTHING, SessionState
 from service.protocol.events import END
@@ -68,6 +69,30 @@ class AsyncSession(SessionState):
         }  # fmt: skip
         async with self._lock:
             return self._acted(await self._client._run_act(self.id, self._act_call(observation, options)))
+
+    def realtime(self, hz: float, **options: Any) -> AsyncRealtime:
+        """A control loop at a fixed rate, which has an action at every tick, whether or not the service answered::
+
+            with session.realtime(hz=20) as loop:
+                while True:
+                    loop.next_tick()
+                    tick = loop.act(robot.observe())
+                    robot.do(tick.action)  # tick.source: "plan", "tail" or "hold"
+
+        A late answer is made up for by the next action of the last plan. The newest observation is sent, old ones
+        never; the server is told what was really done. After an outage the loop goes on with the session where it is.
+
+        Args:
+            hz: ticks a second.
+            options: ``tail`` (8), actions of a plan used at most after its own tick; ``hold``, what to do when it is
+                used up (the last action); ``on_exhausted``, called then with the ticks since the last answer;
+                ``answer_within`` (0.8), the share of a tick that an answer is waited for; ``planner``, overrides;
+                ``delay``, seconds that each answer is held back, to try what a slow network does.
+
+        Raises:
+            ValueError: an option is wrong.
+        """
+        return AsyncRealtime(self, hz=hz, **options)
 
     async def imagine(self, **options: Any) -> results.Imagination:
         """What the model expects to happen; changes nothing.

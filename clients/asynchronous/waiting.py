@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from asyncio import Lock, sleep
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from service.protocol.events import Event, EventReader
 
-__all__ = ["Lock", "events_of", "sleep"]
+__all__ = ["Background", "Lock", "Signal", "events_of", "sleep"]
+
+
+class Signal:
+    """Something happened: whoever waits goes on."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """It happened."""
+        self._event.set()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Returns once it happened since the last wait, or after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        self._event.clear()
+
+
+class Background:
+    """Work that goes on beside the caller."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._task = asyncio.create_task(work())
+
+    async def end(self) -> None:
+        """Give it up; nothing of it runs afterwards."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
 
 
 async def events_of(lines: AsyncIterable[str]) -> AsyncIterator[Event]:

@@ -1,0 +1,200 @@
+"""A control loop that keeps time: an action at every tick, whether or not the service answered."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from clients.asynchronous.waiting import Background, Lock, Signal, sleep
+from clients.errors import (
+    BusyError,
+    ClientError,
+    ConnectionLostError,
+    DeadlinePassedError,
+    NotConnectedError,
+    ServerFailedError,
+    StepConflictError,
+)
+from clients.pacing import SOURCES, Pacer, Request, Source, Tick
+from clients.results import Action
+from clients.retries import Retries
+
+if TYPE_CHECKING:
+    from clients.asynchronous.session import AsyncSession
+
+log = logging.getLogger(__name__)
+
+QUICK = Retries(attempts=2, total_s=1.0, first_pause_s=0.02, longest_pause_s=0.1)
+"""an observation is soon too old to be sent once more"""
+PASSING = (
+    BusyError,
+    ConnectionLostError,
+    DeadlinePassedError,
+    NotConnectedError,
+    ServerFailedError,
+    StepConflictError,
+)
+"""failures after which the loop goes on by itself"""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
+"""between two looks whether the service is back"""
+
+
+class AsyncRealtime:
+    """See :meth:`AsyncSession.realtime`. Made for one caller: one loop, one robot."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        *,
+        hz: float,
+        tail: int = 8,
+        hold: Action | None = None,
+        answer_within: float = 0.8,
+        on_exhausted: Callable[[int], None] | None = None,
+        planner: Mapping[str, Any] | None = None,
+        delay: Callable[[], float] | None = None,
+    ) -> None:
+        if not 0 < hz < float("inf"):
+            raise ValueError(f"hz: expected a rate above 0, got {hz}")
+        if tail < 0:
+            raise ValueError(f"tail: expected a number of actions, 0 or more, got {tail}")
+        if not 0 < answer_within <= 1:
+            raise ValueError(
+                f"answer_within: expected a share of a tick, above 0 and at most 1, got {answer_within}"
+            )
+        self.period_s = 1.0 / hz
+        """s between two ticks"""
+        self.counts: dict[Source, int] = dict.fromkeys(SOURCES, 0)
+        """ticks by the source of their action"""
+        self.overruns = 0
+        """ticks that had passed before ``next_tick`` was asked for them"""
+        self.connected = True
+        """whether the last request was answered"""
+        self._of = session
+        self._session = copy.copy(session)
+        self._session._client = copy.copy(session._client)
+        self._session._client.connection = replace(session._client.connection, retries=QUICK)
+        self._pacer = Pacer(tail=tail, hold=hold, on_exhausted=on_exhausted)
+        self._within_s = answer_within * self.period_s
+        self._planner, self._delay = planner, delay
+        self._guard, self._wake, self._news = Lock(), Signal(), Signal()
+        self._worker: Background | None = None
+        self._over = False
+        self._failure: ClientError | None = None
+        self._next: float | None = None
+
+    async def __aenter__(self) -> Self:
+        self._worker = Background(self._work)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._over = True
+        self._wake.set()
+        if self._worker is not None:
+            await self._worker.end()
+
+    async def act(self, observation: Any, *, reward: float = 0.0, is_first: bool = False) -> Tick:
+        """The action for now: waits for the answer, but no longer than the tick allows.
+
+        The first action of an episode is waited for as long as it takes, unless ``hold`` says what to do meanwhile.
+
+        Args:
+            observation: of this tick. One that cannot be sent before the next comes is dropped.
+            reward: since the last tick; what belongs to dropped observations is sent with the next one.
+            is_first: whether an episode begins: plans of the one before are forgotten.
+
+        Raises:
+            ClientError: what does not pass by itself: the session is gone, the key is wrong, the observation misshapen.
+        """
+        if self._worker is None or self._over:
+            raise RuntimeError("use it as a context manager: with session.realtime(hz=20) as loop: ...")
+        until = time.monotonic() + self._within_s
+        async with self._guard:
+            self._pacer.observed(observation, reward, is_first)
+        self._wake.set()
+        while True:
+            async with self._guard:
+                if self._failure is not None:
+                    raise self._failure
+                left = until - time.monotonic()
+                if self._pacer.in_time or (left <= 0 and not self._pacer.at_a_loss):
+                    tick = self._pacer.choose()
+                    self.counts[tick.source] += 1
+                    return tick
+                wait_s = None if self._pacer.at_a_loss else left
+            await self._news.wait(wait_s)
+
+    async def next_tick(self) -> None:
+        """Returns when the next tick begins. Ticks that have passed already are left out, and counted."""
+        now = time.monotonic()
+        due = now if self._next is None else self._next
+        if due < now - self.period_s:
+            missed = int((now - due) / self.period_s)
+            self.overruns += missed
+            due += missed * self.period_s
+        if due > now:
+            await sleep(due - now)
+        self._next = due + self.period_s
+
+    # -- beside the loop -----------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while not self._over:
+            async with self._guard:
+                request = self._pacer.take()
+            if request is None:
+                await self._wake.wait(None)
+                continue
+            try:
+                decision = await self._session.decide(
+                    request.observation,
+                    reward=request.reward,
+                    is_first=request.is_first or None,
+                    executed_action=request.executed_action,
+                    planner=self._planner,
+                    include=("plan",),
+                )
+                if self._delay is not None:
+                    await sleep(self._delay())
+            except PASSING as error:
+                await self._recover(request, error)
+            except ClientError as error:
+                self._failure = error
+                self._news.set()
+                return
+            else:
+                async with self._guard:
+                    self._pacer.answered(request, decision)
+                self._now_at(connected=True)
+                self._news.set()
+
+    async def _recover(self, request: Request, error: ClientError) -> None:
+        """Find out where the session stands, and go on from there."""
+        if self.connected:
+            log.warning("going on without answers: %s", error)
+        self._now_at(connected=False)
+        pause_s = FIRST_PAUSE_S
+        while not self._over:
+            try:
+                await self._session.refresh()
+            except PASSING:
+                await sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            except ClientError as lasting:
+                self._failure = lasting
+                self._news.set()
+                return
+            else:
+                break
+        async with self._guard:
+            self._pacer.lost(request)
+
+    def _now_at(self, *, connected: bool) -> None:
+        if connected and not self.connected:
+            log.warning("answers again, at step %s", self._session.step)
+        self.connected = connected
+        self._of.step, self._of.last = self._session.step, self._session.last
