@@ -70,6 +70,18 @@ def test_a_data_set_with_too_short_streams_or_of_another_task_is_refused(
         Trainer(merge(walk, {"data": {"dataset": str(data)}, "env": "walk:push"}), tmp_path / "run")
 
 
+@pytest.mark.parametrize("env", ["walk:steps", ["walk:steps", "walk:other"], None])
+def test_a_data_set_of_another_task_with_the_same_shapes_is_pointed_at(
+    walk: TrainConfig, data: Path, tmp_path: Path, env: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    described = json.loads((data / "replay.json").read_text())
+    described["metadata"]["env"] = env
+    (data / "replay.json").write_text(json.dumps(described))
+    Trainer(merge(walk, {"data": {"dataset": str(data)}}), tmp_path / "run").close()
+    said = capsys.readouterr()
+    assert ("walk:other" in said.out + said.err) == isinstance(env, list)
+
+
 def test_a_long_episode_outlives_checkpoints_and_processes(online: TrainConfig, tmp_path: Path) -> None:
     config = merge(
         online,

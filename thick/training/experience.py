@@ -44,6 +44,20 @@ class Experience:
         return len(self._rings())
 
     @property
+    def foreign(self) -> str | None:
+        """What to tell people of a given data set that names other tasks than the run's: shapes that are alike need not
+        mean the same (another view of the same rooms)."""
+        said = None if self.given is None else self.given.metadata.get("env")
+        tasks = [said] if isinstance(said, str) else said
+        if not isinstance(tasks, list) or all(task == self._config.env for task in tasks):
+            return None
+        others = ", ".join(str(task) for task in tasks if task != self._config.env)
+        return (
+            f"the data set {self._config.data.dataset} holds steps of {others}, this run is of {self._config.env}: "
+            "they have the same shapes, and should mean the same"
+        )
+
+    @property
     def env_steps(self) -> int:
         """Steps that this run has made in its environments."""
         return 0 if self.own is None else self.own.written * self.own.streams

@@ -113,8 +113,9 @@ class Trainer:
             done=self.learner.updates,
             state=None if self._checkpoint is None else self._checkpoint["log"],
         )
-        for note in notes:
-            self.log.say(note)
+        for note in (*notes, self.experience.foreign):
+            if note is not None:
+                self.log.say(note)
         if origin is not None:
             self.log.event(0, "init", origin)
         self._measurements = Measurements(config, self.learner, self.experience, self.stop, self.log.screen)
