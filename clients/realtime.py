@@ -6,10 +6,12 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
+from clients import results
+from clients.carrier import Carrier
 from clients.errors import (
     BusyError,
     ClientError,
@@ -20,12 +22,8 @@ from clients.errors import (
     StepConflictError,
 )
 from clients.pacing import SOURCES, Pacer, Request, Source, Tick
-from clients.results import Action
 from clients.retries import Retries
 from clients.waiting import Background, Lock, Signal, sleep
-
-if TYPE_CHECKING:
-    from clients.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +42,39 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 """between two looks whether the service is back"""
 
 
+class Acting(Protocol):
+    """What a loop needs of its session."""
+
+    step: int
+    last: results.Decision | None
+    _client: Carrier
+
+    def decide(
+        self,
+        observation: Any,
+        *,
+        reward: float | None = None,
+        is_first: bool | None = None,
+        executed_action: results.Action | None = None,
+        planner: Mapping[str, Any] | None = None,
+        include: Sequence[str] = (),
+    ) -> results.Decision:
+        """The action with its plan."""
+
+    def refresh(self) -> results.SessionInfo:
+        """Reads the session from the server, its step included."""
+
+
 class Realtime:
     """See :meth:`Session.realtime`. Made for one caller: one loop, one robot."""
 
     def __init__(
         self,
-        session: Session,
+        session: Acting,
         *,
         hz: float,
         tail: int = 8,
-        hold: Action | None = None,
+        hold: results.Action | None = None,
         answer_within: float = 0.8,
         on_exhausted: Callable[[int], None] | None = None,
         planner: Mapping[str, Any] | None = None,

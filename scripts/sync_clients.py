@@ -1,6 +1,6 @@
 """Writes the blocking clients from the asynchronous ones, so that both are written once.
 
-    python scripts/sync_clients.py            # writes clients/{carrier,base,realtime,session,http_client,grpc_client}.py
+    python scripts/sync_clients.py            # writes clients/{carrier,base,session,…}.py: see MODULES
     python scripts/sync_clients.py --check    # exits with 1 where one of them is not what it would write
 
 Words are replaced, ``async`` and ``await`` left out, and ruff puts the result in the project's form.
@@ -24,7 +24,7 @@ WORDS = {
     r"\bclients\.asynchronous\b": "clients",
     r"\bhttpx\.AsyncClient\b": "httpx.Client",
     r"\bAsyncClient\b": "SyncClient",
-    r"\bAsync(?=Carrier|Session|Realtime|PlanningClient|GrpcPlanningClient|Iterator)": "",
+    r"\bAsync(?=Acting|Carrier|Session|Realtime|PlanningClient|GrpcPlanningClient|Iterator)": "",
     r"\bSessionOpening\b": "Session",
     r"\b__a(?=enter__|exit__)": "__",
     r"\baclose\b": "close",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
+from clients import results
+from clients.asynchronous.carrier import AsyncCarrier
 from clients.asynchronous.waiting import Background, Lock, Signal, sleep
 from clients.errors import (
     BusyError,
@@ -20,11 +22,7 @@ from clients.errors import (
     StepConflictError,
 )
 from clients.pacing import SOURCES, Pacer, Request, Source, Tick
-from clients.results import Action
 from clients.retries import Retries
-
-if TYPE_CHECKING:
-    from clients.asynchronous.session import AsyncSession
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +41,39 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 """between two looks whether the service is back"""
 
 
+class AsyncActing(Protocol):
+    """What a loop needs of its session."""
+
+    step: int
+    last: results.Decision | None
+    _client: AsyncCarrier
+
+    async def decide(
+        self,
+        observation: Any,
+        *,
+        reward: float | None = None,
+        is_first: bool | None = None,
+        executed_action: results.Action | None = None,
+        planner: Mapping[str, Any] | None = None,
+        include: Sequence[str] = (),
+    ) -> results.Decision:
+        """The action with its plan."""
+
+    async def refresh(self) -> results.SessionInfo:
+        """Reads the session from the server, its step included."""
+
+
 class AsyncRealtime:
     """See :meth:`AsyncSession.realtime`. Made for one caller: one loop, one robot."""
 
     def __init__(
         self,
-        session: AsyncSession,
+        session: AsyncActing,
         *,
         hz: float,
         tail: int = 8,
-        hold: Action | None = None,
+        hold: results.Action | None = None,
         answer_within: float = 0.8,
         on_exhausted: Callable[[int], None] | None = None,
         planner: Mapping[str, Any] | None = None,
