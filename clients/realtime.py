@@ -106,7 +106,7 @@ class Realtime:
         self._guard, self._wake, self._news = Lock(), Signal(), Signal()
         self._worker: Background | None = None
         self._over = False
-        self._failure: ClientError | None = None
+        self._failure: Exception | None = None
         self._next: float | None = None
 
     def __enter__(self) -> Self:
@@ -184,7 +184,7 @@ class Realtime:
                     sleep(self._delay())
             except PASSING as error:
                 self._recover(request, error)
-            except ClientError as error:
+            except Exception as error:  # whatever it is, the caller must know
                 self._failure = error
                 self._news.set()
                 return
@@ -206,7 +206,7 @@ class Realtime:
             except PASSING:
                 sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            except ClientError as lasting:
+            except Exception as lasting:
                 self._failure = lasting
                 self._news.set()
                 return

@@ -52,9 +52,10 @@ class SessionInfo:
     model: str
     version: str
     step: int
-    observation_space: Space
-    action_space: Space
-    planner: Mapping[str, Any]
+    observation_space: Space | None = None
+    """None while its model is not loaded: the server is starting, or unloaded it"""
+    action_space: Space | None = None
+    planner: Mapping[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
 
@@ -198,11 +199,11 @@ def read_model(tree: Mapping[str, Any]) -> Model:
 def read_session(tree: Mapping[str, Any]) -> SessionInfo:
     """A session."""
     expires = tree.get("expires_at")
+    names = ("observation_space", "action_space")
     return _record(
         SessionInfo,
-        tree,
-        observation_space=parse_space(tree["observation_space"], path="observation_space", exact=False),
-        action_space=parse_space(tree["action_space"], path="action_space", exact=False),
+        {name: value for name, value in tree.items() if name not in names},
+        **{name: parse_space(tree[name], path=name, exact=False) for name in names if tree.get(name)},
         expires_at=datetime.fromisoformat(expires) if isinstance(expires, str) else None,
     )
 

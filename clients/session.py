@@ -137,9 +137,7 @@ class Session(SessionState):
     def refresh(self) -> results.SessionInfo:
         """Reads the session from the server, its step included."""
         with self._lock:
-            self.info = self._client._run(calls.get_session(self.id))
-            self.step = self.info.step
-        return self.info
+            return self._refreshed(self._client._run(calls.get_session(self.id)))
 
     def close(self) -> None:
         """Deletes the session; one that is gone already is fine."""

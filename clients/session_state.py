@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,13 @@ class SessionState:
         return self.info.session_id
 
     @property
-    def observation_space(self) -> Space:
-        """What observations must look like."""
+    def observation_space(self) -> Space | None:
+        """What observations must look like; None where the server did not know when the session was attached."""
         return self.info.observation_space
 
     @property
-    def action_space(self) -> Space:
-        """What actions look like."""
+    def action_space(self) -> Space | None:
+        """What actions look like; None likewise."""
         return self.info.action_space
 
     def __repr__(self) -> str:
@@ -52,6 +53,15 @@ class SessionState:
         self.step = decision.step + 1
         self.last = decision
         return decision
+
+    def _refreshed(self, info: results.SessionInfo) -> results.SessionInfo:
+        self.info = replace(
+            info,
+            observation_space=info.observation_space or self.info.observation_space,
+            action_space=info.action_space or self.info.action_space,
+        )
+        self.step = info.step
+        return self.info
 
     def _restarted(self) -> None:
         self.step = 0

@@ -105,7 +105,7 @@ class AsyncRealtime:
         self._guard, self._wake, self._news = Lock(), Signal(), Signal()
         self._worker: Background | None = None
         self._over = False
-        self._failure: ClientError | None = None
+        self._failure: Exception | None = None
         self._next: float | None = None
 
     async def __aenter__(self) -> Self:
@@ -183,7 +183,7 @@ class AsyncRealtime:
                     await sleep(self._delay())
             except PASSING as error:
                 await self._recover(request, error)
-            except ClientError as error:
+            except Exception as error:  # whatever it is, the caller must know
                 self._failure = error
                 self._news.set()
                 return
@@ -205,7 +205,7 @@ class AsyncRealtime:
             except PASSING:
                 await sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            except ClientError as lasting:
+            except Exception as lasting:
                 self._failure = lasting
                 self._news.set()
                 return

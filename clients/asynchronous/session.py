@@ -136,9 +136,7 @@ class AsyncSession(SessionState):
     async def refresh(self) -> results.SessionInfo:
         """Reads the session from the server, its step included."""
         async with self._lock:
-            self.info = await self._client._run(calls.get_session(self.id))
-            self.step = self.info.step
-        return self.info
+            return self._refreshed(await self._client._run(calls.get_session(self.id)))
 
     async def close(self) -> None:
         """Deletes the session; one that is gone already is fine."""

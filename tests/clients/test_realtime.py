@@ -14,6 +14,7 @@ import pytest
 from clients import AsyncPlanningClient, PlanningClient
 from clients.errors import InvalidRequestError, NotFoundError
 from clients.pacing import SOURCES
+from clients.results import read_session
 from tests.clients.conftest import Address, serving
 from tests.clients.test_contract import SEEN
 
@@ -126,3 +127,19 @@ async def test_the_same_with_asyncio(address: Address) -> None:
             assert set(late) <= set(SOURCES) - {"plan"}
             before = asyncio.all_tasks()
         assert len(asyncio.all_tasks()) <= len(before)
+
+
+@pytest.mark.parametrize("unknown", [{"observation_space": {}, "action_space": {}}, {}])
+def test_a_session_whose_model_is_still_loading_keeps_the_spaces_that_are_known(
+    address: Address, unknown: dict[str, Any]
+) -> None:
+    with PlanningClient(address.http, api_key="me") as client, client.session("doorkey") as session:
+        spaces = session.observation_space, session.action_space
+        assert None not in spaces
+        told = {"session_id": session.id, "model": "doorkey", "version": "1", "step": 3, "planner": {}}
+        info = read_session({**told, **unknown})
+        assert info.observation_space is None and info.action_space is None
+        session._refreshed(info)
+        assert (session.observation_space, session.action_space, session.step) == (*spaces, 3)
+        session.step = 0
+        assert isinstance(session.act(SEEN[0]), int)
