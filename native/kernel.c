@@ -266,7 +266,10 @@ static void objective(const SearchRows *j, float weight, int64_t parent, int64_t
                              j->distance[session]) ||
               (j->ends_there[session] && after < 0.5f && before >= 0.5f);
   }
-  n->credit[node] = n->credit[parent] + (arrived ? 1.0f + j->bonus : before * near);
+  const float won = j->ending > 0 && reward > j->ending ? before - after : 0.0f;
+  n->won[node] = n->won[parent] + won;
+  n->credit[node] =
+      n->credit[parent] + (arrived ? 1.0f + j->bonus : (before - won) * near + (1.0f + j->bonus) * n->won[node]);
   n->near[node] = near >= j->least[session];
   n->arrived[node] = (uint8_t)arrived;
 }

@@ -84,7 +84,7 @@ typedef struct {
 typedef struct {
   int64_t *stoch;                                        /* [nodes][S] */
   float *memory;                                         /* [nodes][C + H]: c, h */
-  float *total, *alive, *credit;                         /* [nodes] */
+  float *total, *alive, *credit, *won;                   /* [nodes] */
   uint8_t *near, *arrived;                               /* [nodes] */
   int32_t *session;                                      /* [nodes] */
 } Nodes;
@@ -103,6 +103,7 @@ typedef struct {
   int64_t draw;                                          /* which S of the numbers its first candidate gets */
   const float *weight;                                   /* [steps] of the reward */
   float bonus;
+  float ending;                                          /* an end with more reward counts as an arrival; 0: none does */
   int64_t arrival;
   const float *goal;                                     /* [sessions][K][S padded]; NULL without a subgoal */
   const float *goal_context;                             /* [sessions][C] */

@@ -58,7 +58,7 @@ class Fused(InNumpy):
     def _one(self, at: Any, actions: np.ndarray, objective: RolloutObjective, draws: list[Any]) -> Any:
         batch, length = actions.shape[0], actions.shape[2]
         total, alive, weight = np.zeros((batch, 1)), np.ones((batch, 1)), 1.0
-        credit, arrived = np.zeros((batch, 1)), np.zeros((batch, 1), bool)
+        credit, arrived, won = np.zeros((batch, 1)), np.zeros((batch, 1), bool), np.zeros((batch, 1))
         near = (
             self._similarity(at, objective) >= objective.threshold[:, None]
             if objective.goal is not None
@@ -78,7 +78,9 @@ class Fused(InNumpy):
             )
             ended = objective.ends[:, None] & (alive < 0.5) & (before >= 0.5)
             arrived = arrived | (near & (changed | ended))
-            gained = before * similarity
+            ending = (before - alive) * ((objective.ending > 0) & (reward > objective.ending))
+            won = won + ending
+            gained = (before - ending) * similarity + (1 + objective.bonus) * won
             credit += np.where(arrived, 1 + objective.bonus, gained) if objective.arrival else gained
             near = similarity >= objective.threshold[:, None]
         if objective.critic:
@@ -131,6 +133,7 @@ def fused(of: Agent) -> Agent:
     [
         {"method": "hierarchical", "kappa": 0.7, "arrival_similarity": 0.3},
         {"method": "hierarchical", "kappa": 0.7, "arrival": False, "stochastic": False, "high": "tree"},
+        {"method": "hierarchical", "kappa": 0.7, "arrival_similarity": 0.3, "ending_reward": 1e-6},
         {"method": "flat", "discount": 0.9, "critic": False},
     ],
 )

@@ -152,6 +152,47 @@ def test_where_the_episode_is_expected_to_end_its_end_is_the_arrival() -> None:
     assert float(steer(END - 1, plan, goes_on)) < reward + 1.0
 
 
+def test_the_end_with_a_reward_costs_no_credit_where_it_is_asked_for() -> None:
+    # The subgoal is where the agent stands, two steps before the goal: staying must not be worth more than the goal.
+    here = Subgoal(
+        Corridor.logits(at(END - 2)), torch.zeros(1, 3), room_of(torch.tensor([1])), torch.tensor([1.0])
+    )
+    finish, stay = [RIGHT, RIGHT, RIGHT, RIGHT], [TOGGLE] * 4
+    for options in ({"arrival": True}, {"arrival": False}):
+        charged = steer(END - 2, [finish, stay], here, **options)
+        credited = steer(END - 2, [finish, stay], here, ending=0.5, **options)
+        assert charged[1] > charged[0]
+        assert credited[0] > credited[1]
+        assert float(credited[1]) == float(charged[1])
+        top = 2.0 if options["arrival"] else 1.0
+        first = 1 - 1 / END  # a step on the way
+        assert float(credited[0]) == pytest.approx((1 + first + 3 * top) / 4, abs=1e-3)
+
+
+def test_an_end_without_enough_reward_still_costs_the_credit() -> None:
+    here = door()._replace(logits=Corridor.logits(at(END - 1)))
+    plan = [[RIGHT, RIGHT, RIGHT]]
+    assert float(steer(END - 1, plan, here, ending=1.5)) == float(steer(END - 1, plan, here))
+
+
+def test_a_share_of_candidates_that_ends_is_credited_in_that_share() -> None:
+    script = Script([0.0, 1.0, 0.0], [1.0, 0.25, 1.0])
+    script.imagine = lambda belief, action, uniforms=None: belief._replace(stoch=belief.stoch + 1)  # type: ignore[method-assign,assignment]
+    script.outcome = lambda belief: Script.outcome(script, (belief.stoch[..., 0],))  # type: ignore[method-assign]
+    belief = CORRIDOR.belief(0)._replace(stoch=torch.zeros(1, 1, dtype=torch.int64))
+    subgoal = door()._replace(logits=belief.logits)  # always there
+    objective = SubgoalObjective(
+        ReturnObjective(script, discount=1.0),
+        subgoal=subgoal,
+        context=belief.context,
+        kappa=3.0,
+        arrival=False,
+        ending=0.5,
+    )
+    score = rollout(script, objective, belief, torch.zeros(1, 1, 3, 2), None).score
+    assert float(score) == pytest.approx(1 / 3 + 1 + 1 + (0.25 + 0.75), abs=1e-5)
+
+
 def test_scores_of_a_batch_are_those_of_its_sessions() -> None:
     belief = CORRIDOR.belief(1, 4)
     subgoal = pytrees.map_arrays(lambda x: x.expand(2, *x.shape[1:]), door())

@@ -71,6 +71,7 @@ def objective(
         arrival=settings.arrival,
         bonus=settings.arrival_bonus,
         threshold=settings.arrival_similarity,
+        ending=settings.ending_reward,
     )
 
 

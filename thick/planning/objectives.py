@@ -58,7 +58,10 @@ class ReturnObjective:
         return Returns(xp.zeros(*leaf.shape[:2]), ones, ones)
 
     def step(self, carry: Returns, belief: Any, action: Array) -> Returns:
-        reward, continuation = self.outcomes.outcome(belief)
+        return self.receive(carry, *self.outcomes.outcome(belief))
+
+    def receive(self, carry: Returns, reward: Array, continuation: Array | None) -> Returns:
+        """The carry after a step on which this reward and continuation are expected."""
         total = carry.total + carry.weight * carry.alive * reward
         alive = carry.alive if continuation is None else carry.alive * continuation
         return Returns(total, alive, carry.weight * self.discount)
@@ -93,6 +96,8 @@ class Progress(NamedTuple):
     """[B, N] bool, the last step was at the subgoal"""
     arrived: Array
     """[B, N] bool, the expected change has happened"""
+    won: Array
+    """[B, N] probability that the episode has ended with a reward"""
 
 
 class SubgoalObjective:
@@ -104,6 +109,9 @@ class SubgoalObjective:
     the expected one if the step before it was at the subgoal, gates opened, and the context came closer to the
     predicted one than the present context is; or, where the high level expects the episode to end there, if it ends.
 
+    Similarity counts while the episode goes on, so that whatever ends it costs all that could still have been earned,
+    also the goal itself. With ``ending`` an end with a reward costs nothing: the steps after it count as an arrival's.
+
     Args:
         base: the rewards.
         subgoal: where to go.
@@ -112,6 +120,7 @@ class SubgoalObjective:
         arrival: whether to give credit for the change.
         bonus: credit of each step after it, beyond 1.
         threshold: similarity that counts as being at the subgoal, as a share of what a certain state can reach.
+        ending: the reward that an end must exceed for that; 0 for none.
     """
 
     def __init__(
@@ -124,8 +133,10 @@ class SubgoalObjective:
         arrival: bool = True,
         bonus: float = 1.0,
         threshold: float = 0.5,
+        ending: float = 0.0,
     ) -> None:
-        self.base, self.kappa, self.arrival, self.bonus = base, kappa, arrival, bonus
+        self.base, self.kappa, self.arrival = base, kappa, arrival
+        self.bonus, self.ending = bonus if arrival else 0.0, ending
         xp = of(subgoal.logits)
         goal = xp.softmax(xp.as_float(subgoal.logits))
         goal = goal / xp.sqrt(xp.sum(goal * goal, -1, keep=True))  # [B, S, K]
@@ -146,12 +157,14 @@ class SubgoalObjective:
             kappa=self.kappa,
             arrival=self.arrival,
             bonus=self.bonus,
+            ending=self.ending,
         )
 
     def start(self, belief: Any) -> Progress:
         returns = self.base.start(belief)
         near = self.similarity(belief) >= self.threshold
-        return Progress(returns, of(near).zeros(*near.shape), near, of(near).no(*near.shape))
+        zeros = of(near).zeros(*near.shape)
+        return Progress(returns, zeros, near, of(near).no(*near.shape), zeros)
 
     def similarity(self, belief: Any) -> Array:
         """Mean over the groups of the cosine between goal and belief, ``[B, N]``."""
@@ -161,18 +174,23 @@ class SubgoalObjective:
         return ((probability * self.goal).sum(-1) / xp.norm(probability)).mean(-1)
 
     def step(self, carry: Progress, belief: Any, action: Array) -> Progress:
-        returns = self.base.step(carry.returns, belief, action)
+        reward, continuation = self.base.outcomes.outcome(belief)
+        returns = self.base.receive(carry.returns, reward, continuation)
         similarity = self.similarity(belief)
-        alive = carry.returns.alive
+        alive, won, xp = carry.returns.alive, carry.won, of(similarity)
+        credit = alive * similarity
+        if self.ending > 0 and continuation is not None:
+            ending = xp.where(reward > self.ending, alive - returns.alive, 0.0)
+            won = won + ending
+            credit = (alive - ending) * similarity + (1.0 + self.bonus) * won
         if not self.arrival:
-            return Progress(returns, carry.credit + alive * similarity, carry.near, carry.arrived)
-        xp = of(similarity)
+            return Progress(returns, carry.credit + credit, carry.near, carry.arrived, won)
         opened = (belief.gates > 0).any(-1)
         closer = _squared(xp.as_float(belief.context) - self.context) < self.distance
         ended = self.ends & (returns.alive < 0.5) & (alive >= 0.5)
         arrived = carry.arrived | (carry.near & ((opened & closer) | ended))
-        credit = xp.where(arrived, 1.0 + self.bonus, alive * similarity)
-        return Progress(returns, carry.credit + credit, similarity >= self.threshold, arrived)
+        credit = xp.where(arrived, 1.0 + self.bonus, credit)
+        return Progress(returns, carry.credit + credit, similarity >= self.threshold, arrived, won)
 
     def finish(self, carry: Progress, belief: Any, length: int) -> Score:
         score, returns = self.base.finish(carry.returns, belief, length)

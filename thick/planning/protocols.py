@@ -86,9 +86,11 @@ class RolloutObjective(NamedTuple):
         changed[i]    = any(gates[i] > 0) and Σ_C (context[i] - context)² < distance
         ended[i]      = ends and alive[i] < ½ and alive[i-1] ≥ ½
         arrived[i]    = arrived[i-1] or near[i-1] and (changed[i] or ended[i])      (arrived[0] is false)
-        credit[i]     = 1 + bonus where arrived[i], else alive[i-1] · similarity[i]
+        won[i]        = alive[i-1] - alive[i] where 0 < ending < r[i], else 0      (the share that ends with a reward)
+        credit[i]     = 1 + bonus where arrived[i],
+                        else (alive[i-1] - won[i]) · similarity[i] + (1 + bonus) · Σ_j≤i won[j]
 
-    and without ``arrival`` credit[i] = alive[i-1] · similarity[i] throughout.
+    and without ``arrival`` nothing has arrived and bonus is 0.
     """
 
     discount: float
@@ -111,6 +113,8 @@ class RolloutObjective(NamedTuple):
     """whether there is credit for the change"""
     bonus: float
     """credit of each step after the change, beyond 1"""
+    ending: float = 0.0
+    """an end on which more than this reward is expected counts as an arrival; 0: no end does"""
 
 
 @runtime_checkable

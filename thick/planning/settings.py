@@ -89,6 +89,8 @@ class PlannerSettings:
     """credit of each step after the arrival, beyond a similarity of 1"""
     arrival_similarity: float = _number(0.5, 0.0, 1.0)
     """similarity to the subgoal needed on the step before the change for it to count as the expected one"""
+    ending_reward: float = _number(0.0, 0.0, 1_000_000.0)
+    """an end of the episode on which more than this reward is expected is credited as an arrival; 0: no end is"""
     settle: int = _number(3, 0, 1_000)
     """a context change leads to a new high-level search once more than this many steps have passed"""
     patience: int = _number(40, 1, 100_000)

@@ -44,7 +44,14 @@ class Numpy:
 
 
 def objectives(
-    reference: FrozenModel, native: NativeModel, now: Any, *, goal: bool, arrival: bool, critic: bool
+    reference: FrozenModel,
+    native: NativeModel,
+    now: Any,
+    *,
+    goal: bool,
+    arrival: bool,
+    critic: bool,
+    ending: float = 0.0,
 ) -> tuple[Any, RolloutObjective]:
     returns = ReturnObjective(
         reference.exact, discount=0.97, critic=reference.exact.value if critic else None
@@ -77,6 +84,7 @@ def objectives(
         arrival=arrival,
         bonus=0.7,
         threshold=0.2,
+        ending=ending,
     )
     return steered, plain._replace(
         goal=steered.goal[:, 0].numpy(),
@@ -85,7 +93,8 @@ def objectives(
         distance=steered.distance[:, 0].numpy(),
         ends=steered.ends[:, 0].numpy(),
         kappa=0.3,
-        bonus=0.7,
+        bonus=0.7 if arrival else 0.0,
+        ending=ending,
     )
 
 
@@ -105,7 +114,7 @@ def candidates(low: Any, seed: int = 0, count: int = N) -> np.ndarray:
 
 @pytest.mark.parametrize("drawn", [False, True], ids=["modes", "drawn"])
 @pytest.mark.parametrize("critic", [False, True], ids=["", "critic"])
-@pytest.mark.parametrize("goal", ["none", "similarity", "arrival"])
+@pytest.mark.parametrize("goal", ["none", "similarity", "arrival", "similarity-ending", "arrival-ending"])
 def test_scores_are_those_of_step_by_step_planning(models: Any, goal: str, critic: bool, drawn: bool) -> None:
     world, reference, native = models
     if goal != "none" and native.high is None:
@@ -113,8 +122,9 @@ def test_scores_are_those_of_step_by_step_planning(models: Any, goal: str, criti
     now, tried = belief(world, B), candidates(native.exact)
     noise = Randomness(torch.tensor([3, 2**40])).rows(7) if drawn else None
     torches, numbers = objectives(
-        reference, native, now, goal=goal != "none", arrival=goal == "arrival", critic=critic
-    )
+        reference, native, now, goal=goal != "none", arrival=goal.startswith("arrival"), critic=critic,
+        ending=1e-3 if goal.endswith("ending") else 0.0,
+    )  # fmt: skip
     with torch.no_grad():
         wanted = rollout(reference.exact, torches, torched(now), torch.from_numpy(tried), noise)
     found, _ = finished(native.exact.rollout(now, tried, numbers, None if noise is None else Numpy(noise)))

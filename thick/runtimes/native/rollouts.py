@@ -73,6 +73,7 @@ class Nodes:
             "total": np.zeros(batch, np.float32),
             "alive": np.ones(batch, np.float32),
             "credit": np.zeros(batch, np.float32),
+            "won": np.zeros(batch, np.float32),
             "near": np.zeros(batch, np.uint8),
             "arrived": np.zeros(batch, np.uint8),
             "session": np.arange(batch, dtype=np.int32),
@@ -132,7 +133,8 @@ class Nodes:
         for name, array in arrays.items():
             setattr(record, name, 0 if array is None else native.address(array))
         record.steps, record.sessions = len(steps.ends), self.sessions
-        record.bonus, record.arrival = self.objective.bonus, int(self.objective.arrival)
+        record.bonus, record.ending = self.objective.bonus, self.objective.ending
+        record.arrival = int(self.objective.arrival)
         return record
 
     def score(self, at: np.ndarray, length: int, weight: np.float32) -> Score:
