@@ -23,11 +23,11 @@ PAGE = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "experiments" / "results"
 NAMES = {"planet": "RSSM", "thick-planet": "THICK"}
 ORDER = (
-    "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "small-kappa", "no-arrival-credit",
-    "no-inserted-action",
-    "no-redraw", "papers", "prior-subgoals", "random-subgoals",
+    "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "ending", "small-kappa",
+    "no-arrival-credit", "no-inserted-action", "no-redraw", "papers", "prior-subgoals", "random-subgoals",
+    "ending-random",
 )  # fmt: skip
-DRAWN = ("random", "flat", "flat-x10", "hierarchical", "small-kappa", "prior-subgoals", "random-subgoals")
+DRAWN = ("random", "flat", "flat-x10", "hierarchical", "ending", "small-kappa", "random-subgoals", "ending-random")
 """planners of the figure, as far as they were run"""
 
 

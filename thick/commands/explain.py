@@ -1,0 +1,94 @@
+"""``thick explain``: what contexts and high-level actions of a trained model stand for, on a page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from thick.cli import Command
+from thick.envs.errors import MissingPackageError
+from thick.envs.options import add_env_options
+
+PLAYERS = ("plan", "random", "scripted")
+
+
+def run(argv: list[str]) -> int:
+    """Parse the arguments, play, draw."""
+    parser = argparse.ArgumentParser(
+        prog="thick explain",
+        description="Play episodes and draw them: where gates open, and at the beginning of each segment, where each "
+        "high-level action leads and how probable it is. Writes one HTML page that needs nothing else, and PNG files.",
+    )
+    parser.add_argument(
+        "model", type=Path, help="folder of a run, or an entry NAME/VERSION of a model repository"
+    )
+    parser.add_argument("--out", type=Path, default=Path("explained"), help="folder to write")
+    parser.add_argument("--env", metavar="ID", help="another environment with the same spaces")
+    add_env_options(parser)
+    parser.add_argument("--episodes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i")
+    parser.add_argument("--max-steps", type=int, default=72, help="cut episodes here; 0: never")
+    parser.add_argument("--play", choices=PLAYERS, default="plan", help="who acts (plan: the model)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="planner setting, such as samples=500"
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(argv)
+
+    import torch
+
+    from thick.envs import make
+    from thick.explaining.episodes import explain
+    from thick.explaining.page import write
+    from thick.export import load_model
+    from thick.manifest import MANIFEST
+    from thick.planning.settings import planner_changes
+    from thick.training.runs import load_agent, load_run
+
+    torch.set_num_threads(options.threads)
+    try:
+        agent, task, env_options = load_agent(
+            options.model, env_id=options.env, env_options=options.env_options
+        )
+        networks = (
+            load_model(options.model).model
+            if (options.model / MANIFEST).is_file()
+            else load_run(options.model)[1]
+        )
+        told = explain(
+            agent,
+            networks,
+            task,
+            env_options=env_options,
+            player=options.play,
+            settings=agent.settings(planner_changes(options.set)),
+            episodes=options.episodes,
+            seed=options.seed,
+            max_steps=options.max_steps,
+        )
+    except (ValueError, FileNotFoundError, MissingPackageError) as error:
+        print(f"thick explain: {error}", file=sys.stderr)
+        return 2
+    env = make(task, **env_options)
+    names = getattr(env, "action_names", None)
+    env.close()
+    who = "the model plans" if options.play == "plan" else f"{options.play} play"
+    files = write(
+        options.out,
+        told,
+        agent.observation_space,
+        heading=f"{options.model}: {task}",
+        note=f"{options.episodes} episodes, seeds from {options.seed}; {who}.",
+        names=names,
+    )
+    for episode in told:
+        changes = ", ".join(str(step) for step in episode.opened) or "none"
+        print(
+            f"seed {episode.seed}: {len(episode.observations) - 1} steps, context changes at steps: {changes}"
+        )
+    print(f"{files[0]} and {len(files) - 1} pictures")
+    return 0
+
+
+command = Command("explain", "draw what contexts and high-level actions stand for", run)
