@@ -44,8 +44,9 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._file: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self._file: int | None = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -82,6 +82,16 @@ def test_the_command_prints_a_table_and_keeps_the_results_in_the_run(
     assert "samples" in capsys.readouterr().err
 
 
+def test_native_kernels_and_torch_come_to_the_same(trained: Path) -> None:
+    results = []
+    for backend in ("native", "torch"):
+        agent, task, options = load_agent(trained, backend=backend)
+        results.append(
+            evaluate_agent(agent, task, settings=agent.planner, episodes=2, seed=3, max_steps=5, options=options)
+        )
+    assert results[0]["episodes"] == results[1]["episodes"]
+
+
 def test_a_folder_that_is_neither_a_run_nor_an_entry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="neither a run"):
         load_agent(tmp_path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +199,22 @@ def test_the_command_says_where_everything_is_and_how_to_go_on(
     assert main(["train", "--run", str(tmp_path / "other"), "--resume"]) == 2
     assert "holds no run" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_commands_that_are_suggested_can_be_typed_where_a_path_has_a_space(
+    tmp_path: Path, walk: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from thick.commands.train import train
+
+    train(Trainer(merge(walk, {"updates": 1}), tmp_path / "my run"))
+    said = capsys.readouterr()
+    lines = [line.split(":", 1)[1] for line in (said.out + said.err).splitlines() if "thick evaluate" in line]
+    assert [shlex.split(line) for line in lines] == [["thick", "evaluate", str(tmp_path / "my run")]]
+
+
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        FolderLock(tmp_path / "file" / "run")
+    gc.collect()
+    assert not [each for each in recwarn if "FolderLock" in str(each.message)]

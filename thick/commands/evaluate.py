@@ -47,6 +47,12 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--parallel", type=int, default=20, help="environments stepped together")
     parser.add_argument("--max-steps", type=int, default=0, help="cut episodes here")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "native", "torch"),
+        default="auto",
+        help="what computes (auto: native kernels, and torch for models that they cannot run)",
+    )
     parser.add_argument("--json", type=Path, help="write the results there")
     options = parser.parse_args(argv)
 
@@ -56,13 +62,15 @@ def run(argv: list[str]) -> int:
 
     from thick.planning.settings import planner_changes
     from thick.progress import Screen
+    from thick.runtimes.native import library as native
     from thick.training.evaluate import evaluate_agent
     from thick.training.runs import load_agent
 
     torch.set_num_threads(options.threads)
+    native.use_threads(options.threads)
     try:
         agent, task, env_options = load_agent(
-            options.model, env_id=options.env, env_options=options.env_options
+            options.model, env_id=options.env, env_options=options.env_options, backend=options.backend
         )
         changes = planner_changes(options.set)
         settings = {
@@ -70,7 +78,7 @@ def run(argv: list[str]) -> int:
             for name in ("hierarchical", "flat", "policy")
             if agent.has(name)
         }
-    except (ValueError, FileNotFoundError, MissingPackageError) as error:
+    except (ValueError, FileNotFoundError, MissingPackageError, native.NativeUnavailable) as error:
         print(f"thick evaluate: {error}", file=sys.stderr)
         return 2
     methods = options.method or [

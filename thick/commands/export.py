@@ -47,12 +47,11 @@ def run(argv: list[str]) -> int:
         f"{path}: {manifest.kind} model of {manifest.task}, {manifest.weights.bytes / 1e6:.1f} MB of weights"
     )
     if manifest.provenance["results"] is None:
-        print(
-            f"No results in its manifest: `thick evaluate {arguments.run}` measures them; then export again."
-        )
+        measure = f"thick evaluate {shlex.quote(str(arguments.run))}"
+        print(f"No results in its manifest: `{measure}` measures them; then export again.")
     if manifest.graphs:
         print(f"{len(manifest.graphs)} ONNX graphs, which agree with torch to 1e-4")
-    print(f"Serve it: thick serve --models {arguments.out}")
+    print(f"Serve it: thick serve --models {shlex.quote(str(arguments.out))}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +114,7 @@ def train(trainer: Trainer) -> int:
     """Train to the end, or to the point where somebody or something stops it; says where everything is."""
     from thick.training.trainer import RunStoppedError
 
-    where = trainer.directory
+    where = shlex.quote(str(trainer.directory))  # as a shell wants it
     go_on = f"thick train --run {where} --resume"
     try:
         ended = trainer.run()
@@ -138,9 +139,9 @@ def train(trainer: Trainer) -> int:
         )
         return 130
     print(
-        f"done: {where}, {trainer.learner.updates} updates\n"
+        f"done: {trainer.directory}, {trainer.learner.updates} updates\n"
         f"  log:      {where}/metrics.jsonl; tensorboard --logdir {where}/tensorboard\n"
-        f"  weights:  {trainer.last_checkpoint().rpartition(' ')[2]}\n"
+        f"  weights:  {trainer.last_checkpoint().removeprefix('the last finite checkpoint is ')}\n"
         f"  measure:  thick evaluate {where}\n"
         f"  export:   thick export {where}\n"
         f"  extend:   {go_on} --updates {2 * trainer.config.updates}"

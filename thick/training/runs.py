@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,21 @@ from thick.envs import check, make
 from thick.export import load_model
 from thick.manifest import MANIFEST
 from thick.models.networks import AgentNetworks
-from thick.runtimes.torch import agents
+from thick.runtimes.native import agents as native_agents
+from thick.runtimes.native.library import NativeUnavailable
+from thick.runtimes.native.model import NativeModel
+from thick.runtimes.torch import agents as torch_agents
 from thick.spaces import space_to_json
 from thick.training.checkpoint import load_checkpoint
 from thick.training.config import TrainConfig, load_config
 
 
 def load_agent(
-    path: Path, *, env_id: str | None = None, env_options: dict[str, Any] | None = None
+    path: Path,
+    *,
+    env_id: str | None = None,
+    env_options: dict[str, Any] | None = None,
+    backend: str = "torch",
 ) -> tuple[Agent, str, dict[str, Any]]:
     """The agent of a run's latest checkpoint, or of a model-repository entry, and an environment for it.
 
@@ -29,6 +37,7 @@ def load_agent(
         path: folder of the run or entry.
         env_id: another environment than the one it was trained in, with the same spaces.
         env_options: of the environment; None takes those of training, and none for another environment.
+        backend: ``native``, ``torch``, or ``auto``, which takes native kernels where they can run the model.
 
     Returns:
         The agent, the task, and the options of the environment.
@@ -36,8 +45,9 @@ def load_agent(
     Raises:
         FileNotFoundError: the folder is neither.
         ValueError, ImportError: the environment cannot be made, or its spaces are not the agent's.
+        NativeUnavailable: native kernels were asked for, and cannot run the model here.
     """
-    agent, task, options = _agent(path, env_id, env_options)
+    agent, task, options = _agent(path, env_id, env_options, backend)
     check(task, **options)
     env = make(task, **options)
     for name in ("observation_space", "action_space"):
@@ -51,19 +61,44 @@ def load_agent(
 
 
 def _agent(
-    path: Path, env_id: str | None, env_options: dict[str, Any] | None
+    path: Path, env_id: str | None, env_options: dict[str, Any] | None, backend: str
 ) -> tuple[Agent, str, dict[str, Any]]:
     if (path / MANIFEST).is_file():
-        agent = agents.load_agent(path)
+        agent = _of_backend(
+            backend, lambda: native_agents.load_agent(path), lambda: torch_agents.load_agent(path)
+        )
         assert agent.manifest is not None
         own = agent.manifest.configuration.get("env_options", {}) if env_id is None else {}
         return agent, env_id or agent.manifest.task, own if env_options is None else env_options
-    if not (path / "config.yaml").is_file():
-        raise FileNotFoundError(
-            f"{path}: neither a run (config.yaml) nor a model-repository entry ({MANIFEST})"
-        )
     config, model, _ = load_run(path, env_id=env_id, env_options=env_options)
-    return agents.torch_agent(model, planner=config.planner), config.env, config.env_options
+    agent = _of_backend(
+        backend,
+        lambda: _native_agent(model, config.planner),
+        lambda: torch_agents.torch_agent(model, planner=config.planner),
+    )
+    return agent, config.env, config.env_options
+
+
+def _of_backend(backend: str, native: Callable[[], Agent], torch: Callable[[], Agent]) -> Agent:
+    if backend == "torch":
+        return torch()
+    try:
+        return native()
+    except NativeUnavailable:
+        if backend == "native":
+            raise
+        return torch()
+
+
+def _native_agent(model: AgentNetworks, planner: dict[str, Any]) -> Agent:
+    tensors = {name: weight.detach().float().numpy() for name, weight in model.state_dict().items()}
+    made = NativeModel(tensors, model.config, model.observation_space, model.action_space)
+    return Agent(
+        made,
+        observation_space=model.observation_space,
+        action_space=model.action_space,
+        planner=planner,
+    )
 
 
 def load_run(
