@@ -134,7 +134,6 @@ MUTANTS = [
         BEHAVIOUR,
         ('terms = {"policy": -(weight', 'terms = {"policy": (weight'),
         ('"entropy": -(weight * entropy)', '"entropy": (weight * entropy)'),
-        ("log_prob * (returns - value[:-1]).detach()", "log_prob * (returns - value[:-1])"),
         ("log_prob * (returns - value[:-1]).detach()", "log_prob * returns.detach()"),
         ("discount[1:], value[-1], lambda_=config.lambda_)", "discount[:-1], value[-1], lambda_=config.lambda_)"),
         ("imagined.features[:-1].detach(), imagined.actions.detach()",
@@ -164,7 +163,6 @@ MUTANTS = [
         ("(part[1:] for part in imagined.states))), every)", "(part[:-1] for part in imagined.states))), every)"),
         ("regression(networks.worker_critic(seen), returns.detach(), weight)",
          "regression(networks.worker_critic(seen), returns, weight)"),
-        ("log_prob * (returns - value[:-1]).detach()", "log_prob * (returns - value[:-1])"),
     ),
     *of(
         "thick/models/goals.py",

@@ -264,3 +264,15 @@ def test_free_nats_ask_nothing_of_a_small_kl_to_the_fine_prior_and_something_of_
         torch.manual_seed(3)
         losses.append(parts(one)[0].losses(shared(one, batch())).terms["kl"])
     torch.testing.assert_close(*losses)
+
+
+def test_openings_too_small_to_count_end_no_segment() -> None:
+    masks = []
+    for threshold in (0.0, 1e9):
+        world = model(VECTOR, kind="thick", change_threshold=threshold)
+        data = batch(VECTOR)
+        posterior = world.world.observe(data).posterior
+        assert (posterior.gates > 0).any()
+        config = replace(world.config.levels[0], segment_ends=("gates",))
+        masks.append(segment_batch(world.world, config, data, posterior).mask.sum().item())
+    assert masks[0] > 0 and masks[1] == 0
