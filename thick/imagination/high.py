@@ -13,7 +13,8 @@ from thick.imagination.asked import Asked, is_first, numpy_of, rectangle
 from thick.imagination.steps import HighStep
 from thick.planning import table
 from thick.planning.jumps import JumpModel, edge_reward, fades
-from thick.planning.protocols import HighModel, HighSearch
+from thick.planning.protocols import HighModel
+from thick.planning.searches import HighSearch
 from thick.planning.settings import PlannerSettings
 
 

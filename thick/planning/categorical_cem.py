@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from thick.arrays import Array, of
 from thick.planning.low import LowProblem, sampled
-from thick.planning.protocols import LowSearch
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm, weights
+from thick.planning.searches import LowSearch
 
 
 class CategoricalCEM:

@@ -9,8 +9,9 @@ from typing import Any
 
 from thick import pytrees
 from thick.arrays import Array, of
-from thick.planning.protocols import HighSearch, Path, SearchModel
+from thick.planning.protocols import SearchModel
 from thick.planning.randomness import Randomness
+from thick.planning.searches import HighSearch, Path
 from thick.planning.settings import PlannerSettings
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from thick import pytrees
 from thick.arrays import Array, of
-from thick.planning.protocols import LowSearch, Spent
+from thick.planning.searches import LowSearch, Spent
 
 
 class GroupedSearch:

@@ -16,8 +16,9 @@ import math
 from thick.arrays import Array
 from thick.arrays.functions import exp_of, log_of
 from thick.planning.mcts import MCTS, SMALLEST_RANGE, Edges, SessionTree
-from thick.planning.protocols import HighSearch, SearchModel
+from thick.planning.protocols import SearchModel
 from thick.planning.randomness import Randomness
+from thick.planning.searches import HighSearch
 from thick.planning.settings import PlannerSettings
 
 CONSIDERED = 16

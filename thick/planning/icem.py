@@ -6,9 +6,9 @@ from thick.arrays import Array, of
 from thick.planning.actions import ActionRange
 from thick.planning.cem import CEM, Gaussian, common
 from thick.planning.low import LowProblem, sampled
-from thick.planning.protocols import LowSearch
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm
+from thick.planning.searches import LowSearch
 
 
 class ICEM(CEM):

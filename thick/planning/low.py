@@ -10,9 +10,10 @@ from thick.arrays import Array, of
 from thick.planning import table
 from thick.planning.actions import Actions
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
-from thick.planning.protocols import LowModel, LowSearch, Rollouts, Score, SoFar
+from thick.planning.protocols import LowModel, Rollouts, Score, SoFar
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Proposals, Sampler, SamplingSearch, Warm, rollout_in_parts
+from thick.planning.searches import LowSearch
 from thick.planning.settings import PlannerSettings
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from thick import pytrees
 from thick.arrays import Array, of
 from thick.arrays.functions import log_of
-from thick.planning.protocols import HighSearch, Node, Path, SearchModel
+from thick.planning.protocols import Node, SearchModel
 from thick.planning.randomness import Randomness
+from thick.planning.searches import HighSearch, Path
 from thick.planning.settings import PlannerSettings
 
 _EXPLORATION_BASE, _EXPLORATION_START = 19652.0, 1.25  # MuZero (Schrittwieser et al., 2020), appendix B

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol
 
 from thick import pytrees
 from thick.arrays import Array, of
-from thick.planning.protocols import Evaluate, Imaginer, Objective, Score, SoFar, Spent
+from thick.planning.protocols import Imaginer, Objective, Score, SoFar
 from thick.planning.randomness import Randomness
+from thick.planning.searches import Evaluate, Spent
 
 PART = 1024
 """imagined steps of candidates between two pauses: a millisecond or two at the sizes that are served"""

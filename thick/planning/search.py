@@ -30,8 +30,9 @@ from thick.planning.memory import (
     warm_sequence,
 )
 from thick.planning.objectives import Subgoal
-from thick.planning.protocols import HighSearch, LowSearch, PlanningModel, Spent
+from thick.planning.protocols import PlanningModel
 from thick.planning.randomness import Randomness
+from thick.planning.searches import HighSearch, LowSearch, Spent
 from thick.planning.settings import PlannerSettings
 
 

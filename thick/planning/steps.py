@@ -9,8 +9,9 @@ from thick import pytrees
 from thick.arrays import Array, of
 from thick.planning.low import LowProblem
 from thick.planning.mcts import MCTS
-from thick.planning.protocols import Imaginer, LowSearch, Node, Objective, Spent
+from thick.planning.protocols import Imaginer, Node, Objective
 from thick.planning.sampling import Warm
+from thick.planning.searches import LowSearch, Spent
 
 
 class StepState(NamedTuple):
