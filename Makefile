@@ -16,7 +16,7 @@ MARKS := $(if $(SLOW),not soak,not slow and not soak)
 INSTALL := scripts/install.sh --venv $(VENV) --system $(SYSTEM)
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
 
-.PHONY: help install demo serve test soak native native-check lint format proto constraints results clean distclean
+.PHONY: help install demo serve test soak native native-check lint format proto constraints results results-check clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -75,6 +75,9 @@ constraints: $(VENV)/.installed-all  ## write down the versions in .venv as the 
 
 results: $(VENV)/.installed-all  ## print docs/results.md's tables and figures again, from the committed CSV alone
 	$(PY) experiments/report.py $(ARGS)
+
+results-check: $(VENV)/.installed-all  ## make small rows of the results again from scratch: they land in their intervals
+	$(PY) experiments/check.py $(ARGS)
 
 clean:  ## remove caches, build output and what the demo wrote; trained runs and .venv stay
 	rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -22,7 +22,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-evaluate, report = script("evaluate"), script("report")
+check, evaluate, report = script("check"), script("evaluate"), script("report")
 
 
 def row(planner: str, learner: str, seed: int, doors: int, steps: str) -> dict[str, str]:
@@ -91,3 +91,18 @@ def test_a_block_is_replaced_between_its_marks_alone() -> None:
 def test_the_page_of_results_is_what_the_committed_rows_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["report.py", "--check"])
     assert report.main() == 0
+
+
+def test_what_a_row_lets_one_more_measurement_be() -> None:
+    low, high = check.prediction(177, 200, 60)
+    wide, narrow = check.prediction(177, 200, 20), check.prediction(177, 200, 10_000)
+    assert low < narrow[0] < 177 / 200 < narrow[1] < high and wide[0] < low
+    assert check.prediction(200, 200, 60)[0] < 59 / 60  # one failure among sixty contradicts nobody
+    assert check.Found("x", low, low, high).holds and not check.Found("x", low - 0.01, low, high).holds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["random", "trained", "bundled"])
+def test_a_row_made_again_from_scratch_lands_in_its_interval(name: str) -> None:
+    found = check.CHECKS[name]()
+    assert found.holds, found
