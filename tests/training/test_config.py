@@ -6,7 +6,14 @@ import pytest
 
 from thick.configuration import describe, merge, to_dict
 from thick.learners.schedules import Schedule
+from thick.models.config import LevelConfig, ModelConfig
 from thick.training.config import TrainConfig, load_config, override, presets
+
+
+def test_two_levels_are_refused_with_what_is_possible() -> None:
+    with pytest.raises(ValueError, match=r"levels: got 2; expected a list of none or one"):
+        ModelConfig(levels=(LevelConfig(), LevelConfig()))
+    assert [len(ModelConfig(levels=levels).levels) for levels in ((), (LevelConfig(),))] == [0, 1]
 
 
 @pytest.mark.parametrize("preset", presets())

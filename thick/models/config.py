@@ -154,7 +154,10 @@ class ModelConfig:
         if not 0 <= self.unimix < 1:
             raise ValueError(f"unimix: expected a share from 0 up to, not including, 1, got {self.unimix}")
         if len(self.levels) > 1:
-            raise ValueError(f"levels: expected none or one, got {len(self.levels)}")
+            raise ValueError(
+                f"levels: got {len(self.levels)}; expected a list of none or one; no learner trains a level above "
+                "another yet. Give 'levels: []' for a flat model, or one record"
+            )
 
     @property
     def kind(self) -> str:
