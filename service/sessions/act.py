@@ -305,15 +305,7 @@ class ActPipeline:
 
     def _kept_now(self, session: Session, checked: _Checked, result: ActResult, answer: ActAnswer) -> bool:
         """``keep``, where the store need not be waited for; whether it was."""
-        return self._journal.write_now(
-            session,
-            state=result.state,
-            slot=result.slot,
-            step=session.step + 1,
-            first=False,
-            digest=checked.fingerprint,
-            answer=answer.packed,
-        )
+        return self._journal.write_now(session, **_changes(session, checked, result, answer))
 
     async def keep(
         self, session: Session, body: Act, checked: _Checked, result: ActResult, answer: ActAnswer
@@ -327,15 +319,7 @@ class ActPipeline:
         hosted, step = session.hosted, _step_of(session, body)
         assert hosted is not None
         try:
-            await self._journal.write(
-                session,
-                state=result.state,
-                slot=result.slot,
-                step=session.step + 1,
-                first=False,
-                digest=checked.fingerprint,
-                answer=answer.packed,
-            )
+            await self._journal.write(session, **_changes(session, checked, result, answer))
             return answer
         except RevisionConflict:
             hosted.slots.release(result.slot)
@@ -360,6 +344,18 @@ class ActPipeline:
                 "store_unavailable",
                 "the session store did not answer before the deadline; nothing has changed, try again",
             ) from error
+
+
+def _changes(session: Session, checked: _Checked, result: ActResult, answer: ActAnswer) -> dict[str, Any]:
+    """What an act makes of its session."""
+    return {
+        "state": result.state,
+        "slot": result.slot,
+        "step": session.step + 1,
+        "first": False,
+        "digest": checked.fingerprint,
+        "answer": answer.packed,
+    }
 
 
 def check_arrays(hosted: Hosted, body: Act, limits: Limits) -> dict[str, Any]:
