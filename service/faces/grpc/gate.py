@@ -107,7 +107,9 @@ class Gate:
             failure = problem
         except grpc.aio.AbortError:
             raise
-        except Exception:
+        except Exception as error:
+            if type(error).__name__ == "ExecuteBatchError":  # of gRPC's own: the client went away, nobody reads
+                raise asyncio.CancelledError from error
             log.exception("request failed", path=path)
             failure = internal(request_id)
         await end_call(context, failure, path, identity)

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -20,7 +22,11 @@ from clients.connection import Tls
 from clients.errors import AccessError
 from clients.grpc_client import GrpcPlanningClient
 from service.core import PlanningService
+from service.faces.envelope import Envelope
+from service.faces.grpc.gate import Asked, Gate
 from service.faces.grpc.server import GrpcServer
+from service.operations.keys import Keys
+from service.operations.tracing import Tracing
 from service.protocol.protobuf import SERVICE_NAME, problem_from_status
 from service.settings import SettingsError
 from service.stores.record import Record
@@ -336,3 +342,21 @@ async def test_draining_answers_what_runs_ends_idle_streams_and_takes_nothing_ne
         await stream.read()
     assert failure(ended.value)[1].code == "draining"
     await asyncio.wait_for(stopping, 60)  # it does not wait for what is idle
+
+
+class ExecuteBatchError(Exception):
+    """As gRPC's own, which is raised where an answer cannot be written since the client is gone."""
+
+
+async def test_an_answer_that_nobody_takes_any_more_is_no_failure_of_ours(
+    fresh: PlanningService, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate(Envelope(fresh, Tracing(fresh.settings)), Keys(fresh.settings))
+    context: Any = SimpleNamespace(invocation_metadata=lambda: (), set_trailing_metadata=lambda pairs: None)
+
+    async def write(asked: Asked) -> None:
+        raise ExecuteBatchError("cannot be sent")
+
+    with pytest.raises(asyncio.CancelledError):
+        await gate.stream("ActStream", context, write)
+    assert "request failed" not in caplog.text
