@@ -238,8 +238,8 @@ def native_runtime(name: str) -> NativeRuntime:
 
 def with_actor() -> NativeRuntime:
     """A model of doorkey6's size that acts by its actor, with random weights."""
-    from thick.agent import Agent
     from thick.models.networks import AgentNetworks
+    from thick.runtimes.native.agents import native_agent
 
     like = native_runtime("doorkey6").agent
     config = ModelConfig(
@@ -255,11 +255,7 @@ def with_actor() -> NativeRuntime:
         head_units=128,
     )
     networks = AgentNetworks(config, like.observation_space, like.action_space)
-    tensors = {name: weight.detach().numpy() for name, weight in networks.state_dict().items()}
-    spaces = {"observation_space": like.observation_space, "action_space": like.action_space}
-    return NativeRuntime(
-        Agent(NativeModel(tensors, config, **spaces), **spaces, planner={"method": "policy"})
-    )
+    return NativeRuntime(native_agent(networks, planner={"method": "policy"}))
 
 
 async def act_times(runtime: NativeRuntime, *, sessions: int, threads: int, seconds: float) -> float:

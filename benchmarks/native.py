@@ -19,7 +19,7 @@ from thick.models.beliefs import Belief
 from thick.models.config import ModelConfig
 from thick.planning.protocols import JumpState, RolloutObjective, Score
 from thick.runtimes.native import library
-from thick.runtimes.native.agents import load_agent
+from thick.runtimes.native.agents import load_agent, native_model
 from thick.runtimes.native.model import NativeModel
 from thick.runtimes.native.weights import Weights
 
@@ -106,9 +106,7 @@ def paper() -> NativeModel:
 
     from thick.models.networks import AgentNetworks
 
-    networks = AgentNetworks(ModelConfig(), Box(-1.0, 1.0, (8,), np.float32), Discrete(7))
-    tensors = {name: weight.detach().numpy() for name, weight in networks.state_dict().items()}
-    return NativeModel(tensors, networks.config, networks.observation_space, networks.action_space)
+    return native_model(AgentNetworks(ModelConfig(), Box(-1.0, 1.0, (8,), np.float32), Discrete(7)))
 
 
 def objective(model: NativeModel, batch: int) -> RolloutObjective:

@@ -8,7 +8,7 @@ when the plan is used up, the last action or a given one (``hold``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -114,10 +114,9 @@ class Pacer:
         if newer is None:
             self._unsent = request  # to be sent again, or dropped for a newer one
         else:
-            self._unsent = Request(
-                newer.tick, newer.episode, newer.observation, newer.reward + request.reward,
-                newer.is_first or request.is_first, newer.executed_action,
-            )  # fmt: skip
+            self._unsent = replace(
+                newer, reward=newer.reward + request.reward, is_first=newer.is_first or request.is_first
+            )
 
     @property
     def in_time(self) -> bool:

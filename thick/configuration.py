@@ -13,10 +13,10 @@ import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from thick.nearest import did_you_mean
 
@@ -27,6 +27,14 @@ EACH = "each"
 """the key that stands for every record of a list: ``levels: {each: {actions: 3}}``"""
 
 T = TypeVar("T")
+
+# What numbers of a record may be; none of them may be NaN or infinite.
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+"""where 0 means none, never or from the beginning"""
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -240,7 +248,12 @@ def _explained(cls: Any, error: ValidationError, where: str) -> str:
     expected = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if fault["type"] == "value_error":
         return f"{(prefix + last).rstrip('.')}: {expected}".removeprefix(": ")
+    for theirs, ours in _WORDS.items():
+        expected = expected.replace(theirs, ours)
     return f"{(prefix + last).rstrip('.')}: expected {expected}, got {fault['input']!r}"
+
+
+_WORDS = {"greater than or equal to": "at least", "less than or equal to": "at most", "greater than": "more than"}
 
 
 def _unknown(key: str, known: list[str], path: str) -> str:

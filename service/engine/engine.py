@@ -180,10 +180,8 @@ class Engine:
             with self._condition:
                 if self._inbox or self._tasks or self._depth or self._stopping or self._unloaded:
                     return False
-                self._active.pop(job.session, None)
-                alone = not self._count_active(job.submitted)
-                self._active[job.session] = job.submitted
-                if not alone:
+                self._acted(job)
+                if self._count_active(job.submitted) > 1:
                     return False
             self._metrics.batch(1)
             plans = batch(model, [job], self.costs, self.parallel, self._metrics)
@@ -235,8 +233,7 @@ class Engine:
         for entry in self._inbox:
             if isinstance(entry, ActJob):
                 self._waiting[entry.model].append(entry)
-                self._active.pop(entry.session, None)
-                self._active[entry.session] = entry.submitted  # the latest is the last
+                self._acted(entry)
             else:
                 self._tasks.append(entry)
         self._inbox.clear()
@@ -358,6 +355,10 @@ class Engine:
                 self._quorum = 1
             self._take()
         return True
+
+    def _acted(self, job: ActJob) -> None:
+        self._active.pop(job.session, None)
+        self._active[job.session] = job.submitted  # the latest is the last
 
     def _count_active(self, now: float) -> int:
         """Sessions that acted a moment ago."""

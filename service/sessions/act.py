@@ -19,6 +19,7 @@ before that moment changes nothing; after it, the answer waits for its retry.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,7 @@ from service.protocol.values import decode_action, decode_observation
 from service.sessions.answers import ActAnswer, replayed
 from service.sessions.journal import Journal
 from service.sessions.planner import deadline_of, session_settings
-from service.sessions.table import Session, Turn
+from service.sessions.table import Session
 from service.stores.record import RevisionConflict
 from thick.planning.settings import PlannerSettings, session_key
 
@@ -113,33 +114,31 @@ class ActPipeline:
         bound = deadline_of(session, body.planner)
         deadline = None if bound is None else clock.arrived + bound / 1e3
         turn = session.turn(None if deadline is None else _loop_time(deadline))
-        self._running += 1
-        keeping = False
-        try:
+        with contextlib.ExitStack() as held:
+            self._running += 1
+            held.callback(self._ended)
             await turn.take()
-            try:
-                await self._bring(session, deadline)
-                checked = await self.check(session, body, clock)
-                if isinstance(checked, ActAnswer):
-                    return checked
-                result = await self.queue(session, body, clock, deadline, checked)  # batch, observe, plan, unbatch
-                planned = time.monotonic()
-                answer = self._packed(session, body, clock, result)
-                if self._kept_now(session, checked, result, answer):
-                    self._took(clock, result, planned)
-                    return answer
-                # From here on the act goes on without its client, and keeps the session's turn meanwhile.
-                task = asyncio.create_task(self._keep(session, body, clock, checked, result, answer, planned))
-                keeping = True
-            finally:
-                if not keeping:
-                    turn.end()
-        finally:
-            if not keeping:
-                self._running -= 1
-        self._keeping.add(task)
-        task.add_done_callback(lambda done: self._ended(done, turn))
+            held.callback(turn.end)
+            await self._bring(session, deadline)
+            checked = await self.check(session, body, clock)
+            if isinstance(checked, ActAnswer):
+                return checked
+            result = await self.queue(session, body, clock, deadline, checked)  # batch, observe, plan, unbatch
+            planned = time.monotonic()
+            answer = self._packed(session, body, clock, result)
+            if self._journal.write_now(session, **_changes(session, checked, result, answer)):
+                self._took(clock, result, planned)
+                return answer
+            # From here on the act goes on without its client, and keeps the session's turn meanwhile.
+            task = asyncio.create_task(self._keep(session, body, clock, checked, result, answer, planned))
+            self._keeping.add(task)
+            task.add_done_callback(self._keeping.discard)
+            kept = held.pop_all()
+            task.add_done_callback(lambda _: kept.close())
         return await asyncio.shield(task)
+
+    def _ended(self) -> None:
+        self._running -= 1
 
     async def _keep(
         self,
@@ -155,11 +154,6 @@ class ActPipeline:
         if kept is answer:
             self._took(clock, result, planned)
         return kept
-
-    def _ended(self, task: asyncio.Task[ActAnswer], turn: Turn) -> None:
-        self._keeping.discard(task)
-        self._running -= 1
-        turn.end()
 
     def _took(self, clock: Clock, result: ActResult, planned: float) -> None:
         """Remember how long it took from the plan to the stored answer."""
@@ -302,10 +296,6 @@ class ActPipeline:
             assert session.hosted is not None
             session.hosted.slots.release(result.slot)
             raise
-
-    def _kept_now(self, session: Session, checked: _Checked, result: ActResult, answer: ActAnswer) -> bool:
-        """``keep``, where the store need not be waited for; whether it was."""
-        return self._journal.write_now(session, **_changes(session, checked, result, answer))
 
     async def keep(
         self, session: Session, body: Act, checked: _Checked, result: ActResult, answer: ActAnswer

@@ -18,6 +18,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,10 +61,15 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, expires_at = exclud
 _SELECT = "SELECT id, revision, expires_at, head, state, answer FROM sessions"
 
 Operation = Callable[[sqlite3.Connection], Any]
-Entry = tuple[Operation, asyncio.Future[Any] | None]
+Entry = tuple[Operation, asyncio.Future[Any]]
 """what is asked of the thread, and who waits for it"""
-_CHECKPOINT: Entry = (lambda _: None, None)
-"""nothing to do but to look at the log's size"""
+
+
+class _Signal(Enum):
+    """What the thread is told beside operations."""
+
+    LOOK = "look at the log's size"
+    STOP = "end after what came before"
 
 
 class SQLiteStore:
@@ -75,7 +81,7 @@ class SQLiteStore:
     def __init__(self, path: Path, *, sync: Literal["process", "power"] = "process") -> None:
         self.path = path
         self._sync = sync
-        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Entry | _Signal] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: sqlite3.Connection | None = None
@@ -136,7 +142,7 @@ class SQLiteStore:
         self._not_before = ended + (APART_S if ended - began < SLOW_S else PAUSE * (ended - began))
         self._logged += _size(row)
         if self._logged > CHECKPOINT_BYTES:
-            self._queue.put(_CHECKPOINT)
+            self._queue.put(_Signal.LOOK)
         return True
 
     async def delete(self, session_id: str) -> None:
@@ -157,7 +163,7 @@ class SQLiteStore:
     async def close(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._queue.put(None)
+            self._queue.put(_Signal.STOP)
             await asyncio.to_thread(thread.join)
 
     # -- the writer --------------------------------------------------------------------------------------
@@ -253,7 +259,7 @@ class SQLiteStore:
                 with contextlib.suppress(queue.Empty):
                     while len(entries) < GROUP:
                         entries.append(self._queue.get_nowait())
-                work = [entry for entry in entries if entry is not None and entry is not _CHECKPOINT]
+                work = [entry for entry in entries if not isinstance(entry, _Signal)]
                 with self._using:
                     if work:
                         self._commit(connection, work)
@@ -261,12 +267,12 @@ class SQLiteStore:
                         self._logged = 0
                         with contextlib.suppress(sqlite3.Error):  # the log stays as it is, and grows until the next
                             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                if None in entries:
+                if _Signal.STOP in entries:
                     return
 
     def _commit(self, connection: sqlite3.Connection, work: list[Entry]) -> None:
         """All of it in one transaction; if that fails, none of it happened and every waiting call gets the error."""
-        outcome: list[tuple[asyncio.Future[Any] | None, Any, Exception | None]]
+        outcome: list[tuple[asyncio.Future[Any], Any, Exception | None]]
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [operation(connection) for operation, _ in work]
@@ -280,7 +286,7 @@ class SQLiteStore:
 
         def resolve() -> None:
             for future, result, error in outcome:
-                if future is not None and not future.done():
+                if not future.done():
                     if error is not None:
                         future.set_exception(error)
                     else:

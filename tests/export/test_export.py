@@ -314,7 +314,7 @@ def test_another_format_version_is_refused(entry: Path, version: Any) -> None:
             lambda d: d["configuration"]["model"].update(stoch="4"),
             "model.stoch: expected a valid integer, got '4'",
         ),
-        (lambda d: d["configuration"]["model"].update(stoch=-4), "describes no model"),
+        (lambda d: d["configuration"]["model"].update(stoch=-4), "model.stoch: expected at least 1, got -4"),
         (lambda d: d["configuration"]["model"].update(deter=10**6), "the configuration makes it"),
         (lambda d: d["configuration"]["model"].update(posterior="half"), "expected 'full' or 'observation'"),
         (

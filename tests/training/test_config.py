@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from thick.configuration import describe, merge, to_dict
@@ -41,6 +45,12 @@ def test_any_field_can_be_overridden_on_the_command_line() -> None:
         (["--updates", "many"], "updates: expected a valid integer, got 'many'"),
         (["--optimizer.lr", "fast"], "optimizer.lr: expected a valid number, got 'fast'"),
         (["--updates"], "a value is missing"),
+        (["--data.streams", "0"], "data.streams: expected at least 1, got 0"),
+        (["--from_start", "7"], "from_start: expected at most 1, got 7"),
+        (["--optimizer.clip", "0"], "optimizer.clip: expected more than 0, got 0"),
+        (["--optimizer.lr", ".nan"], "optimizer.lr: expected a finite number, got nan"),
+        (["--name", "a/b"], "name: expected"),
+        (["--sparsity.start", "0", "--sparsity.ramp_to", "5"], "a geometric ramp cannot begin or end at 0"),
         (["8"], "expected --FIELD VALUE"),
     ],
 )
@@ -48,6 +58,27 @@ def test_a_mistake_is_answered_with_what_was_expected(arguments: list[str], mess
     with pytest.raises(ValueError) as error:
         override(TrainConfig(), arguments)
     assert message in str(error.value)
+
+
+def _numbers(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type]]:
+    """Where there are numbers in a configuration."""
+    for key, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            yield from _numbers(value[0], (*path, key, "0"))
+        elif isinstance(value, dict):
+            yield from _numbers(value, (*path, key))
+        elif type(value) in (int, float):
+            yield (*path, key), type(value)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_no_number_may_be_negative_or_not_finite(value: float) -> None:
+    for path, kind in _numbers(to_dict(TrainConfig())):
+        if kind is int and value != -1:
+            continue
+        name = ".".join(path)
+        with pytest.raises(ValueError, match=re.escape(path[-1])):
+            override(TrainConfig(), [f"--{name}", {"-1": "-1", "nan": ".nan", "inf": ".inf"}[str(value)]])
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:

@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import finish
 from thick.cli import main
+from thick.configuration import merge
 from thick.planning.settings import PlannerSettings
+from thick.runtimes.torch.model import FrozenModel
 from thick.training.alignment import gate_alignment, play_with_events
+from thick.training.config import TrainConfig
 from thick.training.evaluate import evaluate_agent
 from thick.training.runs import load_agent, load_run
+from thick.training.trainer import Trainer
 
 ENV = "minigrid:MiniGrid-DoorKey-5x5-v0+map"
 
@@ -90,6 +95,16 @@ def test_native_kernels_and_torch_come_to_the_same(trained: Path) -> None:
             evaluate_agent(agent, task, settings=agent.planner, episodes=2, seed=3, max_steps=5, options=options)
         )
     assert results[0]["episodes"] == results[1]["episodes"]
+
+
+def test_what_the_native_kernels_have_no_way_with_runs_in_torch_unless_they_were_asked_for(
+    walk: TrainConfig, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    finish(Trainer(merge(walk, {"updates": 1, "model": {"head_layers": 20}}), run))
+    assert isinstance(load_agent(run, backend="auto")[0].model, FrozenModel)
+    with pytest.raises(ValueError, match="layers"):
+        load_agent(run, backend="native")
 
 
 def test_a_folder_that_is_neither_a_run_nor_an_entry_is_refused(tmp_path: Path) -> None:

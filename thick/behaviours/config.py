@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from thick.configuration import RECORD
+from thick.configuration import RECORD, Count, Index, Share, Weight
 
 
 @dataclass(frozen=True)
@@ -13,27 +13,27 @@ class BehaviourConfig:
     """An actor and a critic trained in imagination (Dreamer; THICK Dreamer with a level above the dynamics)."""
 
     __pydantic_config__: ClassVar = RECORD
-    start: int = 0
+    start: Index = 0
     """first update that trains them"""
-    horizon: int = 15
+    horizon: Count = 15
     """steps imagined from every state"""
-    starts: int = 0
+    starts: Index = 0
     """states of the batch that imagination starts from, drawn anew in every update; 0: all of them (paper)"""
-    lambda_: float = 0.95
+    lambda_: Share = 0.95
     """λ of the return"""
-    entropy: float = 2e-3
+    entropy: Weight = 2e-3
     """weight of the actor's entropy"""
-    actor_lr: float = 8e-5
+    actor_lr: Weight = 8e-5
     """learning rate of the actor"""
-    critic_lr: float = 2e-4
+    critic_lr: Weight = 2e-4
     """learning rate of the critics"""
-    target_every: int = 100
+    target_every: Count = 100
     """updates between copies of the critic to its target"""
-    target_rate: float = 0.0
+    target_rate: Share = 0.0
     """share by which the target follows the critic after every update, in place of copies; 0: copies (paper)"""
     normalize: bool = False
     """divide the returns that teach the actor by the range of their 5th to 95th percentile, where it is above 1"""
-    long_weight: float = 0.9
+    long_weight: Share = 0.9
     """ψ: share of V^λ against V_long in the critics' target"""
 
 
@@ -42,15 +42,15 @@ class EnsembleConfig:
     """Predictors whose disagreement an explorer seeks (Plan2Explore)."""
 
     __pydantic_config__: ClassVar = RECORD
-    members: int = 10
+    members: Count = 10
     """how many"""
-    layers: int = 4
+    layers: Count = 4
     """hidden layers of each"""
-    units: int = 400
+    units: Count = 400
     """width of each"""
-    lr: float = 3e-4
+    lr: Weight = 3e-4
     """learning rate"""
-    scale: float = 1.0
+    scale: Weight = 1.0
     """weight of the disagreement in the explorer's reward"""
 
 
@@ -59,29 +59,29 @@ class DirectorConfig:
     """A manager, a worker and a code for goals (Director)."""
 
     __pydantic_config__: ClassVar = RECORD
-    start: int = 0
+    start: Index = 0
     """first update that trains manager and worker; the code for goals is trained from the first on"""
-    goals: int = 2
+    goals: Count = 2
     """goals imagined one after the other from every state, each for ``model.goals.every`` steps"""
-    starts: int = 0
+    starts: Index = 0
     """states of the batch that imagination starts from, drawn anew in every update; 0: all of them (paper)"""
-    lambda_: float = 0.95
+    lambda_: Share = 0.95
     """λ of the returns"""
-    extrinsic: float = 1.0
+    extrinsic: Weight = 1.0
     """weight of the task's reward in what the manager seeks"""
-    exploration: float = 0.1
+    exploration: Weight = 0.1
     """weight of the error of the code for goals in it"""
-    manager_entropy: float = 3e-3
+    manager_entropy: Weight = 3e-3
     """weight of the manager's entropy"""
-    worker_entropy: float = 3e-3
+    worker_entropy: Weight = 3e-3
     """weight of the worker's entropy"""
-    actor_lr: float = 1e-4
+    actor_lr: Weight = 1e-4
     """learning rate of manager and worker"""
-    critic_lr: float = 1e-4
+    critic_lr: Weight = 1e-4
     """learning rate of the critics"""
-    target_every: int = 100
+    target_every: Count = 100
     """updates between copies of the critics to their targets"""
-    goal_lr: float = 1e-4
+    goal_lr: Weight = 1e-4
     """learning rate of the code for goals"""
-    goal_kl: float = 1.0
+    goal_kl: Weight = 1.0
     """weight of the KL between the code for goals and the uniform one"""

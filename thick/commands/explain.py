@@ -41,21 +41,15 @@ def run(argv: list[str]) -> int:
     from thick.envs import make
     from thick.explaining.episodes import explain
     from thick.explaining.page import write
-    from thick.export import load_model
-    from thick.manifest import MANIFEST
     from thick.planning.settings import planner_changes
-    from thick.training.runs import load_agent, load_run
+    from thick.training.runs import load_agent, load_networks
 
     torch.set_num_threads(options.threads)
     try:
         agent, task, env_options = load_agent(
             options.model, env_id=options.env, env_options=options.env_options
         )
-        networks = (
-            load_model(options.model).model
-            if (options.model / MANIFEST).is_file()
-            else load_run(options.model)[1]
-        )
+        networks = load_networks(options.model)
         told = explain(
             agent,
             networks,

@@ -112,6 +112,7 @@ def resumed(directory: Path, words: list[str]) -> Trainer:
 
 def train(trainer: Trainer) -> int:
     """Train to the end, or to the point where somebody or something stops it; says where everything is."""
+    from thick.training.checkpoint import latest_checkpoint
     from thick.training.trainer import RunStoppedError
 
     where = shlex.quote(str(trainer.directory))  # as a shell wants it
@@ -141,7 +142,7 @@ def train(trainer: Trainer) -> int:
     print(
         f"done: {trainer.directory}, {trainer.learner.updates} updates\n"
         f"  log:      {where}/metrics.jsonl; tensorboard --logdir {where}/tensorboard\n"
-        f"  weights:  {trainer.last_checkpoint().removeprefix('the last finite checkpoint is ')}\n"
+        f"  weights:  {latest_checkpoint(trainer.folder.checkpoints)}\n"
         f"  measure:  thick evaluate {where}\n"
         f"  export:   thick export {where}\n"
         f"  extend:   {go_on} --updates {2 * trainer.config.updates}"

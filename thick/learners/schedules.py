@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from thick.configuration import RECORD
+from thick.configuration import RECORD, Index, Weight
 
 
 @dataclass(frozen=True)
@@ -13,14 +13,21 @@ class Schedule:
     """A weight over time: constant until ``ramp_from``, then geometric to ``final`` at ``ramp_to``."""
 
     __pydantic_config__: ClassVar = RECORD
-    start: float = 1.0
+    start: Weight = 1.0
     """weight in the beginning"""
-    final: float = 1.0
+    final: Weight = 1.0
     """weight in the end"""
-    ramp_from: int = 0
+    ramp_from: Index = 0
     """update at which it begins to change"""
-    ramp_to: int = 0
+    ramp_to: Index = 0
     """update from which on it stays"""
+
+    def __post_init__(self) -> None:
+        if self.start != self.final and self.ramp_to > 0 and not (self.start and self.final):
+            raise ValueError(
+                f"start {self.start:g}, final {self.final:g}: a geometric ramp cannot begin or end at 0; give a small "
+                "number, or ramp_to 0"
+            )
 
     def at(self, update: int) -> float:
         """The weight at an update."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from thick.configuration import RECORD
+from thick.configuration import RECORD, Count, Positive, Share, Weight
 
 STEEP_GATE = 2.0**24
 """by which a hard gate is steeper than a soft one that stands for it in a runtime"""
@@ -16,15 +16,15 @@ class LevelLossConfig:
     """Weights of a level's losses."""
 
     __pydantic_config__: ClassVar = RECORD
-    state: float = 1.0
+    state: Weight = 1.0
     """KL to the state before the change"""
-    high_action: float = 1.0
+    high_action: Weight = 1.0
     """KL between posterior and prior of the high-level action"""
-    action: float = 1.0
+    action: Weight = 1.0
     """negative log-likelihood of the low-level action that leads into the change"""
-    time: float = 1.0
+    time: Weight = 1.0
     """negative log-likelihood of the elapsed time"""
-    returns: float = 1.0
+    returns: Weight = 1.0
     """negative log-likelihood of the segment's return"""
 
 
@@ -33,17 +33,17 @@ class LevelConfig:
     """A level of the hierarchy above the dynamics (THICK's high level)."""
 
     __pydantic_config__: ClassVar = RECORD
-    actions: int = 5
+    actions: Count = 5
     """number of high-level actions"""
-    hidden: int = 1024
+    hidden: Count = 1024
     """width of body, prior and posterior"""
-    head_units: int = 400
+    head_units: Count = 400
     """width of the action, time and return heads"""
     segment_ends: tuple[str, ...] = ("gates",)
     """what ends a segment: gates, ends (terminal steps), or both"""
-    kl_balance: float = 0.8
+    kl_balance: Share = 0.8
     """weight of the prior's side in the KL between posterior and prior of the high-level action"""
-    max_time: float = 100.0
+    max_time: Positive = 100.0
     """bound on the predicted number of steps before a change"""
     loss: LevelLossConfig = field(default_factory=LevelLossConfig)
     """weights of the level's losses"""
@@ -54,11 +54,11 @@ class GoalConfig:
     """Goals of a manager (Director)."""
 
     __pydantic_config__: ClassVar = RECORD
-    codes: int = 8
+    codes: Count = 8
     """categoricals of the code of a goal"""
-    classes: int = 8
+    classes: Count = 8
     """classes of each"""
-    every: int = 8
+    every: Count = 8
     """steps for which a goal is held"""
 
 
@@ -67,23 +67,23 @@ class LossConfig:
     """Weights of the world model's losses."""
 
     __pydantic_config__: ClassVar = RECORD
-    decoder: float = 1.0
+    decoder: Weight = 1.0
     """negative log-likelihood of the observation, fine path"""
-    reward: float = 1.0
+    reward: Weight = 1.0
     """negative log-likelihood of the reward, fine path"""
-    discount: float = 1.0
+    discount: Weight = 1.0
     """negative log-likelihood of the discount, fine path"""
-    kl: float = 1.0
+    kl: Weight = 1.0
     """balanced KL to the fine prior"""
-    coarse_decoder: float = 1.0
+    coarse_decoder: Weight = 1.0
     """negative log-likelihood of the observation, coarse path"""
-    coarse_reward: float = 1.0
+    coarse_reward: Weight = 1.0
     """negative log-likelihood of the reward, coarse path"""
-    coarse_discount: float = 1.0
+    coarse_discount: Weight = 1.0
     """negative log-likelihood of the discount, coarse path"""
-    coarse_kl: float = 1.0
+    coarse_kl: Weight = 1.0
     """balanced KL to the coarse prior"""
-    sparsity: float = 1.0
+    sparsity: Weight = 1.0
     """β: mean number of open gates"""
 
 
@@ -100,47 +100,47 @@ class ModelConfig:
     """networks that act: actor_critic (Dreamer, THICK Dreamer), director (manager and worker)"""
     goals: GoalConfig = field(default_factory=GoalConfig)
     """what a manager chooses among (behaviour: director)"""
-    stoch: int = 32
+    stoch: Count = 32
     """categorical groups of z"""
-    classes: int = 32
+    classes: Count = 32
     """classes of each group"""
-    deter: int = 256
+    deter: Count = 256
     """size of the deterministic state h"""
-    hidden: int = 256
+    hidden: Count = 256
     """width of the layers around the recurrent state"""
-    context: int = 16
+    context: Count = 16
     """size of the context c"""
-    change_threshold: float = 0.0
+    change_threshold: Weight = 0.0
     """an open gate counts as a context change if it moves its context by at least this (0: any open gate, paper)"""
     posterior: Literal["full", "observation"] = "full"
     """what the posterior reads: full [c, h, e] (paper), or the observation's embedding alone"""
     gates: Literal["each", "shared"] = "each"
     """each dimension of the context has a soft gate (paper), or one hard gate is shared, which can reopen"""
-    free_openings: float = 0.0
+    free_openings: Share = 0.0
     """share of a window's steps on which gates may open at no cost; 0: every opening costs (paper)"""
-    free_nats: float = 0.0
+    free_nats: Weight = 0.0
     """nats of the KL to the fine prior that cost nothing"""
     unimix: float = 0.0
     """share of the uniform distribution in that of z, posterior and priors alike; 0: none (paper)"""
-    gate_noise: float = 0.1
+    gate_noise: Weight = 0.1
     """standard deviation of the noise on the gates in training"""
-    cnn_depth: int = 48
+    cnn_depth: Count = 48
     """channels of the first convolution"""
-    mlp_layers: int = 4
+    mlp_layers: Count = 4
     """layers of vector and grid encoders and decoders"""
-    mlp_units: int = 400
+    mlp_units: Count = 400
     """width of vector and grid encoders and decoders"""
-    head_layers: int = 4
+    head_layers: Count = 4
     """layers of the reward and discount heads, of actor and critics"""
-    head_units: int = 400
+    head_units: Count = 400
     """width of the reward and discount heads, of actor and critics"""
     discount_head: bool = True
     """predict the end of an episode"""
     clip_rewards: Literal["tanh", "none"] = "tanh"
     """squash rewards before they are learned"""
-    discount: float = 0.99
+    discount: Share = 0.99
     """γ"""
-    kl_balance: float = 0.8
+    kl_balance: Share = 0.8
     """weight of the prior's side in the KLs"""
     loss: LossConfig = field(default_factory=LossConfig)
     """weights of the losses"""

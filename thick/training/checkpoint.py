@@ -111,7 +111,13 @@ def last_usable_checkpoint(directory: Path) -> Checkpoint:
 
 def has_checkpoint(directory: Path) -> bool:
     """Whether a checkpoint was ever finished there."""
-    return (directory / _LATEST).is_file()
+    return latest_checkpoint(directory) is not None
+
+
+def latest_checkpoint(directory: Path) -> Path | None:
+    """Folder of the checkpoint that was finished last; None before there is one."""
+    latest = directory / _LATEST
+    return directory / latest.read_text().strip() if latest.is_file() else None
 
 
 def not_finite_tensors(tensors: Mapping[str, Tensor]) -> list[str]:

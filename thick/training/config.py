@@ -9,11 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from thick.behaviours.config import BehaviourConfig, DirectorConfig, EnsembleConfig
-from thick.configuration import RECORD, arguments, merge, read_yaml_file
+from thick.configuration import (
+    RECORD,
+    Count,
+    Index,
+    Positive,
+    Share,
+    Weight,
+    arguments,
+    merge,
+    read_yaml_file,
+)
 from thick.learners.schedules import Schedule
+from thick.manifest import NAME
 from thick.models.config import ModelConfig
 from thick.nearest import did_you_mean
 
@@ -27,7 +40,7 @@ class DataConfig:
     __pydantic_config__: ClassVar = RECORD
     policy: Literal["random", "scripted", "agent"] = "random"
     """who acts after the prefill: nobody but the prefill (random, scripted) or the agent being trained"""
-    prefill: int = 5000
+    prefill: Index = 5000
     """steps collected before the first update"""
     prefill_policy: Literal["random", "scripted"] = "random"
     """who collects them"""
@@ -35,15 +48,15 @@ class DataConfig:
     """options of the scripted policy"""
     dataset: str | None = None
     """folder of 'thick collect' to learn from in place of a prefill"""
-    streams: int = 8
+    streams: Count = 8
     """environments stepped side by side"""
-    capacity: int = 1_000_000
+    capacity: Count = 1_000_000
     """steps kept"""
     on_disk: bool = False
     """memory-map the ring in the run's folder"""
-    env_steps_per_update: float = 0.0
+    env_steps_per_update: Weight = 0.0
     """steps the agent takes for every update (policy: agent)"""
-    exploration: float = 0.3
+    exploration: Weight = 0.3
     """noise of the agent while it collects: standard deviation (continuous) or probability of a random action"""
     planner: dict[str, Any] = field(default_factory=dict)
     """planner settings of the agent while it collects"""
@@ -54,19 +67,19 @@ class OptimizerConfig:
     """Adam (eps 1e-5) with clipped gradients and decoupled weight decay."""
 
     __pydantic_config__: ClassVar = RECORD
-    lr: float = 1e-4
+    lr: Weight = 1e-4
     """learning rate of the world model"""
-    level_lr: float = 1e-4
+    level_lr: Weight = 1e-4
     """learning rate of the levels above it"""
-    eps: float = 1e-5
+    eps: Positive = 1e-5
     """Adam's epsilon"""
-    clip: float = 100.0
+    clip: Positive = 100.0
     """largest norm of a gradient"""
-    weight_decay: float = 1e-6
+    weight_decay: Weight = 1e-6
     """share of every weight that is lost in a step"""
-    warmup: int = 0
+    warmup: Index = 0
     """updates over which the learning rates rise from zero"""
-    decay: float = 1.0
+    decay: Share = 1.0
     """share of the learning rates that is left at the end of the run, falling linearly"""
 
     def rate(self, lr: float, update: int, updates: int) -> float:
@@ -80,15 +93,15 @@ class EvaluationConfig:
     """What is measured during and after training."""
 
     __pydantic_config__: ClassVar = RECORD
-    every: int = 0
+    every: Index = 0
     """updates between evaluations by planning; 0: only at the end"""
-    episodes: int = 20
+    episodes: Count = 20
     """episodes of an evaluation"""
-    max_steps: int = 0
+    max_steps: Index = 0
     """cut evaluation episodes here; 0: the environment's own limit"""
-    alignment_every: int = 1000
+    alignment_every: Index = 1000
     """updates between measurements of gates against the environment's events"""
-    alignment_steps: int = 4000
+    alignment_steps: Index = 4000
     """steps of play on which that is measured"""
 
 
@@ -105,37 +118,37 @@ class TrainConfig:
         "thick-planet"
     )
     """which recipe learns (see 'docs/learners.md')"""
-    name: str = "model"
+    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$")] = "model"
     """name under which the model is exported"""
     description: str = ""
     """one sentence for the manifest"""
-    seed: int = 0
+    seed: Index = 0
     """seed of everything"""
     init: str | None = None
     """folder of a run, or model-repository entry, whose weights this run starts from (its sizes must be the same)"""
     init_levels: bool = True
     """take the levels' weights too; otherwise they start at random, and may have other sizes"""
-    updates: int = 20_000
+    updates: Count = 20_000
     """updates over which the schedules run"""
-    stop: int = 0
+    stop: Index = 0
     """stop at this update, before the schedules have run out; 0: at the last"""
-    batch: int = 16
+    batch: Count = 16
     """sequences of a batch"""
-    length: int = 50
+    length: Count = 50
     """steps of a sequence"""
     freeze: tuple[str, ...] = ()
     """parts that keep the weights they begin with, such as [world] to train the levels above it alone"""
-    from_start: float = 0.0
+    from_start: Share = 0.0
     """share of the sequences that begin with their episode"""
-    threads: int = 2
+    threads: Count = 2
     """threads of torch on the CPU"""
     device: str = "cpu"
     """cpu or cuda"""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """of matrix products in training, where auto takes what a trial finds faster; weights and losses stay in fp32"""
-    log_every: int = 100
+    log_every: Count = 100
     """updates between lines of the log"""
-    checkpoint_every: int = 1000
+    checkpoint_every: Count = 1000
     """updates between checkpoints"""
     model: ModelConfig = field(default_factory=ModelConfig)
     """sizes and losses"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,16 @@ from thick.agent import Agent
 from thick.configuration import to_dict
 from thick.envs import check, make
 from thick.export import load_model
-from thick.manifest import MANIFEST
+from thick.manifest import MANIFEST, EntryError
 from thick.models.networks import AgentNetworks
 from thick.runtimes.native import agents as native_agents
 from thick.runtimes.native.library import NativeUnavailable
-from thick.runtimes.native.model import NativeModel
 from thick.runtimes.torch import agents as torch_agents
 from thick.spaces import space_to_json
 from thick.training.checkpoint import load_checkpoint
 from thick.training.config import TrainConfig, load_config
+
+_log = logging.getLogger(__name__)
 
 
 def load_agent(
@@ -73,7 +75,7 @@ def _agent(
     config, model, _ = load_run(path, env_id=env_id, env_options=env_options)
     agent = _of_backend(
         backend,
-        lambda: _native_agent(model, config.planner),
+        lambda: native_agents.native_agent(model, planner=config.planner),
         lambda: torch_agents.torch_agent(model, planner=config.planner),
     )
     return agent, config.env, config.env_options
@@ -84,21 +86,23 @@ def _of_backend(backend: str, native: Callable[[], Agent], torch: Callable[[], A
         return torch()
     try:
         return native()
-    except NativeUnavailable:
+    except EntryError:
+        raise
+    except (NativeUnavailable, ValueError) as error:  # torch has no such limits, or says what else is wrong
         if backend == "native":
             raise
-        return torch()
+        agent = torch()
+        _log.warning("torch plans: %s", error)
+        return agent
 
 
-def _native_agent(model: AgentNetworks, planner: dict[str, Any]) -> Agent:
-    tensors = {name: weight.detach().float().numpy() for name, weight in model.state_dict().items()}
-    made = NativeModel(tensors, model.config, model.observation_space, model.action_space)
-    return Agent(
-        made,
-        observation_space=model.observation_space,
-        action_space=model.action_space,
-        planner=planner,
-    )
+def load_networks(path: Path) -> AgentNetworks:
+    """The networks of a run's latest checkpoint, or of a model-repository entry.
+
+    Raises:
+        FileNotFoundError: the folder is neither.
+    """
+    return load_model(path).model if (path / MANIFEST).is_file() else load_run(path)[1]
 
 
 def load_run(

@@ -19,6 +19,7 @@ from thick.training.checkpoint import (
     CheckpointError,
     has_checkpoint,
     last_usable_checkpoint,
+    latest_checkpoint,
     not_finite_tensors,
     restore_rng,
     rng_state,
@@ -189,10 +190,9 @@ class Trainer:
 
     def last_checkpoint(self) -> str:
         """Where the last checkpoint is, in words."""
-        if not has_checkpoint(self.folder.checkpoints):
+        if (path := latest_checkpoint(self.folder.checkpoints)) is None:
             return "no checkpoint was written yet, and the folder can be started anew"
-        name = (self.folder.checkpoints / "latest").read_text().strip()
-        return f"the last finite checkpoint is {self.folder.checkpoints / name}"
+        return f"the last finite checkpoint is {path}"
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -329,9 +329,6 @@ class Trainer:
 
 def _check(config: TrainConfig) -> None:
     """ValueError for what no task or data could make right."""
-    for name in ("updates", "batch", "length", "threads", "log_every", "checkpoint_every"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}: expected at least 1, got {getattr(config, name)}")
     try:
         device = torch.device(config.device)
     except RuntimeError:
