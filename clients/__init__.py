@@ -22,7 +22,9 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from clients.asynchronous import AsyncGrpcPlanningClient, AsyncPlanningClient, AsyncSession
+    from clients.asynchronous import AsyncDream, AsyncGrpcPlanningClient, AsyncPlanningClient, AsyncSession
+    from clients.dream import Dream
+    from clients.dream_envs import DreamEnv, DreamVectorEnv
     from clients.errors import ClientError, ServiceError
     from clients.grpc_client import GrpcPlanningClient
     from clients.http_client import PlanningClient
@@ -32,10 +34,14 @@ check_own("thick", "service")  # parts of both are imported below, and folders o
 
 # Looked up when asked for: the base install has no grpcio, and listing commands needs no httpx.
 _HOMES = {
+    "AsyncDream": "clients.asynchronous.dream",
     "AsyncGrpcPlanningClient": "clients.asynchronous.grpc_client",
     "AsyncPlanningClient": "clients.asynchronous.http_client",
     "AsyncSession": "clients.asynchronous.session",
     "ClientError": "clients.errors",
+    "Dream": "clients.dream",
+    "DreamEnv": "clients.dream_envs",
+    "DreamVectorEnv": "clients.dream_envs",
     "GrpcPlanningClient": "clients.grpc_client",
     "PlanningClient": "clients.http_client",
     "ServiceError": "clients.errors",
@@ -43,10 +49,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncDream",
     "AsyncGrpcPlanningClient",
     "AsyncPlanningClient",
     "AsyncSession",
     "ClientError",
+    "Dream",
+    "DreamEnv",
+    "DreamVectorEnv",
     "GrpcPlanningClient",
     "PlanningClient",
     "ServiceError",

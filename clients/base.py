@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-from clients import calls, results, tracing
+from clients import calls, dream_results, results, tracing
 from clients.calls import Call
 from clients.connection import ServiceConnection
 from clients.errors import ClientError, NotConnectedError, NotFoundError, SessionExpiredError, models_failed
-from clients.opening import Session, open_session
+from clients.opening import Dream, Session, open_dream, open_session
 from clients.session_state import EVERYTHING, prepare
 from clients.waiting import sleep
 from service.protocol.events import Event
@@ -90,6 +90,43 @@ class SyncClient(abc.ABC):
     def restore(self, belief: bytes) -> Session:
         """A session from ``session.belief()``: its next action is the one the original would have taken."""
         return open_session(self, calls.restore_session(belief))
+
+    def dream(
+        self,
+        model: str | None = None,
+        *,
+        version: str | None = None,
+        count: int = 1,
+        seed: int | None = None,
+        sample: bool = True,
+        observation: Any = None,
+        session_id: str | None = None,
+        dream_id: str | None = None,
+        ttl_s: float | None = None,
+    ) -> Dream:
+        """A served model as an environment; as a context manager it is deleted at the end.
+
+        It begins from an observation, a session's belief, another dream's present, or (none of these) a start of the
+        model's own.
+
+        Args:
+            count: environments, stepped together.
+            seed: of what is drawn: the same seed and actions lead to the same dream.
+            sample: draw what comes; otherwise the most likely comes.
+            ttl_s: seconds without use after which it expires.
+        """
+        shown = None if observation is None else prepare(observation, self.connection.images)
+        asked = {"model": model, "version": version, "count": count, "seed": seed, "sample": sample,
+                 "observation": shown, "session_id": session_id, "dream_id": dream_id, "ttl_s": ttl_s}  # fmt: skip
+        return open_dream(self, calls.create_dream(**asked))
+
+    def attach_dream(self, dream_id: str) -> Dream:
+        """A dream that lives at the server already, at its present step."""
+        return open_dream(self, calls.get_dream(dream_id))
+
+    def dreams(self) -> list[dream_results.DreamInfo]:
+        """All live dreams, without what they look like."""
+        return self._run(calls.list_dreams())
 
     def sessions(self) -> list[results.SessionInfo]:
         """All live sessions that the key may see."""

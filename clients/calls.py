@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from clients import results
+from clients import dream_results, results
 from service.protocol.bodies import decode_arrays
 from thick.spaces import Space
 
@@ -177,6 +177,68 @@ def imagine_once(model: results.Model, body: Mapping[str, Any]) -> Call[results.
     )  # fmt: skip
 
 
+_WHOLE = {"include": ("observations",)}
+"""all environments in one array: much less to pack and to read than one for each"""
+
+
+def create_dream(**asked: Any) -> Call[dream_results.DreamInfo]:
+    """``POST /v1/dreams``"""
+    of = next((f"{name} {asked[name]}" for name in ("dream_id", "session_id", "model") if asked.get(name)), "")
+    return Call(
+        f"dream of {of.replace('_id', '')}".strip(), "POST", "/v1/dreams", "Dream", _read_dream,
+        body={**_sent(**asked), **_WHOLE}, repeatable=False,
+    )  # fmt: skip
+
+
+def get_dream(dream_id: str) -> Call[dream_results.DreamInfo]:
+    """``GET /v1/dreams/{id}``"""
+    return Call(
+        f"look at dream {dream_id}", "GET", _dream(dream_id), "GetDream", _read_dream,
+        names={"dream_id": dream_id},
+    )  # fmt: skip
+
+
+def list_dreams() -> Call[list[dream_results.DreamInfo]]:
+    """``GET /v1/dreams``"""
+    return Call(
+        "list the dreams", "GET", "/v1/dreams", "ListDreams",
+        lambda tree: [_read_dream(dream) for dream in tree.get("dreams", ())],
+    )  # fmt: skip
+
+
+def step_dream(info: dream_results.DreamInfo, step: int, body: Mapping[str, Any]) -> Call[dream_results.DreamtStep]:
+    """``POST /v1/dreams/{id}/step``; the step makes it exactly-once, so it may always be sent again"""
+    return Call(
+        f"step dream {info.dream_id} (step {step})", "POST", _dream(info.dream_id, "step"), "DreamStep",
+        lambda tree: dream_results.read_dreamt_step(decode_arrays(tree), info.observation_space),
+        names={"dream_id": info.dream_id}, body={**_sent(**body), "step": step},
+    )  # fmt: skip
+
+
+def reset_dream(dream_id: str, indices: Any, seed: int | None) -> Call[dream_results.DreamInfo]:
+    """``POST /v1/dreams/{id}/reset``"""
+    return Call(
+        f"reset dream {dream_id}", "POST", _dream(dream_id, "reset"), "ResetDream", _read_dream,
+        names={"dream_id": dream_id}, body={**_sent(indices=indices, seed=seed), **_WHOLE},
+    )  # fmt: skip
+
+
+def fork_dream(dream_id: str, seed: int | None) -> Call[dream_results.DreamInfo]:
+    """``POST /v1/dreams/{id}/fork``"""
+    return Call(
+        f"fork dream {dream_id}", "POST", _dream(dream_id, "fork"), "ForkDream", _read_dream,
+        names={"dream_id": dream_id}, body=_sent(seed=seed), repeatable=False,
+    )  # fmt: skip
+
+
+def delete_dream(dream_id: str) -> Call[None]:
+    """``DELETE /v1/dreams/{id}``"""
+    return Call(
+        f"delete dream {dream_id}", "DELETE", _dream(dream_id), "DeleteDream", _nothing,
+        names={"dream_id": dream_id}, gone_is_done=True,
+    )  # fmt: skip
+
+
 def step_reader(info: results.SessionInfo) -> Callable[[Any], results.ImaginedStep]:
     """Reads the steps of a stream."""
     return lambda tree: results.read_step(decode_arrays(tree), info.observation_space, info.action_space)
@@ -213,12 +275,20 @@ def _imagination_reader(
     return lambda tree: results.read_imagination(decode_arrays(tree), observations, actions)
 
 
+def _read_dream(tree: Any) -> dream_results.DreamInfo:
+    return dream_results.read_dream(decode_arrays(tree))
+
+
 def _sent(**members: Any) -> dict[str, Any]:
     return {key: value for key, value in members.items() if value is not None}
 
 
 def _session(session_id: str, action: str = "") -> str:
     return f"/v1/sessions/{_part(session_id)}" + (f"/{action}" if action else "")
+
+
+def _dream(dream_id: str, action: str = "") -> str:
+    return f"/v1/dreams/{_part(dream_id)}" + (f"/{action}" if action else "")
 
 
 def _part(name: str) -> str:

@@ -95,8 +95,11 @@ def choose(client: SyncClient, name: str | None) -> Model:
 
 
 @contextmanager
-def service(models: Path, log: Path) -> Iterator[PlanningClient]:
+def service(models: Path, log: Path, *, store: str = "memory://") -> Iterator[PlanningClient]:
     """A ``thick serve`` of its own on free ports, ready; stopped at the end, also after errors and Ctrl-C.
+
+    Args:
+        store: of its sessions.
 
     Raises:
         DemoError: it did not become ready.
@@ -106,7 +109,7 @@ def service(models: Path, log: Path) -> Iterator[PlanningClient]:
     command += ["--port", str(http), "--grpc-port", str(grpc)]
     # Its own settings alone: what is set for another service (keys, a store, TLS) would get in the way.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("THICK_")}
-    environment["THICK_STORE"] = "memory://"
+    environment["THICK_STORE"] = store
     print(f"starting the service on http://127.0.0.1:{http} with {models} (log: {log})")
     began = time.monotonic()
     with log.open("wb") as sink:

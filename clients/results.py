@@ -193,37 +193,41 @@ def read_model(tree: Mapping[str, Any]) -> Model:
         for key in ("observation_space", "action_space")
         if tree.get(key)
     }
-    return _record(Model, tree, **spaces)
+    return record(Model, tree, **spaces)
 
 
 def read_session(tree: Mapping[str, Any]) -> SessionInfo:
     """A session."""
-    expires = tree.get("expires_at")
-    names = ("observation_space", "action_space")
-    return _record(
-        SessionInfo,
-        {name: value for name, value in tree.items() if name not in names},
-        **{name: parse_space(tree[name], path=name, exact=False) for name in names if tree.get(name)},
-        expires_at=datetime.fromisoformat(expires) if isinstance(expires, str) else None,
-    )
+    rest, known = resource(tree)
+    return record(SessionInfo, rest, **known)
+
+
+def resource(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a session or a dream says of itself: as it travels, and what is read from it."""
+    expires, names = tree.get("expires_at"), ("observation_space", "action_space")
+    known: dict[str, Any] = {
+        name: parse_space(tree[name], path=name, exact=False) for name in names if tree.get(name)
+    }
+    known["expires_at"] = datetime.fromisoformat(expires) if isinstance(expires, str) else None
+    return {name: value for name, value in tree.items() if name not in (*names, "expires_at")}, known
 
 
 def read_decision(tree: Mapping[str, Any], observations: Space | None, actions: Space | None) -> Decision:
     """The answer to an act; without spaces, arrays come as they travelled."""
     plan, timing = tree.get("plan"), tree.get("timing")
-    return _record(
+    return record(
         Decision,
         tree,
         action=read_action(tree["action"], actions),
         plan=_read_plan(plan, observations, actions) if plan else None,
-        timing=_record(Timing, timing) if timing else None,
+        timing=record(Timing, timing) if timing else None,
     )
 
 
 def _read_plan(tree: Mapping[str, Any], observations: Space | None, actions: Space | None) -> Plan:
     high, low, budget = tree.get("high"), tree.get("low"), tree.get("budget")
     levels = [{k: v for k, v in level.items() if k != "level"} for level in tree.get("levels") or ()]
-    return _record(
+    return record(
         Plan,
         tree,
         high=_read_high_plan(high, observations) if high else None,
@@ -232,16 +236,16 @@ def _read_plan(tree: Mapping[str, Any], observations: Space | None, actions: Spa
             _read_high_plan(level, observations) if index else _read_low_plan(level, actions)
             for index, level in enumerate(levels)
         ],
-        budget=_record(Budget, budget) if budget else None,
+        budget=record(Budget, budget) if budget else None,
     )
 
 
 def _read_low_plan(tree: Mapping[str, Any], actions: Space | None) -> LowPlan:
-    return _record(LowPlan, tree, actions=_read_actions(tree.get("actions"), actions))
+    return record(LowPlan, tree, actions=_read_actions(tree.get("actions"), actions))
 
 
 def _read_high_plan(tree: Mapping[str, Any], observations: Space | None) -> HighPlan:
-    return _record(HighPlan, tree, subgoal=read_observation(tree.get("subgoal"), observations))
+    return record(HighPlan, tree, subgoal=read_observation(tree.get("subgoal"), observations))
 
 
 def _read_actions(value: Any, space: Space | None) -> Sequence[Action]:
@@ -253,7 +257,7 @@ def read_imagination(
 ) -> Imagination:
     """The answer to imagine."""
     rollouts = [
-        _record(
+        record(
             Rollout,
             rollout,
             return_=rollout.get("return"),
@@ -264,13 +268,13 @@ def read_imagination(
         )
         for r, rollout in enumerate(tree.get("rollouts", ()))
     ]
-    return _record(Imagination, tree, rollouts=rollouts)
+    return record(Imagination, tree, rollouts=rollouts)
 
 
 def read_step(tree: Mapping[str, Any], observations: Space | None, actions: Space | None) -> ImaginedStep:
     """One imagined step, of an answer or of a stream."""
     action = tree.get("action")
-    return _record(
+    return record(
         ImaginedStep,
         tree,
         return_=tree.get("return"),
@@ -310,7 +314,7 @@ def read_observation(value: Any, space: Space | None) -> Observation:
 Record = TypeVar("Record")
 
 
-def _record(kind: type[Record], tree: Mapping[str, Any], **read: Any) -> Record:
+def record(kind: type[Record], tree: Mapping[str, Any], **read: Any) -> Record:
     """The dataclass ``kind`` from the members of ``tree``; unknown ones go to ``other``."""
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     known = {

@@ -13,12 +13,14 @@ from typing import Any
 
 import structlog
 
+from service.dreams.dreaming import Dreaming
+from service.dreams.table import DreamTable
 from service.engine.engine import Engine
 from service.models.hosted import Hosted
 from service.models.repository import ModelRepository
 from service.operations.metrics import Metrics
 from service.operations.offloop import off_loop
-from service.protocol.errors import ProblemError, invalid
+from service.protocol.errors import ProblemError
 from service.protocol.requests import Imagine, ImagineOnce, check_limits, parse
 from service.protocol.values import decode_observation
 from service.sessions.act import ActAnswer, ActPipeline, Clock
@@ -73,7 +75,8 @@ class PlanningService:
             opener=opener,
         )
         self.sessions = SessionTable(self.repository, limit=settings.max_sessions)
-        self.journal = Journal(self.sessions, store, self.engine, self.metrics)
+        dreams = DreamTable(self.repository, store, self.metrics, limit=settings.max_dreams)
+        self.journal = Journal(self.sessions, store, self.engine, self.metrics, dream=dreams.adopt)
         self.acting = ActPipeline(
             engine=self.engine,
             journal=self.journal,
@@ -84,6 +87,15 @@ class PlanningService:
         self.imagining = ImaginePipeline(engine=self.engine, limits=self.limits)
         self.lifecycle = Lifecycle(
             sessions=self.sessions,
+            repository=self.repository,
+            journal=self.journal,
+            engine=self.engine,
+            limits=self.limits,
+            ttl_s=settings.session_ttl_s,
+        )
+        self.dreams = dreams
+        self.dreaming = Dreaming(
+            dreams=dreams,
             repository=self.repository,
             journal=self.journal,
             engine=self.engine,
@@ -202,6 +214,7 @@ class PlanningService:
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
+                await self.dreams.sweep()
                 await self.journal.sweep()
             except Exception:
                 log.exception("looking for expired sessions failed")
@@ -253,7 +266,7 @@ class PlanningService:
                     f"session {body.session_id!r} is of model {session.model!r}, not {body.model!r}",
                 )
             return await self.acting.act(session, body, clock)
-        model = self._only_model() if body.model is None else body.model
+        model = body.model or self.repository.only("session_id")
         with self.sessions.room():
             planner = body.planner
             session = self.lifecycle.new(model, body.version, body.seed, planner, body.ttl_s)
@@ -262,13 +275,6 @@ class PlanningService:
             finally:
                 if not session.listed:
                     self.sessions.drop_state(session)
-
-    def _only_model(self) -> str:
-        """The model of a request that names none, where there is no choice."""
-        names = sorted({hosted.name for hosted in self.repository.all()})
-        if len(names) == 1:
-            return names[0]
-        raise invalid("model", f"is missing, and so is session_id; models here: {', '.join(names) or 'none'}")
 
     async def imagine(self, session_id: str, tree: Any) -> Imagination:
         """``POST /v1/sessions/{id}/imagine``; never changes the session."""

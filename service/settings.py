@@ -135,6 +135,9 @@ class Settings(BaseSettings):
         "fsync for each group of steps)",
     )
     max_sessions: int = _field("sessions", 4096, "live sessions at most; beyond, 429", ge=1)
+    max_dreams: int = _field(
+        "sessions", 16_384, "imagined environments of all dreams together at most; beyond, 429", ge=1
+    )
     session_ttl_s: float = _field(
         "sessions",
         3600.0,

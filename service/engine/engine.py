@@ -25,6 +25,7 @@ import structlog
 from service.engine.batches import SharedPlan, batch
 from service.engine.costs import CostModel
 from service.engine.delivery import fail
+from service.engine.dreams import DreamJob, DreamTask
 from service.engine.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
 from service.engine.parallel import Parallelism
 from service.engine.tasks import CallTask, ImagineTask, Task
@@ -82,7 +83,7 @@ class Engine:
         self._turns = threading.Lock()
         """held by whoever runs what touches a model: the worker, or the event loop (``_run_here``)"""
         self._condition = threading.Condition()
-        self._inbox: list[ActJob | Task] = []
+        self._inbox: list[ActJob | DreamJob | Task] = []
         self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
         self._tasks: list[Task] = []
         self._active: dict[str, float] = {}
@@ -136,6 +137,13 @@ class Engine:
             self._accept(ImagineTask(job))
         self._watch(job)
         return job
+
+    def dream(self, job: DreamJob) -> asyncio.Future[Any]:
+        """Step dreams; the future gives what came; raises as ``stream`` does."""
+        with self._condition:
+            self._accept(job)
+        self._watch(job)
+        return job.future
 
     def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Run ``function`` on the worker (loading, warming up, packing states); the future gives what it
@@ -191,7 +199,7 @@ class Engine:
         finally:
             self._turns.release()
 
-    def _accept(self, entry: ActJob | Task) -> None:
+    def _accept(self, entry: ActJob | DreamJob | Task) -> None:
         if self._stopping:
             raise EngineStopped("the server is shutting down")
         self._inbox.append(entry)
@@ -234,8 +242,10 @@ class Engine:
             if isinstance(entry, ActJob):
                 self._waiting[entry.model].append(entry)
                 self._acted(entry)
-            else:
+            elif not isinstance(entry, DreamJob):
                 self._tasks.append(entry)
+            elif not any(isinstance(task, DreamTask) and task.join(entry) for task in self._tasks):
+                self._tasks.append(DreamTask(entry))
         self._inbox.clear()
         while self._unloaded:
             model = self._unloaded.pop()

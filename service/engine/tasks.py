@@ -1,4 +1,5 @@
-"""What the engine's worker runs slice by slice: imaginations and single calls. (Plans: ``service.engine.batches``.)"""
+"""What the engine's worker runs slice by slice: imaginations and single calls. (Plans:
+``service.engine.batches``, dreams: ``service.engine.dreams``.)"""
 
 from __future__ import annotations
 

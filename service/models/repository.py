@@ -15,7 +15,7 @@ from service.engine.engine import Engine
 from service.models.hosted import Hosted
 from service.models.warmup import prepare
 from service.operations.metrics import Metrics
-from service.protocol.errors import ProblemError, suggest
+from service.protocol.errors import ProblemError, invalid, suggest
 from thick.entries import aliases, versions
 from thick.manifest import NAME, EntryError
 from thick.runtimes.backends import AUTO, open_runtime
@@ -146,6 +146,20 @@ class ModelRepository:
                 state=hosted.state,
             )
         return hosted
+
+    def only(self, others: str) -> str:
+        """The model of a request that names none, where there is no choice.
+
+        Args:
+            others: what could have named it, too.
+
+        Raises:
+            ProblemError: ``invalid_request``.
+        """
+        names = sorted({hosted.name for hosted in self.all()})
+        if len(names) == 1:
+            return names[0]
+        raise invalid("model", f"is missing, and so is {others}; models here: {', '.join(names) or 'none'}")
 
     def for_session(self, name: str, version: str) -> Hosted:
         """The version that a live session stays on.

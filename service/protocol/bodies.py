@@ -61,6 +61,8 @@ def to_wire(tree: Any, *, binary: bool) -> Any:
     if isinstance(tree, Mapping):
         return {str(key): to_wire(value, binary=binary) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
+        if len(tree) > 1 and set(map(type, tree)) == {float} and all(map(math.isfinite, tree)):
+            return tree if kind is list else list(tree)  # long lists of numbers
         return [to_wire(value, binary=binary) for value in tree]
     if isinstance(tree, np.ndarray):
         if tree.ndim == 0:

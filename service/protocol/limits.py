@@ -39,6 +39,8 @@ class Limits:
     """the most rollouts of one imagination"""
     imagined_steps: int = 20_000
     """rollouts times horizon of one imagination"""
+    dreams: int = 4096
+    """the most environments of one dream"""
     samples: int = 100_000
     """the most candidates a search may draw an iteration"""
     iterations: int = 1_000

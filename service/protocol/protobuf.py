@@ -367,11 +367,9 @@ def _read_names(message: Any) -> list[str]:
     return list(message.names)
 
 
-def _write_names(message: Any, value: Any) -> None:
-    message.names.extend(value)
-
-
-_SPARSE = frozenset({pb.Plan.DESCRIPTOR.full_name, pb.LevelPlan.DESCRIPTOR.full_name})
+_SPARSE = frozenset(
+    kind.DESCRIPTOR.full_name for kind in (pb.Plan, pb.LevelPlan, pb.DreamResponse, pb.DreamStepResponse)
+)
 """answers whose lists are left out where they are empty, as in JSON: not every level has each of them"""
 _PLANNER = pb.PlannerSettings.DESCRIPTOR.full_name
 _STRUCT = struct_pb2.Struct.DESCRIPTOR.full_name
@@ -384,6 +382,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "thick.v1.Action": _read_action,
     "thick.v1.Space": _read_space,
     "thick.v1.Names": _read_names,
+    "thick.v1.Indices": lambda message: list(message.indices),
     _STRUCT: _read_struct,
     _LIST: _read_list,
 }
@@ -393,7 +392,8 @@ _WRITERS: dict[str, Callable[[Any, Any], None]] = {
     "thick.v1.Observation": _write_observation,
     "thick.v1.Action": _write_action,
     "thick.v1.Space": _write_space,
-    "thick.v1.Names": _write_names,
+    "thick.v1.Names": lambda message, value: message.names.extend(value),
+    "thick.v1.Indices": lambda message, value: message.indices.extend(value),
     _STRUCT: _write_struct,
     _LIST: _write_list,
 }

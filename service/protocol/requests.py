@@ -71,6 +71,10 @@ ImageForm = Literal["png", "webp", "raw"]
 ActPart = Literal["plan", "timing"]
 StepPart = Literal["observation", "reward", "value", "gates"]
 
+DreamPart = Literal["observation", "observations", "value", "gates"]
+DreamView = Literal["observation", "observations"]
+_OBSERVATIONS = "`observation`: one for each environment; `observations`: all of them in one array"
+
 ACT_PARTS: tuple[ActPart, ...] = ("plan", "timing")
 STEP_PARTS: tuple[StepPart, ...] = ("observation", "reward", "value", "gates")
 
@@ -191,6 +195,46 @@ class ImagineOnce(Imagine):
     observation: Any = Field(description="the observation to imagine from")
 
 
+class CreateDream(Request):
+    """``POST /v1/dreams``: from an observation, a session, another dream, or the model's own start"""
+
+    model: Name | None = Field(None, description="name of the checkpoint; a session or a dream says it too")
+    version: Name | None = Field(None, description="its version; the newest by default")
+    count: Count = Field(1, description="environments, stepped together")
+    seed: Seed | None = Field(None, description="seed of what is drawn; drawn itself by default")
+    sample: StrictBool = Field(True, description="draw what comes; otherwise the most likely comes")
+    observation: Any = Field(None, description="what every environment begins with")
+    session_id: Name | None = Field(None, description="the session whose belief they begin with")
+    dream_id: Name | None = Field(None, description="the dream from whose present they begin")
+    ttl_s: Positive | None = Field(None, description="seconds without use after which the dream expires")
+    include: tuple[DreamView, ...] = Field(("observation",), description=_OBSERVATIONS)
+
+
+class DreamStep(Request):
+    """``POST /v1/dreams/{id}/step``"""
+
+    actions: Any = Field(description="one for each environment: a list, or one array of all of them")
+    step: StepCount | None = Field(
+        None, description="steps since the reset, from 0; the server counts where it is left out"
+    )
+    include: tuple[DreamPart, ...] = Field(
+        ("observation",), description=f"which parts the answer shall have; {_OBSERVATIONS}"
+    )
+    autoreset: StrictBool = Field(
+        False, description="environments that have terminated begin anew in place of their action"
+    )
+    begin: tuple[StepCount, ...] = Field((), description="further environments that do so")
+    image: ImageForm = Field("raw", description="how decoded pictures travel")
+
+
+class ResetDream(Request):
+    """``POST /v1/dreams/{id}/reset``: nothing, or which environments"""
+
+    indices: list[StepCount] | None = Field(None, description="environments; all by default, and step 0")
+    seed: Seed | None = Field(None, description="seed of the dream from now on")
+    include: tuple[DreamView, ...] = Field(("observation",), description=_OBSERVATIONS)
+
+
 _PLANNING = (Act, CreateSession, Imagine)
 """requests that may override planner settings"""
 
@@ -254,7 +298,13 @@ def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
         if given > max(limits.horizon, limits.rollouts):
             most = f"{limits.horizon} actions, or a list for each of {limits.rollouts} rollouts"
             errors.append(FieldError("actions", f"at most {most}; got {given}"))
-    if isinstance(request, (CreateSession, ActOnce)):
+    if isinstance(request, CreateDream):
+        bound("count", request.count, limits.dreams)
+        names = ("observation", "session_id", "dream_id")
+        starts = [name for name in names if getattr(request, name) is not None]
+        if len(starts) > 1:
+            errors.append(FieldError(starts[1], f"a dream begins from one thing, and {starts[0]} is given too"))
+    if isinstance(request, (CreateSession, ActOnce, CreateDream)):
         bound("ttl_s", request.ttl_s, limits.ttl_s)
     if errors:
         raise invalid_fields(errors)

@@ -180,6 +180,43 @@ class Imagination(Response):
     rollouts: list[Rollout]
 
 
+class Dream(Response):
+    """A dream: the answer to creating, reading, resetting and forking one"""
+
+    dream_id: str
+    model: str
+    version: str
+    count: int
+    step: int
+    observation: list[Any] = Field(default_factory=list, description="of each environment, decoded")
+    observations: Any = Field(None, description="the same in one array, or one for each entry of a Dict space")
+    observation_space: dict[str, Any]
+    action_space: dict[str, Any]
+    expires_at: str = Field(description="RFC 3339 time after which the dream is gone unless used")
+
+
+class DreamList(Response):
+    """``GET /v1/dreams``"""
+
+    dreams: list[Dream]
+
+
+class DreamStepResponse(Response):
+    """The answer to a step of a dream; lists over its environments"""
+
+    dream_id: str
+    step: int
+    replayed: bool
+    observation: list[Any] | None = Field(None, description="decoded")
+    observations: Any = Field(None, description="the same in one array, or one for each entry of a Dict space")
+    reward: list[float]
+    continuation: list[float] = Field(description="probability that the episode goes on")
+    terminated: list[bool]
+    value: list[float | None] | None = Field(None, description="expected return from here on, by the critic")
+    gates_open: list[int] | None = None
+    context_changed: list[bool] | None = None
+
+
 class Problem(Response):
     """RFC 9457 problem details"""
 

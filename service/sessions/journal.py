@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -14,28 +15,41 @@ from service.models.hosted import Hosted
 from service.operations.metrics import Metrics
 from service.protocol.errors import ProblemError
 from service.sessions.table import Session, SessionTable, expired
-from service.stores.record import Record, RevisionConflict, SessionStore, StoreError, now
+from service.stores.record import Record, RevisionConflict, SessionStore, StoreError, is_dream, now
 
 log = structlog.get_logger("thick.sessions")
 
 
 class Journal:
-    """Finds sessions, brings their states onto the device, and writes every change through to the store."""
+    """Finds sessions, brings their states onto the device, and writes every change through to the store.
 
-    def __init__(self, table: SessionTable, store: SessionStore, engine: Engine, metrics: Metrics) -> None:
+    Args:
+        dream: what takes up the dreams that the store has too.
+    """
+
+    def __init__(
+        self,
+        table: SessionTable,
+        store: SessionStore,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        dream: Callable[[Record], object],
+    ) -> None:
+        self._dream = dream
         self.store = store
         self._table = table
         self._engine = engine
         self._metrics = metrics
 
     async def adopt_all(self) -> int:
-        """Take up every session that the store has; returns how many live.
+        """Take up everything that the store has; returns how many sessions live.
 
         Raises:
             ProblemError: ``store_unavailable``.
         """
         for record in await _unless_down(self.store.load()):
-            self._table.adopt(record)
+            (self._dream if is_dream(record) else self._table.adopt)(record)
         self._metrics.sessions.set(len(self._table))
         return len(self._table)
 
@@ -52,7 +66,7 @@ class Journal:
         session = self._table.find(session_id)
         if session is None and self.store.shared:
             record = await _unless_down(self.store.read(session_id))
-            if record is not None:
+            if record is not None and not is_dream(record):
                 # Another request may have brought it here while this one was reading.
                 session = self._table.find(session_id) or self._table.adopt(record)
                 if session is None:

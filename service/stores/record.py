@@ -19,6 +19,10 @@ REMEMBER_EXPIRED_S = 24 * 3600.0
 """how long an expired session is distinguished from one that never was, s"""
 
 
+KIND, DREAM = "kind", "dream"
+"""entry of a head that says what the record is of; a session's has none"""
+
+
 class StoreError(Exception):
     """The store does not answer, or cannot be written: disk full, server gone, file damaged."""
 
@@ -80,6 +84,11 @@ def read_record(
         log.error("a stored session is damaged and is left out", session_id=session_id, reason=str(error))
         return None
     return Record(session_id, revision, expires_at, head, state, answer)
+
+
+def is_dream(record: Record) -> bool:
+    """Whether a record is of a dream, not of a session."""
+    return record.head.get(KIND) == DREAM
 
 
 def _checksum(part: bytes | None) -> int:

@@ -89,6 +89,13 @@ class ActionCodec:
             ValueError: an action does not belong to the space.
         """
         encoded = np.zeros((len(actions), self.size), np.float32)
+        if self.discrete and not self.shape and len(actions) > 1 and {type(action) for action in actions} == {int}:
+            chosen = np.asarray(actions) - self._starts
+            if ((chosen >= 0) & (chosen < self.size)).all():  # many at once
+                encoded[np.arange(len(actions)), chosen] = 1
+                return encoded
+        if not self.discrete and len(actions) > 1 and (many := self._inside_all(actions)) is not None:
+            return many
         for row, action in enumerate(actions):
             if action is not None:
                 if self.discrete:
@@ -132,6 +139,19 @@ class ActionCodec:
             raise ValueError(f"action: expected {self._expected()}, got {action!r}")
         return int(np.ravel_multi_index(tuple(places), self._sizes))
 
+    def _inside_all(self, actions: Sequence[Any]) -> Array | None:
+        """Many at once, where all of them are arrays that belong to the space."""
+        if {(getattr(each, "shape", None), getattr(each, "dtype", None)) for each in actions} != {
+            (self.shape, self.dtype)
+        }:
+            return None
+        values = np.asarray(actions, np.float64).reshape(len(actions), -1)
+        return self._scaled(values) if np.isfinite(values).all() else None
+
+    def _scaled(self, values: Array) -> Array:
+        half = np.where(self._half > 0, self._half, 1.0)
+        return ((values - self._centre) / half).astype(np.float32)
+
     def _inside(self, action: Any) -> Array:
         try:
             values = np.asarray(action, np.float64)
@@ -139,8 +159,7 @@ class ActionCodec:
             raise ValueError(f"action: expected {self._expected()}, got {action!r}") from error
         if values.shape != self.shape or not np.isfinite(values).all():
             raise ValueError(f"action: expected {self._expected()}, got {action!r}")
-        half = np.where(self._half > 0, self._half, 1.0)
-        return ((values.ravel() - self._centre) / half).astype(np.float32)
+        return self._scaled(values.ravel())
 
     def _expected(self) -> str:
         if not self.discrete:

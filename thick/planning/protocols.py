@@ -308,6 +308,10 @@ class AgentModel(PlanningModel, Protocol):
     def initial(self, batch: int) -> Belief:
         """The belief before anything was seen: z is -1."""
 
+    def begin(self, nothing: Array, uniforms: Array | None = None) -> Belief:
+        """The belief at the first step of an episode before its observation, with z drawn from the prior by
+        ``uniforms`` ``[B, draws]``, or its mode; ``nothing`` ``[B, A]`` is zero, in place of an action."""
+
     def observe(self, belief: Belief, action: Array, embedding: Array, is_first: Array) -> Belief:
         """The belief after ``action`` ``[B, A]`` led to an observation with ``embedding`` ``[B, E]``; belief and action
         count for nothing where ``is_first`` ``[B]``."""

@@ -11,8 +11,18 @@ import numpy as np
 
 from thick.planning.settings import PlannerSettings
 from thick.pytrees import first, flatten, leaves, map_arrays, walk
+from thick.runtimes.dreams import AgentDreams
 from thick.runtimes.layout import Layout
-from thick.runtimes.protocol import AnytimePlan, Observation, PlanResult, Rows, RuntimeInfo, State, Step
+from thick.runtimes.protocol import (
+    AnytimePlan,
+    Dreams,
+    Observation,
+    PlanResult,
+    Rows,
+    RuntimeInfo,
+    State,
+    Step,
+)
 from thick.runtimes.rows import HostRows
 from thick.spaces import space_to_json
 
@@ -40,6 +50,7 @@ class AgentRuntime:
         self.layout = Layout(
             (name, self._dtype(array), tuple(array.shape[1:])) for name, array in walk(self._example)
         )
+        self.dreams: Dreams = AgentDreams(self, self._example)
 
     # -- settings ----------------------------------------------------------------------------------------------------
 

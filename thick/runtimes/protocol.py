@@ -23,7 +23,7 @@ several plans may run side by side (``RuntimeInfo.side_by_side``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -137,8 +137,63 @@ class Rows(Protocol):
         """The states in rows ``at``, which stay as they are."""
 
 
+@dataclass(frozen=True)
+class DreamtStep:
+    """One step of D dreams, in numpy."""
+
+    rows: np.ndarray
+    """``[D, row_bytes]`` uint8, the dreams after it"""
+    reward: np.ndarray
+    """``[D]`` float32"""
+    continuation: np.ndarray
+    """``[D]`` float32, probability that the episode goes on"""
+    terminated: np.ndarray
+    """``[D]`` bool"""
+    gates_open: np.ndarray
+    """``[D]`` int64"""
+    value: np.ndarray | None
+    """``[D]`` float32, by the critic; None where it was not asked for, or there is none"""
+    observation: Observation | None
+    """``[D, ...]`` decoded; None where it was not asked for"""
+
+
+class Dreams(Protocol):
+    """A checkpoint stepped as an environment. A dream is a packed row; D of them are stepped in one batch, and what one
+    of them gets does not depend on the others."""
+
+    layout: Layout
+    """how a dream is packed"""
+
+    def of(self, state: State) -> np.ndarray:
+        """Dreams ``[B, row_bytes]`` that go on from sessions' states, after :meth:`Runtime.observe`."""
+
+    def begin(self, keys: np.ndarray, *, sample: bool) -> np.ndarray:
+        """Dreams ``[D, row_bytes]`` from the model's own start, drawn with ``keys`` ``[D]`` int64; its most likely one
+        without ``sample``."""
+
+    def step(
+        self,
+        rows: np.ndarray,
+        actions: np.ndarray,
+        *,
+        keys: np.ndarray,
+        sample: bool,
+        include: Collection[str],
+    ) -> DreamtStep:
+        """The step after actions ``[D, A]`` float32 (:meth:`Runtime.encode_action`).
+
+        Args:
+            keys: ``[D]`` int64, randomness of this step of each dream.
+            sample: draw what comes; otherwise the most likely comes.
+            include: ``observation``, ``value``.
+        """
+
+    def observations(self, rows: np.ndarray) -> Observation:
+        """What dreams look like, ``[D, ...]``."""
+
+
 class Runtime(Protocol):
-    """A checkpoint that can be observed with, planned with and imagined with."""
+    """A checkpoint that can be observed with, planned with, imagined with and dreamt in."""
 
     info: RuntimeInfo
     layout: Layout
@@ -149,6 +204,8 @@ class Runtime(Protocol):
     """the space in its JSON form, as the manifest has it"""
     action_space: Mapping[str, Any]
     """likewise"""
+    dreams: Dreams
+    """the checkpoint as an environment"""
     high_actions: tuple[int, ...]
     """how many actions each level above the lowest has, lowest first; empty where there is none"""
 

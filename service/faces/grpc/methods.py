@@ -28,6 +28,8 @@ from service.protocol.protobuf_parts import count_parts
 
 Answer = Callable[[Any, Asked], Awaitable[Any]]
 """from the tree of a request to the tree of its answer"""
+Acted = Callable[[Any, Clock], Awaitable[Any]]
+"""from the tree of a request to the message of its answer"""
 
 
 class Methods:
@@ -59,6 +61,13 @@ class Methods:
             "ExportBelief": self._export_belief,
             "RestoreSession": self._restore_session,
             "Imagine": self._imagine,
+            "Dream": self._dream,
+            "DreamStep": self._dream_step,
+            "GetDream": self._get_dream,
+            "ListDreams": self._list_dreams,
+            "ResetDream": self._reset_dream,
+            "ForkDream": self._fork_dream,
+            "DeleteDream": self._delete_dream,
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(self._single(name, answer))
@@ -66,6 +75,7 @@ class Methods:
         }
         handlers["Act"] = grpc.unary_unary_rpc_method_handler(self._act)
         handlers["ActStream"] = grpc.stream_stream_rpc_method_handler(self._act_stream)
+        handlers["DreamStepStream"] = grpc.stream_stream_rpc_method_handler(self._dream_step_stream)
         handlers["ImagineStream"] = grpc.unary_stream_rpc_method_handler(self._imagine_stream)
         return grpc.method_handlers_generic_handler(protobuf.SERVICE_NAME, handlers)
 
@@ -146,21 +156,31 @@ class Methods:
 
     async def _act_stream(self, _: Any, context: Context) -> None:
         """Acts of one session, each begun when the one before it was answered."""
+        await self._stream("ActStream", "Act", "session_id", self._acted, context)
+
+    async def _stream(self, name: str, message: str, key: str, acted: Acted, context: Context) -> None:
+        """Requests about one session or dream, each begun when the one before it was answered.
+
+        Args:
+            message: the unary method that takes the same requests.
+            key: the field that names what the stream is about.
+        """
+        what = key.removesuffix("_id")
 
         async def answer(asked: Asked) -> None:
-            session_id: str | None = None
+            known: str | None = None
             while (raw := await self._next(context)) is not grpc.aio.EOF:
                 clock = Clock()
-                tree = await self._read("Act", raw, clock)
+                tree = await self._read(message, raw, clock)
                 with self._gate.request(asked.traced(tree), context):
-                    if session_id is not None and tree.setdefault("session_id", session_id) != session_id:
-                        raise invalid("session_id", f"this stream is of session {session_id!r} alone")
-                    response = await self._acted(tree, clock)
-                    session_id = response.session_id
+                    if known is not None and tree.setdefault(key, known) != known:
+                        raise invalid(key, f"this stream is of {what} {known!r} alone")
+                    response = await acted(tree, clock)
+                    known = getattr(response, key)
                     packed = self._pack(response, asked)
                 await context.write(packed)
 
-        await self._gate.stream("ActStream", context, answer)
+        await self._gate.stream(name, context, answer)
 
     async def _next(self, context: Context) -> Any:
         """The next message of a stream, or ``EOF``.
@@ -227,6 +247,45 @@ class Methods:
             await events.aclose()  # type: ignore[attr-defined]
             imagination.close()
 
+    # -- dreams ------------------------------------------------------------------------------------------
+
+    async def _dream(self, tree: Any, asked: Asked) -> Any:
+        return await self._whole(lambda: self._service.dreaming.create(tree))
+
+    async def _dream_step(self, tree: Any, asked: Asked) -> Any:
+        return await self._dreamt(tree)
+
+    async def _dreamt(self, tree: Any) -> Any:
+        if "dream_id" not in tree:
+            raise invalid("dream_id", "is missing")
+        dream_id, body = tree["dream_id"], _without(tree, "dream_id", *TRACE_CONTEXT)
+        with self._service.working():
+            return await self._service.dreaming.step(dream_id, body)
+
+    async def _dream_step_stream(self, _: Any, context: Context) -> None:
+        async def stepped(tree: Any, clock: Clock) -> pb.DreamStepResponse:
+            return protobuf.from_dict(pb.DreamStepResponse, await self._dreamt(tree))
+
+        await self._stream("DreamStepStream", "DreamStep", "dream_id", stepped, context)
+
+    async def _get_dream(self, tree: Any, asked: Asked) -> Any:
+        return await self._whole(lambda: self._service.dreaming.get(tree["dream_id"]))
+
+    async def _list_dreams(self, tree: Any, asked: Asked) -> Any:
+        return {"dreams": [_shown(dream) for dream in self._service.dreaming.listed()["dreams"]]}
+
+    async def _reset_dream(self, tree: Any, asked: Asked) -> Any:
+        body = _without(tree, "dream_id")
+        return await self._whole(lambda: self._service.dreaming.reset(tree["dream_id"], body))
+
+    async def _fork_dream(self, tree: Any, asked: Asked) -> Any:
+        body = _without(tree, "dream_id")
+        return await self._whole(lambda: self._service.dreaming.fork(tree["dream_id"], body))
+
+    async def _delete_dream(self, tree: Any, asked: Asked) -> Any:
+        await self._whole(lambda: self._service.dreaming.delete(tree["dream_id"]))
+        return {}
+
     # -- messages ----------------------------------------------------------------------------------------
 
     def _single(self, name: str, answer: Answer) -> Callable[[bytes, Context], Awaitable[bytes]]:
@@ -237,7 +296,7 @@ class Methods:
             async def call(asked: Asked) -> bytes:
                 made = await self._read(name, raw, Clock())
                 tree = await answer(made, replace(asked, large=len(raw) > LARGE))
-                message = protobuf.from_dict(kind, _shown(tree) if kind is pb.Session else tree)
+                message = protobuf.from_dict(kind, _shown(tree) if kind in (pb.Session, pb.DreamResponse) else tree)
                 return self._pack(message, asked)
 
             return await self._gate.unary(name, context, call)
@@ -307,7 +366,7 @@ def _without(tree: Any, *names: str) -> dict[str, Any]:
 
 def _shown(session: dict[str, Any]) -> dict[str, Any]:
     """A session whose model is not loaded shows no spaces."""
-    return {key: value for key, value in session.items() if value != {} or not key.endswith("_space")}
+    return {key: value for key, value in session.items() if not key.endswith("_space") or value}
 
 
 _ENVELOPE = 1024

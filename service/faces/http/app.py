@@ -15,7 +15,7 @@ from service.faces.http.contract import DESCRIPTION, describe
 from service.faces.http.gate import Gate, HeadAsGet, on_http_error, on_problem, on_validation_error
 from service.faces.http.prefix import add_prefix
 from service.faces.http.routes import act as acting
-from service.faces.http.routes import docs, health, models, operations, sessions
+from service.faces.http.routes import docs, dreams, health, models, operations, sessions
 from service.faces.http.routes import imagine as imagining
 from service.faces.openpi import socket as openpi
 from service.operations.keys import Keys
@@ -54,7 +54,7 @@ def create_app(service: PlanningService, *, tracing: Tracing | None = None) -> F
     app.prefix = service.settings.root_path
     envelope, keys = Envelope(service, tracing or Tracing(service.settings)), Keys(service.settings)
     app.state.service, app.state.envelope = service, envelope
-    for module in (models, sessions, acting, imagining, health, operations, docs):
+    for module in (models, sessions, acting, imagining, dreams, health, operations, docs):
         app.include_router(module.router)
     openpi.add_to(app, service, envelope, keys)
     app.add_exception_handler(ProblemError, on_problem)

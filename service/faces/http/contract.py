@@ -32,12 +32,18 @@ MODELS: tuple[type[BaseModel], ...] = (
     requests.ActOnce,
     requests.Imagine,
     requests.ImagineOnce,
+    requests.CreateDream,
+    requests.DreamStep,
+    requests.ResetDream,
     responses.ModelList,
     responses.ModelDetail,
     responses.Session,
     responses.SessionList,
     responses.ActResponse,
     responses.Imagination,
+    responses.Dream,
+    responses.DreamList,
+    responses.DreamStepResponse,
     responses.Problem,
 )
 
@@ -116,27 +122,29 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 answer = operation["responses"].get("422", {})
                 if media.PROBLEM_JSON not in answer.get("content", {}):
                     operation["responses"].pop("422", None)
-        _link_sessions(document)
+        for resource in ("session", "dream"):
+            _link(document, resource)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _link_sessions(document: dict[str, Any]) -> None:
-    """Say what can be done with a session wherever one is made (OpenAPI links)."""
+def _link(document: dict[str, Any], resource: str) -> None:
+    """Say what can be done with a session, or a dream, wherever one is made (OpenAPI links)."""
+    name = f"{resource}_id"
     links = {
         operation["operationId"]: {
             "operationId": operation["operationId"],
-            "parameters": {"session_id": "$response.body#/session_id"},
+            "parameters": {name: f"$response.body#/{name}"},
             "description": operation["summary"],
         }
         for path, item in document["paths"].items()
         for operation in item.values()
-        if "{session_id}" in path
+        if f"{{{name}}}" in path
     }
-    for item in document["paths"].values():
+    for path, item in document["paths"].items():
         for operation in item.values():
             answer = operation["responses"].get("201")
-            if answer is not None:
+            if answer is not None and path.startswith(f"/v1/{resource}s"):
                 answer["links"] = links
 
 

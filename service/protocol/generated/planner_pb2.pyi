@@ -572,3 +572,153 @@ class StepEvent(_message.Message):
     index: int
     step: ImaginedStep
     def __init__(self, rollout: _Optional[int] = ..., index: _Optional[int] = ..., step: _Optional[_Union[ImaginedStep, _Mapping]] = ...) -> None: ...
+
+class DreamRequest(_message.Message):
+    __slots__ = ("model", "version", "count", "seed", "sample", "observation", "session_id", "dream_id", "ttl_s", "include")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    DREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    count: int
+    seed: int
+    sample: bool
+    observation: Observation
+    session_id: str
+    dream_id: str
+    ttl_s: float
+    include: Names
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., sample: _Optional[bool] = ..., observation: _Optional[_Union[Observation, _Mapping]] = ..., session_id: _Optional[str] = ..., dream_id: _Optional[str] = ..., ttl_s: _Optional[float] = ..., include: _Optional[_Union[Names, _Mapping]] = ...) -> None: ...
+
+class DreamResponse(_message.Message):
+    __slots__ = ("dream_id", "model", "version", "count", "step", "observation", "observation_space", "action_space", "expires_at", "observations", "other")
+    DREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_SPACE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_SPACE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    dream_id: str
+    model: str
+    version: str
+    count: int
+    step: int
+    observation: _containers.RepeatedCompositeFieldContainer[Observation]
+    observation_space: Space
+    action_space: Space
+    expires_at: str
+    observations: Observation
+    other: _struct_pb2.Struct
+    def __init__(self, dream_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., count: _Optional[int] = ..., step: _Optional[int] = ..., observation: _Optional[_Iterable[_Union[Observation, _Mapping]]] = ..., observation_space: _Optional[_Union[Space, _Mapping]] = ..., action_space: _Optional[_Union[Space, _Mapping]] = ..., expires_at: _Optional[str] = ..., observations: _Optional[_Union[Observation, _Mapping]] = ..., other: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class DreamStepRequest(_message.Message):
+    __slots__ = ("dream_id", "actions", "step", "include", "autoreset", "image", "begin")
+    DREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_FIELD_NUMBER: _ClassVar[int]
+    AUTORESET_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
+    dream_id: str
+    actions: _containers.RepeatedCompositeFieldContainer[Action]
+    step: int
+    include: Names
+    autoreset: bool
+    image: str
+    begin: Indices
+    def __init__(self, dream_id: _Optional[str] = ..., actions: _Optional[_Iterable[_Union[Action, _Mapping]]] = ..., step: _Optional[int] = ..., include: _Optional[_Union[Names, _Mapping]] = ..., autoreset: _Optional[bool] = ..., image: _Optional[str] = ..., begin: _Optional[_Union[Indices, _Mapping]] = ...) -> None: ...
+
+class DreamStepResponse(_message.Message):
+    __slots__ = ("dream_id", "step", "replayed", "observation", "reward", "continuation", "terminated", "value", "gates_open", "context_changed", "observations", "other")
+    DREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATION_FIELD_NUMBER: _ClassVar[int]
+    REWARD_FIELD_NUMBER: _ClassVar[int]
+    CONTINUATION_FIELD_NUMBER: _ClassVar[int]
+    TERMINATED_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    GATES_OPEN_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    dream_id: str
+    step: int
+    replayed: bool
+    observation: _containers.RepeatedCompositeFieldContainer[Observation]
+    reward: _containers.RepeatedScalarFieldContainer[float]
+    continuation: _containers.RepeatedScalarFieldContainer[float]
+    terminated: _containers.RepeatedScalarFieldContainer[bool]
+    value: _containers.RepeatedScalarFieldContainer[float]
+    gates_open: _containers.RepeatedScalarFieldContainer[int]
+    context_changed: _containers.RepeatedScalarFieldContainer[bool]
+    observations: Observation
+    other: _struct_pb2.Struct
+    def __init__(self, dream_id: _Optional[str] = ..., step: _Optional[int] = ..., replayed: _Optional[bool] = ..., observation: _Optional[_Iterable[_Union[Observation, _Mapping]]] = ..., reward: _Optional[_Iterable[float]] = ..., continuation: _Optional[_Iterable[float]] = ..., terminated: _Optional[_Iterable[bool]] = ..., value: _Optional[_Iterable[float]] = ..., gates_open: _Optional[_Iterable[int]] = ..., context_changed: _Optional[_Iterable[bool]] = ..., observations: _Optional[_Union[Observation, _Mapping]] = ..., other: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class GetDreamRequest(_message.Message):
+    __slots__ = ("dream_id",)
+    DREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    dream_id: str
+    def __init__(self, dream_id: _Optional[str] = ...) -> None: ...
+
+class ListDreamsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListDreamsResponse(_message.Message):
+    __slots__ = ("dreams", "other")
+    DREAMS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    dreams: _containers.RepeatedCompositeFieldContainer[DreamResponse]
+    other: _struct_pb2.Struct
+    def __init__(self, dreams: _Optional[_Iterable[_Union[DreamResponse, _Mapping]]] = ..., other: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class Indices(_message.Message):
+    __slots__ = ("indices",)
+    INDICES_FIELD_NUMBER: _ClassVar[int]
+    indices: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, indices: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ResetDreamRequest(_message.Message):
+    __slots__ = ("dream_id", "indices", "seed", "include")
+    DREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    INDICES_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_FIELD_NUMBER: _ClassVar[int]
+    dream_id: str
+    indices: Indices
+    seed: int
+    include: Names
+    def __init__(self, dream_id: _Optional[str] = ..., indices: _Optional[_Union[Indices, _Mapping]] = ..., seed: _Optional[int] = ..., include: _Optional[_Union[Names, _Mapping]] = ...) -> None: ...
+
+class ForkDreamRequest(_message.Message):
+    __slots__ = ("dream_id", "seed")
+    DREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    dream_id: str
+    seed: int
+    def __init__(self, dream_id: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class DeleteDreamRequest(_message.Message):
+    __slots__ = ("dream_id",)
+    DREAM_ID_FIELD_NUMBER: _ClassVar[int]
+    dream_id: str
+    def __init__(self, dream_id: _Optional[str] = ...) -> None: ...
+
+class DeleteDreamResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -114,6 +114,46 @@ class PlannerStub:
                 request_serializer=thick_dot_v1_dot_planner__pb2.ImagineRequest.SerializeToString,
                 response_deserializer=thick_dot_v1_dot_planner__pb2.ImagineEvent.FromString,
                 _registered_method=True)
+        self.Dream = channel.unary_unary(
+                '/thick.v1.Planner/Dream',
+                request_serializer=thick_dot_v1_dot_planner__pb2.DreamRequest.SerializeToString,
+                response_deserializer=thick_dot_v1_dot_planner__pb2.DreamResponse.FromString,
+                _registered_method=True)
+        self.DreamStep = channel.unary_unary(
+                '/thick.v1.Planner/DreamStep',
+                request_serializer=thick_dot_v1_dot_planner__pb2.DreamStepRequest.SerializeToString,
+                response_deserializer=thick_dot_v1_dot_planner__pb2.DreamStepResponse.FromString,
+                _registered_method=True)
+        self.DreamStepStream = channel.stream_stream(
+                '/thick.v1.Planner/DreamStepStream',
+                request_serializer=thick_dot_v1_dot_planner__pb2.DreamStepRequest.SerializeToString,
+                response_deserializer=thick_dot_v1_dot_planner__pb2.DreamStepResponse.FromString,
+                _registered_method=True)
+        self.GetDream = channel.unary_unary(
+                '/thick.v1.Planner/GetDream',
+                request_serializer=thick_dot_v1_dot_planner__pb2.GetDreamRequest.SerializeToString,
+                response_deserializer=thick_dot_v1_dot_planner__pb2.DreamResponse.FromString,
+                _registered_method=True)
+        self.ListDreams = channel.unary_unary(
+                '/thick.v1.Planner/ListDreams',
+                request_serializer=thick_dot_v1_dot_planner__pb2.ListDreamsRequest.SerializeToString,
+                response_deserializer=thick_dot_v1_dot_planner__pb2.ListDreamsResponse.FromString,
+                _registered_method=True)
+        self.ResetDream = channel.unary_unary(
+                '/thick.v1.Planner/ResetDream',
+                request_serializer=thick_dot_v1_dot_planner__pb2.ResetDreamRequest.SerializeToString,
+                response_deserializer=thick_dot_v1_dot_planner__pb2.DreamResponse.FromString,
+                _registered_method=True)
+        self.ForkDream = channel.unary_unary(
+                '/thick.v1.Planner/ForkDream',
+                request_serializer=thick_dot_v1_dot_planner__pb2.ForkDreamRequest.SerializeToString,
+                response_deserializer=thick_dot_v1_dot_planner__pb2.DreamResponse.FromString,
+                _registered_method=True)
+        self.DeleteDream = channel.unary_unary(
+                '/thick.v1.Planner/DeleteDream',
+                request_serializer=thick_dot_v1_dot_planner__pb2.DeleteDreamRequest.SerializeToString,
+                response_deserializer=thick_dot_v1_dot_planner__pb2.DeleteDreamResponse.FromString,
+                _registered_method=True)
 
 
 class PlannerServicer:
@@ -220,6 +260,56 @@ class PlannerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Dream(self, request, context):
+        """A served model stepped as an environment: begin a dream, and step it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DreamStep(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DreamStepStream(self, request_iterator, context):
+        """One stream a dream: steps are answered in order, the first one names the dream and later ones may leave it out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDream(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDreams(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetDream(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkDream(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDream(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PlannerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -302,6 +392,46 @@ def add_PlannerServicer_to_server(servicer, server):
                     servicer.ImagineStream,
                     request_deserializer=thick_dot_v1_dot_planner__pb2.ImagineRequest.FromString,
                     response_serializer=thick_dot_v1_dot_planner__pb2.ImagineEvent.SerializeToString,
+            ),
+            'Dream': grpc.unary_unary_rpc_method_handler(
+                    servicer.Dream,
+                    request_deserializer=thick_dot_v1_dot_planner__pb2.DreamRequest.FromString,
+                    response_serializer=thick_dot_v1_dot_planner__pb2.DreamResponse.SerializeToString,
+            ),
+            'DreamStep': grpc.unary_unary_rpc_method_handler(
+                    servicer.DreamStep,
+                    request_deserializer=thick_dot_v1_dot_planner__pb2.DreamStepRequest.FromString,
+                    response_serializer=thick_dot_v1_dot_planner__pb2.DreamStepResponse.SerializeToString,
+            ),
+            'DreamStepStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.DreamStepStream,
+                    request_deserializer=thick_dot_v1_dot_planner__pb2.DreamStepRequest.FromString,
+                    response_serializer=thick_dot_v1_dot_planner__pb2.DreamStepResponse.SerializeToString,
+            ),
+            'GetDream': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDream,
+                    request_deserializer=thick_dot_v1_dot_planner__pb2.GetDreamRequest.FromString,
+                    response_serializer=thick_dot_v1_dot_planner__pb2.DreamResponse.SerializeToString,
+            ),
+            'ListDreams': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDreams,
+                    request_deserializer=thick_dot_v1_dot_planner__pb2.ListDreamsRequest.FromString,
+                    response_serializer=thick_dot_v1_dot_planner__pb2.ListDreamsResponse.SerializeToString,
+            ),
+            'ResetDream': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetDream,
+                    request_deserializer=thick_dot_v1_dot_planner__pb2.ResetDreamRequest.FromString,
+                    response_serializer=thick_dot_v1_dot_planner__pb2.DreamResponse.SerializeToString,
+            ),
+            'ForkDream': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkDream,
+                    request_deserializer=thick_dot_v1_dot_planner__pb2.ForkDreamRequest.FromString,
+                    response_serializer=thick_dot_v1_dot_planner__pb2.DreamResponse.SerializeToString,
+            ),
+            'DeleteDream': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDream,
+                    request_deserializer=thick_dot_v1_dot_planner__pb2.DeleteDreamRequest.FromString,
+                    response_serializer=thick_dot_v1_dot_planner__pb2.DeleteDreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -736,6 +866,222 @@ class Planner:
             '/thick.v1.Planner/ImagineStream',
             thick_dot_v1_dot_planner__pb2.ImagineRequest.SerializeToString,
             thick_dot_v1_dot_planner__pb2.ImagineEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Dream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thick.v1.Planner/Dream',
+            thick_dot_v1_dot_planner__pb2.DreamRequest.SerializeToString,
+            thick_dot_v1_dot_planner__pb2.DreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DreamStep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thick.v1.Planner/DreamStep',
+            thick_dot_v1_dot_planner__pb2.DreamStepRequest.SerializeToString,
+            thick_dot_v1_dot_planner__pb2.DreamStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DreamStepStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/thick.v1.Planner/DreamStepStream',
+            thick_dot_v1_dot_planner__pb2.DreamStepRequest.SerializeToString,
+            thick_dot_v1_dot_planner__pb2.DreamStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thick.v1.Planner/GetDream',
+            thick_dot_v1_dot_planner__pb2.GetDreamRequest.SerializeToString,
+            thick_dot_v1_dot_planner__pb2.DreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDreams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thick.v1.Planner/ListDreams',
+            thick_dot_v1_dot_planner__pb2.ListDreamsRequest.SerializeToString,
+            thick_dot_v1_dot_planner__pb2.ListDreamsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetDream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thick.v1.Planner/ResetDream',
+            thick_dot_v1_dot_planner__pb2.ResetDreamRequest.SerializeToString,
+            thick_dot_v1_dot_planner__pb2.DreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkDream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thick.v1.Planner/ForkDream',
+            thick_dot_v1_dot_planner__pb2.ForkDreamRequest.SerializeToString,
+            thick_dot_v1_dot_planner__pb2.DreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thick.v1.Planner/DeleteDream',
+            thick_dot_v1_dot_planner__pb2.DeleteDreamRequest.SerializeToString,
+            thick_dot_v1_dot_planner__pb2.DeleteDreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -88,6 +88,10 @@ class NativeModel:
         """The belief before anything was seen."""
         return self.exact.initial(batch)
 
+    def begin(self, nothing: np.ndarray, uniforms: np.ndarray | None = None) -> Belief:
+        """The belief at the first step of an episode, before its observation: z from the prior, or its mode."""
+        return self.exact.imagine(self.initial(len(nothing)), nothing, uniforms)
+
     def observe(
         self,
         belief: Belief,

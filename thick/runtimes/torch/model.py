@@ -98,9 +98,13 @@ class FrozenDynamics:
         self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, uniforms: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         deter, context, gates = self.transition(self.img_in(stoch, action), deter, context)
-        hidden = elu(self.img_out(torch.cat([deter, context], -1)))
-        logits = self.img_logit(hidden).unflatten(-1, (self.stoch, self.classes))
+        logits = self.prior(deter, context)
         return draw(logits, uniforms, self.unimix), logits, deter, context, gates
+
+    def prior(self, deter: Tensor, context: Tensor) -> Tensor:
+        """Logits ``[*B, S, K]`` of the fine prior."""
+        hidden = elu(self.img_out(torch.cat([deter, context], -1)))
+        return self.img_logit(hidden).unflatten(-1, (self.stoch, self.classes))
 
     def transition(self, x: Tensor, deter: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h, c and gates after a step whose z and action, through ``img_in``, gave ``x`` ``[*B, hidden]``."""
@@ -214,6 +218,19 @@ class FrozenModel:
     def initial(self, batch: int) -> Belief:
         """The belief before anything was seen."""
         return self.exact.initial(batch)
+
+    def begin(self, nothing: Tensor, uniforms: Tensor | None = None) -> Belief:
+        """The belief at the first step of an episode, before its observation: z from the prior, or its mode."""
+        start = self.initial(len(nothing))
+        given = (start.stoch.clamp_min(0), start.deter, start.context, nothing, nothing.new_zeros(len(nothing), 1))
+        logits, deter, context, gates = by_session(self._started, *given)
+        return Belief(draw(logits, uniforms, self.exact.unimix), logits, deter, context, gates)
+
+    def _started(
+        self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, seen: Tensor
+    ) -> tuple[Tensor, ...]:
+        moved = self.exact.transition(self.exact.img_in(stoch, action, seen), deter, context)
+        return self.exact.prior(*moved[:2]), *moved
 
     def observe(
         self,

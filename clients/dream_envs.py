@@ -1,0 +1,271 @@
+"""A served model as a gymnasium environment: what a policy can be trained in, without the real one.
+
+    from clients import DreamEnv
+
+    env = DreamEnv("http://localhost:8000", "cartpole", max_steps=200)
+    observation, info = env.reset(seed=1)
+
+Steps happen at the server, exactly once each. Rewards are the model's, as right as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from clients.base import SyncClient
+from clients.dream import Dream
+from clients.dream_results import DreamtStep
+from clients.http_client import PlanningClient
+from thick.envs.pictures import picture
+from thick.envs.spaces import space_from_json
+from thick.spaces import space_to_json
+
+RENDER_MODES = ("rgb_array",)
+
+
+class DreamEnv(gymnasium.Env[Any, Any]):
+    """One imagined environment.
+
+    ``info`` holds ``continuation``, the probability with which the episode goes on, and ``value``, the critic's, where
+    the model has one.
+
+    Args:
+        client: of the service, or its URL (HTTP; ``grpc://`` needs a client of its own).
+        model, version: what dreams.
+        start: what every episode begins with: ``observation``, ``session_id`` or ``dream_id`` (one of them), as
+            ``client.dream`` takes it; None for starts that the model draws itself.
+        sample: draw what comes; otherwise the most likely comes.
+        max_steps: an episode is truncated after so many; a model that never ends one needs it.
+        seed: of the first reset, where that gives none.
+        render_mode: ``rgb_array``, or None.
+
+    Raises:
+        ServiceError: the service refused; ClientError: it could not be reached.
+    """
+
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
+
+    def __init__(
+        self,
+        client: SyncClient | str = "http://127.0.0.1:8000",
+        model: str | None = None,
+        *,
+        version: str | None = None,
+        start: Mapping[str, Any] | None = None,
+        sample: bool = True,
+        max_steps: int | None = None,
+        seed: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self._max_steps, self._steps = _positive(max_steps), 0
+        self.render_mode = _known(render_mode)
+        self._dreaming = _Dreaming(
+            client, model, count=1, version=version, start=start, sample=sample, seed=seed
+        )
+        self.observation_space, self.action_space = self._dreaming.spaces
+        self._shown: Any = None
+
+    @property
+    def dream(self) -> Dream:
+        """The dream at the server."""
+        return self._dreaming.dream
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._steps = 0
+        self._shown = _row(self.dream.reset(seed=seed), 0)
+        return self._shown, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        made = self._dreaming.step([action])
+        self._steps += 1
+        self._shown = _row(made.observation, 0)
+        ended = bool(made.terminated[0])
+        cut = not ended and self._max_steps is not None and self._steps >= self._max_steps
+        about = {name: float(values[0]) for name, values in _about(made).items()}
+        return self._shown, float(made.reward[0]), ended, cut, about
+
+    def render(self) -> Any:
+        """The present observation as a picture ``[height, width, 3]`` uint8; None without a render mode."""
+        if self.render_mode is None or self._shown is None:
+            return None
+        return picture(self._shown, self.observation_space)
+
+    def close(self) -> None:
+        """Deletes the dream, and closes a client that was made here."""
+        self._dreaming.close()
+
+
+class DreamVectorEnv(VectorEnv[Any, Any, Any]):
+    """Many imagined environments, a step of all of them in one request.
+
+    ``infos`` hold ``continuation`` and ``value`` as arrays, as :class:`DreamEnv` does.
+
+    Args:
+        num_envs: how many.
+        autoreset_mode: when an environment that ended begins anew: ``NEXT_STEP`` (in place of its next action),
+            ``SAME_STEP`` (at once; ``infos["final_obs"]`` holds what it ended with) or ``DISABLED`` (``reset`` with
+            ``options={"reset_mask": ...}`` does it).
+        client, model, version, start, sample, max_steps, seed, render_mode: as of :class:`DreamEnv`.
+    """
+
+    metadata = {  # noqa: RUF012
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 10,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        client: SyncClient | str = "http://127.0.0.1:8000",
+        model: str | None = None,
+        *,
+        num_envs: int,
+        version: str | None = None,
+        start: Mapping[str, Any] | None = None,
+        sample: bool = True,
+        max_steps: int | None = None,
+        seed: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        self._max_steps, self._steps = _positive(max_steps), np.zeros(num_envs, np.int64)
+        self._mode = AutoresetMode(autoreset_mode)
+        self.render_mode = _known(render_mode)
+        self._dreaming = _Dreaming(
+            client, model, count=num_envs, version=version, start=start, sample=sample, seed=seed
+        )
+        self.num_envs = num_envs
+        self.single_observation_space, self.single_action_space = self._dreaming.spaces
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self._mode}
+        self._ended = np.zeros(num_envs, np.bool_)
+        """terminated or truncated, and not begun anew yet"""
+        self._shown: Any = None
+
+    @property
+    def dream(self) -> Dream:
+        """The dream at the server."""
+        return self._dreaming.dream
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        if isinstance(seed, list):  # there is one for all of them
+            seed = next((each for each in seed if each is not None), None)
+        mask = (options or {}).get("reset_mask")
+        chosen = np.ones(self.num_envs, np.bool_) if mask is None else np.asarray(mask, np.bool_)
+        self._shown = self.dream.reset(None if mask is None else np.flatnonzero(chosen).tolist(), seed=seed)
+        self._steps[chosen], self._ended[chosen] = 0, False
+        return self._shown, {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        begin = np.flatnonzero(self._ended)
+        if len(begin) and self._mode is AutoresetMode.DISABLED:
+            raise gymnasium.error.ResetNeeded(
+                f"environments {begin.tolist()} have ended: call reset(options={{'reset_mask': …}})"
+            )
+        made = self._dreaming.step(np.asarray(actions), begin=begin.tolist())
+        self._steps = np.where(self._ended, 0, self._steps + 1)
+        terminated = made.terminated
+        truncated = np.zeros_like(terminated)
+        if self._max_steps is not None:
+            truncated = ~terminated & (self._steps >= self._max_steps)
+        self._ended, self._shown = terminated | truncated, made.observation
+        infos: dict[str, Any] = _about(made)
+        if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
+            infos |= {"final_obs": self._shown, "_final_obs": self._ended.copy()}
+            self._shown, _ = self.reset(options={"reset_mask": self._ended})
+        return self._shown, made.reward.astype(np.float64), terminated, truncated, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A picture for each environment; None without a render mode."""
+        if self.render_mode is None or self._shown is None:
+            return None
+        return tuple(
+            picture(_row(self._shown, index), self.single_observation_space) for index in range(self.num_envs)
+        )
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Deletes the dream, and closes a client that was made here."""
+        if hasattr(self, "_dreaming"):  # gymnasium closes also what could not be made
+            self._dreaming.close()
+
+
+class _Dreaming:
+    """The dream behind an environment, and the client where it was made here."""
+
+    def __init__(
+        self,
+        client: SyncClient | str,
+        model: str | None,
+        *,
+        count: int,
+        version: str | None,
+        start: Mapping[str, Any] | None,
+        sample: bool,
+        seed: int | None,
+    ) -> None:
+        self._own = PlanningClient(client) if isinstance(client, str) else None
+        used = client if isinstance(client, SyncClient) else self._own
+        assert used is not None
+        try:
+            self.dream: Dream = used.dream(
+                model, version=version, count=count, seed=seed, sample=sample, **(start or {})
+            )
+        except BaseException:
+            self.close()
+            raise
+        self._parts = ("observation", "value")
+
+    @property
+    def spaces(self) -> tuple[Any, Any]:
+        """Of observations and actions, as gymnasium has them."""
+        dream = self.dream
+        assert dream.observation_space is not None and dream.action_space is not None
+        return tuple(
+            space_from_json(space_to_json(space)) for space in (dream.observation_space, dream.action_space)
+        )  # type: ignore[return-value]
+
+    def step(self, actions: Any, begin: list[int] | None = None) -> DreamtStep:
+        return self.dream.step(actions, include=self._parts, begin=begin or ())
+
+    def close(self) -> None:
+        dream = getattr(self, "dream", None)
+        if dream is not None:
+            dream.close()
+        if self._own is not None:
+            self._own.close()
+
+
+def _about(made: DreamtStep) -> dict[str, Any]:
+    return {"continuation": made.continuation} | ({} if made.value is None else {"value": made.value})
+
+
+def _row(observation: Any, index: int) -> Any:
+    if isinstance(observation, Mapping):
+        return {key: value[index] for key, value in observation.items()}
+    return observation[index]
+
+
+def _positive(max_steps: int | None) -> int | None:
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
+    return max_steps
+
+
+def _known(render_mode: str | None) -> str | None:
+    if render_mode not in (None, *RENDER_MODES):
+        raise ValueError(
+            f"render_mode: expected one of {', '.join(RENDER_MODES)}, or None; got {render_mode!r}"
+        )
+    return render_mode

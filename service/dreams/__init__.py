@@ -1,0 +1,1 @@
+"""Dreams: a served model stepped as an environment."""

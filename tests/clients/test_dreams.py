@@ -1,0 +1,173 @@
+"""Dreams through the clients, and as gymnasium environments."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+from clients import (
+    AsyncGrpcPlanningClient,
+    AsyncPlanningClient,
+    DreamEnv,
+    DreamVectorEnv,
+    GrpcPlanningClient,
+    PlanningClient,
+)
+from clients.errors import NotFoundError, StepConflictError
+from tests.clients.conftest import Address
+from tests.clients.test_contract import SEEN
+
+ACTIONS = [[0, 1, 2], [3, 4, 0], [4, 0, 2], [1, 1, 1]]
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THICK_API_KEY", "me")
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return all(same(one[key], other[key]) for key in one)
+    return bool(np.array_equal(one, other))
+
+
+def test_a_dream_is_the_same_over_every_transport(address: Address) -> None:
+    clients: list[Any] = [
+        PlanningClient(address.http),
+        PlanningClient(address.http, encoding="json"),
+        GrpcPlanningClient(address.grpc),
+    ]
+    made = []
+    for client in clients:
+        with client, client.dream("doorkey", count=3, seed=7, ttl_s=60) as dream:
+            assert dream.id in [each.dream_id for each in client.dreams()]
+            steps = [
+                dream.step(actions, include=("observation", "value", "gates"), autoreset=True)
+                for actions in ACTIONS
+            ]
+            made.append((dream.observation, steps))
+    for shown, steps in made[1:]:
+        assert same(shown, made[0][0])
+        for one, other in zip(steps, made[0][1], strict=True):
+            assert same(one.observation, other.observation)
+            for name in ("reward", "continuation", "terminated", "value", "gates_open", "context_changed"):
+                assert np.allclose(getattr(one, name), getattr(other, name), equal_nan=True), name
+
+
+def test_the_asynchronous_clients_dream_too(address: Address) -> None:
+    async def run() -> None:
+        for client in (AsyncPlanningClient(address.http), AsyncGrpcPlanningClient(address.grpc)):
+            async with client, client.dream("doorkey", count=2, observation=SEEN[0], seed=1) as dream:
+                made = await dream.step([0, 1])
+                assert made.reward.shape == (2,)
+                fork = await dream.fork()
+                assert fork.step_number == 1
+                await fork.close()
+                await fork.close()  # it is gone, which was wanted
+                with pytest.raises(NotFoundError):
+                    await fork.refresh()
+
+    asyncio.run(run())
+
+
+def test_a_dream_that_is_attached_goes_on_at_its_step(client: Any) -> None:
+    with client.dream("doorkey", count=2, seed=1) as dream:
+        dream.step([0, 1], autoreset=True)
+        other = client.attach_dream(dream.id)
+        assert (other.step_number, other.count) == (1, 2)
+        other.step([0, 1], autoreset=True)
+        with pytest.raises(StepConflictError) as conflict:
+            dream.step([1, 0], autoreset=True)
+        assert conflict.value.expected_step == 2
+        dream.refresh()
+        dream.step([1, 0], autoreset=True)
+
+
+def test_a_session_is_dreamt_on_by_a_client(client: Any) -> None:
+    with client.session("doorkey", seed=3) as session:
+        session.act(SEEN[0])
+        with client.dream(session_id=session.id, count=2, sample=False) as dream:
+            assert dream.info.model == "doorkey"
+            parts = dream.observation.values() if isinstance(dream.observation, dict) else [dream.observation]
+            assert all(same(part[0], part[1]) for part in parts)
+
+
+@pytest.mark.parametrize("model", ["doorkey", "pads"])
+def test_the_environment_passes_gymnasiums_checker(address: Address, model: str) -> None:
+    env = DreamEnv(address.http, model, max_steps=5, render_mode="rgb_array")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", message=".*render_modes.*|.*not within the.*spec.*|.*spec.*")
+            check_env(env, skip_render_check=False)
+        env.reset(seed=3)
+        frame = env.render()
+        assert frame.ndim == 3 and frame.dtype == np.uint8
+    finally:
+        env.close()
+
+
+def test_seeds_reproduce_an_environment_and_episodes_are_truncated(address: Address) -> None:
+    with PlanningClient(address.http) as client:
+        env = DreamEnv(client, "pads", max_steps=4, seed=1)
+        made = []
+        for _ in range(2):
+            first, _ = env.reset(seed=5)
+            rows = [first]
+            for step in range(4):
+                shown, reward, ended, cut, info = env.step(step % 5)
+                rows += [shown, reward, ended, cut, info["continuation"]]
+                if ended:
+                    break
+            assert ended or cut
+            made.append(rows)
+        assert all(np.array_equal(one, other) for one, other in zip(*made, strict=True))
+        env.close()
+        assert client.dreams() == [] or all(each.dream_id != env.dream.id for each in client.dreams())
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_many_environments_are_one_vector_environment(address: Address, mode: AutoresetMode) -> None:
+    envs = DreamVectorEnv(address.http, "pads", num_envs=3, max_steps=3, autoreset_mode=mode, seed=2)
+    assert envs.metadata["autoreset_mode"] is mode
+    assert envs.observation_space.shape == (3, 64, 64, 3)
+    shown, _ = envs.reset(seed=4)
+    assert envs.observation_space.contains(shown)
+    steps = np.zeros(3, int)
+    over = np.zeros(3, bool)
+    for _ in range(9):
+        if mode is AutoresetMode.DISABLED and over.any():
+            with pytest.raises(gymnasium.error.ResetNeeded):
+                envs.step(envs.action_space.sample())
+            before = shown
+            shown, _ = envs.reset(options={"reset_mask": over})
+            assert np.array_equal(shown[~over], before[~over])
+            steps[over] = 0
+        begun = over if mode is AutoresetMode.NEXT_STEP else np.zeros(3, bool)
+        shown, reward, terminated, truncated, infos = envs.step(envs.action_space.sample())
+        steps = np.where(begun, 0, steps + 1)
+        assert (reward[begun] == 0).all()
+        assert not (terminated & truncated).any()
+        assert (truncated == (steps >= 3) & ~terminated).all()
+        over = terminated | truncated
+        if mode is AutoresetMode.SAME_STEP and over.any():
+            assert infos["_final_obs"].tolist() == over.tolist()
+            assert infos["final_obs"].shape == shown.shape
+            steps[over] = 0
+    envs.close()
+
+
+def test_a_wrong_argument_is_said_before_anything_is_made(address: Address) -> None:
+    with PlanningClient(address.http) as client:
+        before = len(client.dreams())
+        for wrong in ({"max_steps": 0}, {"render_mode": "human"}):
+            with pytest.raises(ValueError, match="expected"):
+                DreamEnv(client, "pads", **wrong)
+        assert len(client.dreams()) == before
