@@ -44,7 +44,7 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
 
-# -- Debian packages: GL for pixels of MuJoCo, a compiler for the kernels, Redis for tests of the session store -----
+# -- Debian packages: GL for pixels of MuJoCo, a compiler for the kernels, Redis and a browser for tests -----
 missing_packages() {
     local libraries
     libraries=$(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null || true)
@@ -58,6 +58,7 @@ missing_packages() {
     fi
     if wants dev; then
         command -v redis-server >/dev/null || echo redis-server
+        command -v chromium >/dev/null || echo chromium
     fi
 }
 
@@ -70,7 +71,7 @@ if [ "$system" != no ]; then
     fi
     if [ ${#packages[@]} -gt 0 ]; then
         echo "install.sh: missing Debian packages; as root: apt-get install ${packages[*]}" >&2
-        echo "            (libegl1 libgl1 libosmesa6 draw dm_control's pixels; redis-server serves the tests)" >&2
+        echo "            (libegl1 libgl1 libosmesa6 draw dm_control's pixels; redis-server and chromium serve the tests)" >&2
         [ "$system" = require ] && exit 1
     fi
 fi

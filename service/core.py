@@ -29,6 +29,7 @@ from service.sessions.journal import Journal
 from service.sessions.lifecycle import Lifecycle
 from service.sessions.planner import planner_settings, session_settings
 from service.sessions.table import SessionTable
+from service.sessions.watching import Watching
 from service.settings import Settings
 from service.stores.open import open_store
 from service.stores.record import SessionStore
@@ -74,7 +75,10 @@ class PlanningService:
             load=settings.load_versions,
             opener=opener,
         )
-        self.sessions = SessionTable(self.repository, limit=settings.max_sessions)
+        self.watching = Watching(
+            enabled=settings.watch_sessions, observations=settings.watch_observations
+        )
+        self.sessions = SessionTable(self.repository, self.watching, limit=settings.max_sessions)
         dreams = DreamTable(self.repository, store, self.metrics, limit=settings.max_dreams)
         self.journal = Journal(self.sessions, store, self.engine, self.metrics, dream=dreams.adopt)
         self.acting = ActPipeline(
@@ -82,6 +86,7 @@ class PlanningService:
             journal=self.journal,
             metrics=self.metrics,
             limits=self.limits,
+            watching=self.watching,
             degrade=settings.degrade,
         )
         self.imagining = ImaginePipeline(engine=self.engine, limits=self.limits)
@@ -91,6 +96,7 @@ class PlanningService:
             journal=self.journal,
             engine=self.engine,
             limits=self.limits,
+            watching=self.watching,
             ttl_s=settings.session_ttl_s,
         )
         self.dreams = dreams
@@ -100,6 +106,7 @@ class PlanningService:
             journal=self.journal,
             engine=self.engine,
             limits=self.limits,
+            imagining=self.imagining,
             ttl_s=settings.session_ttl_s,
         )
         self.draining = False
@@ -141,6 +148,7 @@ class PlanningService:
     async def drain(self, timeout_s: float) -> bool:
         """Take no more work and wait for what is running; False if that took too long and was abandoned."""
         self.draining = True
+        self.watching.close()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
@@ -214,6 +222,7 @@ class PlanningService:
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
+                self.watching.sweep()
                 await self.dreams.sweep()
                 await self.journal.sweep()
             except Exception:

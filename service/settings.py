@@ -29,7 +29,7 @@ GROUPS = {
 
 PATH_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,10}")
 """a path under which a proxy may show the service: segments of plain characters, no slash at the end"""
-OWN_PATHS = ("/v1", "/v2", "/health", "/metrics", "/docs", "/openapi.json", "/openpi")
+OWN_PATHS = ("/v1", "/v2", "/health", "/metrics", "/docs", "/ui", "/openapi.json", "/openpi")
 """first segments of the service's own paths, which a prefix cannot begin with: the two would be ambiguous"""
 
 
@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         "fsync for each group of steps)",
     )
     max_sessions: int = _field("sessions", 4096, "live sessions at most; beyond, 429", ge=1)
+    watch_sessions: bool = _field(
+        "sessions", False, "whoever has a key may watch sessions act (/ui, /v1/sessions/{id}/events)"
+    )
+    watch_observations: bool = _field("sessions", True, "what they see is shown, too")
     max_dreams: int = _field(
         "sessions", 16_384, "imagined environments of all dreams together at most; beyond, 429", ge=1
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from service.dreams.dream import Dream
+from service.operations.drawing import picture_uri
 from service.protocol.arrays import encode_image
 from service.protocol.errors import step_conflict
 from service.sessions.answers import ActAnswer, replayed
@@ -66,15 +67,19 @@ def merged(one: DreamtStep, at: np.ndarray, other: DreamtStep, elsewhere: np.nda
     return DreamtStep(**{name: both(getattr(one, name), getattr(other, name)) for name in names})
 
 
-SHOWN = frozenset({"observation", "observations"})
+SHOWN = frozenset({"observation", "observations", "picture"})
 """parts of an answer that show what environments look like"""
 
 
-def looks(observation: Any, count: int, include: Sequence[str], image: str) -> dict[str, Any]:
-    """What environments look like, as it was asked for: one by one, or in one array."""
+def looks(
+    observation: Any, count: int, include: Sequence[str], *, space: Mapping[str, Any], image: str = "raw"
+) -> dict[str, Any]:
+    """What environments look like, as it was asked for: one by one, in one array, or drawn."""
     shown: dict[str, Any] = {}
     if "observation" in include:
         shown["observation"] = _each(observation, count, image)
+    if "picture" in include:
+        shown["picture"] = [picture_uri(one, space) for one in _each(observation, count, "raw")]
     if "observations" in include:
         shown["observations"] = observation
     return shown

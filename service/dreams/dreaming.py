@@ -7,7 +7,8 @@ again and changes nothing; any other step is refused. When its client goes it do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,9 +16,9 @@ import numpy as np
 from service.dreams.answers import SHOWN, again, looks, merged, nothing_done, some
 from service.dreams.dream import Dream, DreamStates
 from service.dreams.table import DreamTable
-from service.engine.dreams import DreamJob
+from service.dreams.worker import DreamWorker
 from service.engine.engine import Engine
-from service.engine.jobs import EngineStopped, collate
+from service.engine.jobs import collate
 from service.models.hosted import Hosted
 from service.models.repository import ModelRepository
 from service.operations.offloop import off_loop
@@ -27,10 +28,20 @@ from service.protocol.bodies import encode_body
 from service.protocol.digests import digest
 from service.protocol.errors import ProblemError, invalid, show
 from service.protocol.limits import Limits
-from service.protocol.requests import CreateDream, DreamStep, Fork, ResetDream, check_limits, parse
+from service.protocol.requests import (
+    CreateDream,
+    DreamStep,
+    Fork,
+    ImagineDream,
+    ResetDream,
+    check_limits,
+    parse,
+)
 from service.protocol.values import decode_action, decode_observation
 from service.sessions.answers import ActAnswer
+from service.sessions.imagine import Imagination, ImaginePipeline
 from service.sessions.journal import Journal
+from service.sessions.planner import planner_settings
 from thick.runtimes.protocol import DreamtStep
 
 Result = TypeVar("Result")
@@ -54,10 +65,12 @@ class Dreaming:
         journal: Journal,
         engine: Engine,
         limits: Limits,
+        imagining: ImaginePipeline,
         ttl_s: float,
     ) -> None:
+        self._imagining = imagining
         self._dreams, self._repository, self._journal = dreams, repository, journal
-        self._engine, self._limits, self._ttl_s = engine, limits, ttl_s
+        self._worker, self._limits, self._ttl_s = DreamWorker(engine), limits, ttl_s
         self._unfinished: set[asyncio.Task[Any]] = set()
 
     # -- making ------------------------------------------------------------------------------------------------------
@@ -94,7 +107,7 @@ class Dreaming:
         )
         starts = None if rows is None else np.broadcast_to(rows, (body.count, rows.shape[1]))
         with self._dreams.room(body.count):
-            fresh = await self._begun(hosted, dream, starts, np.arange(body.count))
+            fresh = await self._worker.begun(hosted, dream, starts, np.arange(body.count))
             await self._dreams.write(
                 dream, DreamStates(fresh, starts, np.zeros(body.count, np.bool_)), clock=dream.clock + 1
             )
@@ -117,7 +130,7 @@ class Dreaming:
             )
             return runtime.dreams.of(state)
 
-        return await self._run(observe)
+        return await self._worker.run(observe)
 
     async def _of_session(self, body: CreateDream) -> tuple[Hosted, np.ndarray]:
         """A dream that goes on from a session's belief."""
@@ -134,7 +147,9 @@ class Dreaming:
                     "the session has seen nothing of its episode: act first, or dream from an observation",
                 )
             session.prolong()
-            return hosted, await self._run(lambda: hosted.runtime.dreams.of(hosted.slots.states([slot])))
+            return hosted, await self._worker.run(
+                lambda: hosted.runtime.dreams.of(hosted.slots.states([slot]))
+            )
 
     async def fork(self, dream_id: str, tree: Any) -> dict[str, Any]:
         """``POST /v1/dreams/{id}/fork``"""
@@ -225,55 +240,24 @@ class Dreaming:
     ) -> DreamtStep:
         """One step; the environments ``ended`` begin anew instead."""
         if not len(ended):
-            return await self._moved(hosted, dream, states, actions, body, slice(None))
-        fresh = await self._begun(hosted, dream, states.starts, ended)
+            return await self._worker.moved(hosted, dream, states, actions, body.include, slice(None))
+        fresh = await self._worker.begun(hosted, dream, states.starts, ended)
         shown = None
         if SHOWN & set(body.include):
-            shown = await self._run(lambda: hosted.runtime.dreams.observations(fresh))
+            shown = await self._worker.run(lambda: hosted.runtime.dreams.observations(fresh))
         if len(ended) == dream.count:
             return nothing_done(fresh, shown, valued="value" in body.include and hosted.runtime.has("policy"))
         going = np.setdiff1d(np.arange(dream.count), ended)
-        made = await self._moved(hosted, dream, states, actions, body, going)
+        made = await self._worker.moved(hosted, dream, states, actions, body.include, going)
         return merged(made, going, nothing_done(fresh, shown, valued=made.value is not None), ended)
-
-    async def _moved(
-        self,
-        hosted: Hosted,
-        dream: Dream,
-        states: DreamStates,
-        actions: np.ndarray,
-        body: DreamStep,
-        at: np.ndarray | slice,
-    ) -> DreamtStep:
-        """A step of the environments ``at``."""
-        loop = asyncio.get_running_loop()
-        job = DreamJob(
-            model=hosted,
-            loop=loop,
-            future=loop.create_future(),
-            rows=states.rows[at],
-            actions=actions[at],
-            keys=dream.keys()[at],
-            sample=dream.sample,
-            include=frozenset(
-                name
-                for name, parts in (("observation", SHOWN), ("value", {"value"}))
-                if parts & set(body.include)
-            ),
-        )
-        try:
-            made: DreamtStep = await self._engine.dream(job)
-            return made
-        except EngineStopped as error:
-            raise ProblemError("draining", str(error), retry_after=5.0) from error
-        except Exception as error:
-            raise ProblemError("internal", "dreaming failed; nothing has changed") from error
 
     async def _answer(self, dream: Dream, hosted: Hosted, made: DreamtStep, body: DreamStep) -> ActAnswer:
         def pack() -> ActAnswer:
             answer: dict[str, Any] = {"dream_id": dream.dream_id, "step": dream.step, "replayed": False}
             if made.observation is not None:
-                answer |= looks(made.observation, dream.count, body.include, body.image)
+                assert hosted.manifest is not None
+                space = hosted.manifest.observation_space
+                answer |= looks(made.observation, dream.count, body.include, space=space, image=body.image)
             for name in ("reward", "continuation", "terminated"):
                 answer[name] = getattr(made, name).tolist()
             if made.value is not None:
@@ -283,7 +267,21 @@ class Dreaming:
                 answer["context_changed"] = (made.gates_open > 0).tolist()
             return ActAnswer(answer, encode_body(answer, media.MSGPACK))
 
-        return await off_loop(pack) if dream.count > MANY else pack()
+        return await off_loop(pack) if dream.count > MANY or "picture" in body.include else pack()
+
+    async def imagine(self, dream_id: str, tree: Any) -> Imagination:
+        """``POST /v1/dreams/{id}/imagine``: what could follow in one environment; changes nothing."""
+        body = parse(ImagineDream, tree)
+        check_limits(body, self._limits)
+        dream = await self._dreams.find(dream_id)
+        async with self._dreams.turn(dream) as (hosted, states):
+            at = self._indices([body.index], dream.count, "index")
+            row = states.rows[at]
+            step = dream.clock
+        settings = planner_settings(hosted, body.planner.settings() if body.planner else {})
+        (slot,), _ = await self._worker.run(lambda: hosted.slots.keep(hosted.runtime.dreams.sessions(row), 1))
+        seed = dream.seed if body.seed is None else body.seed
+        return await self._imagining.start(hosted, slot, body, settings=settings, seed=seed, step=step)
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 
@@ -298,7 +296,7 @@ class Dreaming:
             at = (
                 np.arange(dream.count) if whole else self._indices(body.indices or (), dream.count, "indices")
             )
-            fresh = await self._begun(hosted, dream, states.starts, at, seed=body.seed)
+            fresh = await self._worker.begun(hosted, dream, states.starts, at, seed=body.seed)
             rows, terminated = states.rows.copy(), states.terminated.copy()
             rows[at], terminated[at] = fresh, False
             changes: dict[str, Any] = {"clock": dream.clock + 1}
@@ -334,36 +332,21 @@ class Dreaming:
         async with self._dreams.turn(dream):
             await self._dreams.delete(dream)
 
-    async def _begun(
-        self,
-        hosted: Hosted,
-        dream: Dream,
-        starts: np.ndarray | None,
-        at: np.ndarray,
-        *,
-        seed: int | None = None,
-    ) -> np.ndarray:
-        """Environments ``at`` as they begin."""
-        if starts is not None:
-            return np.ascontiguousarray(starts[at])
-        if not len(at):
-            return np.empty((0, hosted.runtime.dreams.layout.row_bytes), np.uint8)
-        keys = dream.keys(seed)[at]
-        return await self._run(lambda: hosted.runtime.dreams.begin(keys, sample=dream.sample))
-
     async def _shown(
         self, dream: Dream, hosted: Hosted, rows: np.ndarray, include: Sequence[str] = ("observation",)
     ) -> dict[str, Any]:
-        observation = await self._run(lambda: hosted.runtime.dreams.observations(np.ascontiguousarray(rows)))
-        return {**dream.view(), **looks(observation, dream.count, include, "raw")}
-
-    async def _run(self, function: Callable[[], Result]) -> Result:
-        """Something on the engine's worker."""
-        try:
-            made: Result = await self._engine.call(function)
-            return made
-        except EngineStopped as error:
-            raise ProblemError("draining", str(error), retry_after=5.0) from error
+        observation = await self._worker.run(
+            lambda: hosted.runtime.dreams.observations(np.ascontiguousarray(rows))
+        )
+        view = dream.view()
+        if "picture" in include or dream.count > MANY:
+            return {
+                **view,
+                **await off_loop(
+                    partial(looks, space=view["observation_space"]), observation, dream.count, include
+                ),
+            }
+        return {**view, **looks(observation, dream.count, include, space=view["observation_space"])}
 
     async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do it to the end, also when the client goes away meanwhile."""

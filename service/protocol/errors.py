@@ -43,6 +43,7 @@ PROBLEMS: dict[str, Kind] = {
     "unauthenticated": Kind(401, "UNAUTHENTICATED", "An API key is required"),
     "forbidden": Kind(403, "PERMISSION_DENIED", "The API key does not allow this"),
     "admin_disabled": Kind(403, "PERMISSION_DENIED", "Loading and unloading over the network is off"),
+    "watching_disabled": Kind(403, "PERMISSION_DENIED", "Watching sessions is off"),
     "not_found": Kind(404, "NOT_FOUND", "There is no such resource"),
     "model_not_found": Kind(404, "NOT_FOUND", "There is no such model"),
     "session_not_found": Kind(404, "NOT_FOUND", "There is no such session"),

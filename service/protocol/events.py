@@ -7,6 +7,15 @@ step     one imagined step: ``{"rollout": 0, "index": 2, ...the fields of a step
 end      ``{"level", "rollouts": [{"probability", "return"}]}``, the last event
 error    a problem (RFC 9457), the last event
 ======== ==============================================================================================
+
+and as a watched session has them:
+
+======== ==============================================================================================
+act      ``{"step", "action", "reward", "is_first", "plan", "gates", "timing", "image"}``
+reset    ``{}``
+gap      ``{"missed"}``: so many events were lost (null: nobody knows how many)
+end      ``{}``: the session was deleted or expired
+======== ==============================================================================================
 """
 
 from __future__ import annotations
@@ -28,9 +37,10 @@ class Event(NamedTuple):
     data: Any
 
 
-def encode_event(name: str, tree: Any) -> bytes:
-    """The bytes of one event; ``tree`` may hold arrays."""
-    return b"event: " + name.encode() + b"\ndata: " + encode_body(tree, media.JSON) + b"\n\n"
+def encode_event(name: str, tree: Any, *, number: int | None = None) -> bytes:
+    """The bytes of one event; ``tree`` may hold arrays. With a number it can be resumed after."""
+    numbered = b"" if number is None else b"id: %d\n" % number
+    return numbered + b"event: " + name.encode() + b"\ndata: " + encode_body(tree, media.JSON) + b"\n\n"
 
 
 class EventReader:

@@ -71,9 +71,10 @@ ImageForm = Literal["png", "webp", "raw"]
 ActPart = Literal["plan", "timing"]
 StepPart = Literal["observation", "reward", "value", "gates"]
 
-DreamPart = Literal["observation", "observations", "value", "gates"]
-DreamView = Literal["observation", "observations"]
-_OBSERVATIONS = "`observation`: one for each environment; `observations`: all of them in one array"
+DreamPart = Literal["observation", "observations", "picture", "value", "gates"]
+DreamView = Literal["observation", "observations", "picture"]
+_OBSERVATIONS = "`observation`: one for each environment; `observations`: all of them in one array; "
+_OBSERVATIONS += "`picture`: each as people look at it, a PNG"
 
 ACT_PARTS: tuple[ActPart, ...] = ("plan", "timing")
 STEP_PARTS: tuple[StepPart, ...] = ("observation", "reward", "value", "gates")
@@ -187,6 +188,12 @@ class Imagine(Request):
     seed: Seed | None = Field(None, description="seed of the imagination, in place of the session's")
 
 
+class ImagineDream(Imagine):
+    """``POST /v1/dreams/{id}/imagine``"""
+
+    index: StepCount = Field(0, description="of the environment from which to imagine")
+
+
 class ImagineOnce(Imagine):
     """``POST /v1/imagine``: with ``model`` and ``observation``"""
 
@@ -233,6 +240,13 @@ class ResetDream(Request):
     indices: list[StepCount] | None = Field(None, description="environments; all by default, and step 0")
     seed: Seed | None = Field(None, description="seed of the dream from now on")
     include: tuple[DreamView, ...] = Field(("observation",), description=_OBSERVATIONS)
+
+
+class Film(Request):
+    """``POST /v1/film``"""
+
+    frames: list[Any] = Field(description="pictures of one size, such as the `picture` of a dream's steps")
+    ms: Annotated[StrictInt, Field(ge=20, le=10_000)] = Field(300, description="how long each is shown")
 
 
 _PLANNING = (Act, CreateSession, Imagine)

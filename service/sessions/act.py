@@ -42,6 +42,7 @@ from service.sessions.answers import ActAnswer, replayed
 from service.sessions.journal import Journal
 from service.sessions.planner import deadline_of, session_settings
 from service.sessions.table import Session
+from service.sessions.watching import Watching
 from service.stores.record import RevisionConflict
 from thick.planning.settings import PlannerSettings, session_key
 
@@ -87,8 +88,10 @@ class ActPipeline:
         journal: Journal,
         metrics: Metrics,
         limits: Limits,
+        watching: Watching,
         degrade: bool,
     ) -> None:
+        self._watching = watching
         self._engine = engine
         self._journal = journal
         self._metrics = metrics
@@ -126,8 +129,9 @@ class ActPipeline:
             result = await self.queue(session, body, clock, deadline, checked)  # batch, observe, plan, unbatch
             planned = time.monotonic()
             answer = self._packed(session, body, clock, result)
+            step = session.step
             if self._journal.write_now(session, **_changes(session, checked, result, answer)):
-                self._took(clock, result, planned)
+                self._took(session, body, clock, checked, result, planned, step)
                 return answer
             # From here on the act goes on without its client, and keeps the session's turn meanwhile.
             task = asyncio.create_task(self._keep(session, body, clock, checked, result, answer, planned))
@@ -150,16 +154,36 @@ class ActPipeline:
         answer: ActAnswer,
         planned: float,
     ) -> ActAnswer:
+        step = session.step
         kept = await self.keep(session, body, checked, result, answer)
         if kept is answer:
-            self._took(clock, result, planned)
+            self._took(session, body, clock, checked, result, planned, step)
         return kept
 
-    def _took(self, clock: Clock, result: ActResult, planned: float) -> None:
-        """Remember how long it took from the plan to the stored answer."""
+    def _took(
+        self,
+        session: Session,
+        body: Act,
+        clock: Clock,
+        checked: _Checked,
+        result: ActResult,
+        planned: float,
+        step: int,
+    ) -> None:
+        """Remember how long it took from the plan to the stored answer, and tell who watches."""
         tail_s = time.monotonic() - planned
         self._tail_s += 0.1 * (tail_s - self._tail_s)
         clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}
+        if self._watching.watched(session.session_id):
+            about = {
+                "step": step,
+                "action": result.action,
+                "reward": body.reward,
+                "is_first": body.is_first or step == 0,
+                "plan": result.plan,
+                "timing": clock.timing,
+            }
+            self._watching.acted(session.session_id, checked.observation, about)
 
     # -- the hooks, in their order -----------------------------------------------------------------------
 
@@ -233,7 +257,7 @@ class ActPipeline:
             executed_action=checked.executed_action,
             settings=checked.settings,
             key=session_key(checked.seed, session.step),
-            want_plan="plan" in body.include,
+            want_plan="plan" in body.include or self._watching.watched(session.session_id),
             degradable=self._degrade,
         )
         try:
@@ -270,7 +294,7 @@ class ActPipeline:
         if result.degraded:
             answer["degraded"] = result.degraded
         deadline_ms = deadline_of(session, body.planner)
-        if result.plan is not None:
+        if result.plan is not None and "plan" in body.include:
             budget = dict(result.plan.get("budget") or {})
             answer["plan"] = {**result.plan, "budget": {**budget, "deadline_ms": deadline_ms}}
         queue_ms = result.timing["queue_ms"]

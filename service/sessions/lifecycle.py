@@ -16,6 +16,7 @@ from service.sessions import snapshots
 from service.sessions.journal import Journal
 from service.sessions.planner import planner_settings
 from service.sessions.table import Session, SessionTable
+from service.sessions.watching import Watching
 from service.stores.record import RevisionConflict
 
 RESET_ATTEMPTS = 5
@@ -37,8 +38,10 @@ class Lifecycle:
         journal: Journal,
         engine: Engine,
         limits: Limits,
+        watching: Watching,
         ttl_s: float,
     ) -> None:
+        self._watching = watching
         self._sessions = sessions
         self._repository = repository
         self._journal = journal
@@ -119,6 +122,7 @@ class Lifecycle:
                     await self._journal.write(
                         session, state=None, slot=slot, step=0, first=True, digest=None, answer=None
                     )
+                    self._watching.reset(session_id)
                     return session.view()
                 except RevisionConflict:  # whatever another replica did meanwhile, the reset comes after it
                     hosted.slots.release(slot)

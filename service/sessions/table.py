@@ -13,6 +13,7 @@ from typing import Any
 from service.models.hosted import Hosted
 from service.models.repository import ModelRepository
 from service.protocol.errors import ProblemError, step_conflict
+from service.sessions.watching import Watching
 from service.stores.record import REMEMBER_EXPIRED_S, Record, now
 from thick.planning.settings import PlannerSettings
 
@@ -214,7 +215,8 @@ def expired(session_id: str, at: float) -> ProblemError:
 class SessionTable:
     """The live sessions of this process, and which ones expired."""
 
-    def __init__(self, repository: ModelRepository, *, limit: int) -> None:
+    def __init__(self, repository: ModelRepository, watching: Watching, *, limit: int) -> None:
+        self._watching = watching
         self._repository = repository
         self._limit = limit
         self._sessions: dict[str, Session] = {}
@@ -345,6 +347,7 @@ class SessionTable:
     def remove(self, session: Session, *, expired: bool = False) -> None:
         """End a session and give back what it holds."""
         session.ended = True
+        self._watching.ended(session.session_id)
         self.drop_state(session)
         if self._sessions.pop(session.session_id, None) is not None and session.hosted is not None:
             self._repository.session_ended(session.hosted)

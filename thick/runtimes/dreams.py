@@ -45,6 +45,12 @@ class AgentDreams:
     def of(self, state: State) -> np.ndarray:
         return self._pack(dreams.of(state.belief))
 
+    def sessions(self, rows: np.ndarray) -> State:
+        agent = self._runtime.agent
+        with self._runtime._computing():
+            fresh = agent.initial(len(rows))
+            return fresh._replace(belief=dreams.believed(agent, self._state(rows)))
+
     def begin(self, keys: np.ndarray, *, sample: bool) -> np.ndarray:
         runtime = self._runtime
         with runtime._computing():

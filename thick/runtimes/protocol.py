@@ -167,6 +167,9 @@ class Dreams(Protocol):
     def of(self, state: State) -> np.ndarray:
         """Dreams ``[B, row_bytes]`` that go on from sessions' states, after :meth:`Runtime.observe`."""
 
+    def sessions(self, rows: np.ndarray) -> State:
+        """The opposite of :meth:`of`: states that imagine as from there; nothing is planned."""
+
     def begin(self, keys: np.ndarray, *, sample: bool) -> np.ndarray:
         """Dreams ``[D, row_bytes]`` from the model's own start, drawn with ``keys`` ``[D]`` int64; its most likely one
         without ``sample``."""

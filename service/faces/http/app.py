@@ -15,12 +15,13 @@ from service.faces.http.contract import DESCRIPTION, describe
 from service.faces.http.gate import Gate, HeadAsGet, on_http_error, on_problem, on_validation_error
 from service.faces.http.prefix import add_prefix
 from service.faces.http.routes import act as acting
-from service.faces.http.routes import docs, dreams, health, models, operations, sessions
+from service.faces.http.routes import docs, dreams, health, models, operations, sessions, watching
 from service.faces.http.routes import imagine as imagining
 from service.faces.openpi import socket as openpi
 from service.operations.keys import Keys
 from service.operations.tracing import Tracing
 from service.protocol.errors import ProblemError
+from service.ui import routes as ui
 
 
 class Application(FastAPI):
@@ -54,7 +55,7 @@ def create_app(service: PlanningService, *, tracing: Tracing | None = None) -> F
     app.prefix = service.settings.root_path
     envelope, keys = Envelope(service, tracing or Tracing(service.settings)), Keys(service.settings)
     app.state.service, app.state.envelope = service, envelope
-    for module in (models, sessions, acting, imagining, dreams, health, operations, docs):
+    for module in (models, sessions, watching, acting, imagining, dreams, health, operations, docs, ui):
         app.include_router(module.router)
     openpi.add_to(app, service, envelope, keys)
     app.add_exception_handler(ProblemError, on_problem)

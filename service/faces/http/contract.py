@@ -32,6 +32,8 @@ MODELS: tuple[type[BaseModel], ...] = (
     requests.ActOnce,
     requests.Imagine,
     requests.ImagineOnce,
+    requests.Film,
+    requests.ImagineDream,
     requests.CreateDream,
     requests.DreamStep,
     requests.ResetDream,

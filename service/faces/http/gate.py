@@ -20,7 +20,7 @@ from service.protocol.errors import FieldError, ProblemError, invalid_fields
 
 log = structlog.get_logger("thick.http")
 
-_OPEN = ("/health/", "/v2/health/", "/docs", "/openapi.json")
+_OPEN = ("/health/", "/v2/health/", "/docs", "/openapi.json", "/ui")
 """beginnings of the paths that need no key"""
 
 

@@ -17,7 +17,7 @@ from service.faces.http.routes.common import body_of, service_of, while_connecte
 from service.protocol import media
 from service.protocol.errors import ProblemError
 from service.protocol.events import END, ERROR, STEP, encode_event
-from service.protocol.requests import Imagine, ImagineOnce
+from service.protocol.requests import Imagine, ImagineDream, ImagineOnce
 from service.protocol.responses import Imagination as ImaginationAnswer
 
 router = APIRouter(prefix="/v1", tags=["imagine"])
@@ -58,6 +58,21 @@ async def imagine(request: Request, session_id: str) -> Response:
 async def imagine_once(request: Request) -> Response:
     service = service_of(request)
     return await _answer(request, service.imagine_once)
+
+
+@router.post(
+    "/dreams/{dream_id}/imagine",
+    **documented(
+        summary="What could follow in an environment of a dream? Never changes it",
+        body=ImagineDream,
+        answer=ImaginationAnswer,
+        problems=_PROBLEMS,
+        also=_ALSO,
+    ),
+)
+async def imagine_dream(request: Request, dream_id: str) -> Response:
+    service = service_of(request)
+    return await _answer(request, lambda tree, _: service.dreaming.imagine(dream_id, tree))
 
 
 async def _answer(request: Request, start: Callable[[Any, bool], Awaitable[Imagination]]) -> Response:

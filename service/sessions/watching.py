@@ -1,0 +1,130 @@
+"""Who watches a session: its latest events, kept for those who come late or come back.
+
+For a watcher an act costs no more than an entry in a list; pictures are made when somebody is told of it.
+A slow watcher loses events, and is told how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+BUFFER = 128
+"""events of a session that are kept"""
+LINGER_S = 60.0
+"""how long a session's events are kept after its last watcher left, s"""
+ACT, RESET, END, GAP = "act", "reset", "end", "gap"
+
+
+class Happened(NamedTuple):
+    """One event of a session."""
+
+    number: int
+    """greater than those before it, also after a restart of the server"""
+    name: str
+    """act, reset or end; to a watcher also gap"""
+    data: Mapping[str, Any]
+
+
+@dataclass
+class _Watched:
+    """The events of one session."""
+
+    first: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    next: int = 0
+    events: deque[Happened] = field(default_factory=lambda: deque(maxlen=BUFFER))
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    watchers: int = 0
+    left_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.next = self.first
+
+    def add(self, name: str, data: Mapping[str, Any]) -> None:
+        self.events.append(Happened(self.next, name, data))
+        self.next += 1
+        self.changed.set()
+
+
+class Watching:
+    """The watched sessions of this process.
+
+    Args:
+        enabled: otherwise nobody can watch.
+        observations: whether events hold what agents see.
+    """
+
+    def __init__(self, *, enabled: bool, observations: bool) -> None:
+        self.enabled, self.observations = enabled, observations
+        self._sessions: dict[str, _Watched] = {}
+        self._closed = False
+
+    def watched(self, session_id: str) -> bool:
+        """Whether somebody watches a session, or did a moment ago."""
+        return session_id in self._sessions
+
+    def acted(self, session_id: str, observation: Any, act: Mapping[str, Any]) -> None:
+        """A session acted.
+
+        Args:
+            observation: what it saw, validated.
+            act: step, action, reward, is_first, plan, timing.
+        """
+        watched = self._sessions.get(session_id)
+        if watched is not None:
+            watched.add(ACT, {**act, "observation": observation if self.observations else None})
+
+    def reset(self, session_id: str) -> None:
+        """A session was reset."""
+        if (watched := self._sessions.get(session_id)) is not None:
+            watched.add(RESET, {})
+
+    def ended(self, session_id: str) -> None:
+        """A session was deleted, or expired."""
+        if (watched := self._sessions.pop(session_id, None)) is not None:
+            watched.add(END, {})
+
+    def sweep(self) -> None:
+        """Forget the events of sessions that nobody has watched for a while."""
+        oldest = time.monotonic() - LINGER_S
+        for session_id, watched in list(self._sessions.items()):
+            if not watched.watchers and watched.left_at < oldest:
+                del self._sessions[session_id]
+
+    def close(self) -> None:
+        """Tell every watcher that the server is about to stop."""
+        self._closed = True
+        for watched in self._sessions.values():
+            watched.changed.set()
+
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncIterator[Happened]:
+        """The kept events of a session, and those to come until it ends; ``gap`` for those that were lost.
+
+        Args:
+            after: number of the last event that the watcher knows; None for whatever is kept.
+        """
+        watched = self._sessions.setdefault(session_id, _Watched())
+        watched.watchers += 1
+        known = after
+        try:
+            while not self._closed:
+                watched.changed.clear()
+                for happened in list(watched.events):
+                    if known is not None and happened.number <= known:
+                        continue
+                    if known is not None and happened.number > known + 1:
+                        told = known >= watched.first - 1  # by this process; else nobody knows how many
+                        missed = happened.number - known - 1 if told else None
+                        yield Happened(happened.number - 1, GAP, {"missed": missed})
+                    known = happened.number
+                    yield happened
+                    if happened.name == END:
+                        return
+                await watched.changed.wait()
+        finally:
+            watched.watchers -= 1
+            watched.left_at = time.monotonic()

@@ -1,0 +1,1 @@
+"""The page: what agents see, remember, plan and dream, in a browser."""

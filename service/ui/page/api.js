@@ -1,0 +1,96 @@
+// Asks the service's API; addresses are relative, so that it works behind a path prefix.
+const BASE = new URL("../", document.baseURI);
+const KEY = "thick-key";
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+};
+
+export const address = (path) => new URL(path, BASE).href;
+
+export class Problem extends Error {
+  constructor(status, body) {
+    super(body?.detail ?? `the service answered ${status}`);
+    this.status = status;
+    this.code = body?.code;
+    this.body = body ?? {};
+  }
+}
+
+function headers(more = {}) {
+  const made = new Headers(more);
+  if (key.get()) made.set("Authorization", `Bearer ${key.get()}`);
+  return made;
+}
+
+async function failed(response) {
+  let body = null;
+  try {
+    body = await response.json();
+  } catch {
+    /* not a problem of the service's own */
+  }
+  return new Problem(response.status, body);
+}
+
+export async function ask(method, path, body, { accept = "application/json", signal } = {}) {
+  const response = await fetch(address(path), {
+    method,
+    signal,
+    headers: headers({ Accept: accept, ...(body === undefined ? {} : { "Content-Type": "application/json" }) }),
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  if (!response.ok) throw await failed(response);
+  if (response.status === 204) return null;
+  return accept === "application/json" ? response.json() : response.blob();
+}
+
+// Server-sent events. EventSource cannot send a key, so the stream is read here; it goes on after a broken connection.
+export async function follow(path, told, signal) {
+  let last = null;
+  while (!signal.aborted) {
+    try {
+      const response = await fetch(address(path), {
+        signal,
+        headers: headers({ Accept: "text/event-stream", ...(last === null ? {} : { "Last-Event-ID": last }) }),
+      });
+      if (!response.ok) throw await failed(response);
+      told({ name: "open" });
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        text += value;
+        let end;
+        while ((end = text.indexOf("\n\n")) >= 0) {
+          const event = parse(text.slice(0, end));
+          text = text.slice(end + 2);
+          if (!event) continue;
+          last = event.id ?? last;
+          told(event);
+          if (event.name === "end") return;
+        }
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Problem && error.status < 500) throw error;
+      told({ name: "lost", data: { reason: error.message } });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
+function parse(block) {
+  const event = { name: "message", data: null };
+  const lines = [];
+  for (const line of block.split("\n")) {
+    if (line.startsWith("event: ")) event.name = line.slice(7);
+    else if (line.startsWith("id: ")) event.id = line.slice(4);
+    else if (line.startsWith("data: ")) lines.push(line.slice(6));
+  }
+  if (!lines.length) return null;
+  event.data = JSON.parse(lines.join("\n"));
+  return event;
+}

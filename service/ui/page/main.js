@@ -1,0 +1,64 @@
+// Which page is shown, the key, and light or dark.
+import { key, Problem } from "./api.js";
+import { dream } from "./dream.js";
+import { models } from "./models.js";
+import { session, sessions } from "./sessions.js";
+
+const view = document.getElementById("view"), status = document.getElementById("status");
+let shown = null, quiet = null;
+
+function say(text) {
+  status.textContent = text;
+  clearTimeout(quiet);
+  quiet = setTimeout(() => (status.textContent = ""), 8000);
+}
+
+async function show() {
+  shown?.abort();
+  shown = new AbortController();
+  const { signal } = shown;
+  const [path, query = ""] = (location.hash.slice(2) || "sessions").split("?");
+  const [name, id] = path.split("/");
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.getAttribute("href") === `#/${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  view.replaceChildren();
+  document.title = `THICK: ${name}`;
+  try {
+    if (name === "sessions" && id) session(view, say, signal, id);
+    else if (name === "dream") await dream(view, say, signal, new URLSearchParams(query));
+    else if (name === "models") await models(view, say, signal);
+    else sessions(view, say, signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    say(error.message);
+    if (error instanceof Problem && error.status === 401) askForKey();
+  }
+}
+
+const dialog = document.getElementById("key-dialog"), input = document.getElementById("key-input");
+
+function askForKey() {
+  input.value = key.get();
+  dialog.showModal();
+}
+
+document.getElementById("key").addEventListener("click", askForKey);
+dialog.addEventListener("close", () => {
+  if (dialog.returnValue !== "save") return;
+  key.set(input.value.trim());
+  show();
+});
+
+const THEME = "thick-theme", root = document.documentElement;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => (root.dataset.theme = localStorage.getItem(THEME) ?? (dark.matches ? "dark" : "light"));
+document.getElementById("theme").addEventListener("click", () => {
+  localStorage.setItem(THEME, root.dataset.theme === "dark" ? "light" : "dark");
+  paint();
+});
+dark.addEventListener("change", paint);
+paint();
+addEventListener("hashchange", show);
+show();

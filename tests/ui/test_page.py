@@ -1,0 +1,168 @@
+"""The page in a real browser: a session is watched while it acts, a dream is played, models are shown."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.http_client import PlanningClient
+from tests.clients.conftest import Address, serving
+from tests.docs.blocks import ROOT
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: as root, apt-get install chromium")
+expect = playwright.expect
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """The bundled models, watched, behind keys."""
+    log = tmp_path_factory.mktemp("ui") / "serve.log"
+    with serving(ROOT / "checkpoints", log, watch_sessions="true", api_keys="open-sesame") as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        made = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: Address) -> Iterator[Any]:
+    """A tab that knows the key; whatever goes wrong in it fails the test."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.add_init_script("sessionStorage.setItem('thick-key', 'open-sesame')")
+    tab = context.new_page()
+    tab.set_default_timeout(20_000)
+    wrong: list[str] = []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield tab
+    context.close()
+    assert not wrong
+
+
+@pytest.fixture
+def client(address: Address) -> Iterator[PlanningClient]:
+    with PlanningClient(address.http, api_key="open-sesame") as made:
+        yield made
+
+
+def test_a_session_is_seen_acting(page: Any, client: PlanningClient, address: Address) -> None:
+    with client.session("doorkey6", seed=1, planner={"samples": 16, "simulations": 8}) as session:
+        page.goto(address.http + "/ui")
+        page.get_by_role("link", name=session.id[:10]).click()
+        expect(page.get_by_text("live", exact=True)).to_be_visible()
+        for step, observation in enumerate(seen(4)):
+            session.act(observation, reward=0.25 * step)
+            expect(page.locator(".facts dd").first).to_have_text(str(step))
+        frame = page.locator("img.frame")
+        expect(frame).to_have_attribute("src", re.compile("^data:image/png"))
+        expect(page.locator(".strip img")).to_have_count(4)
+        chart = page.get_by_role("img", name=re.compile("Open gates over the last 4 steps"))
+        expect(chart).to_be_visible()
+        expect(chart.locator("rect")).to_have_count(4)
+        tree = page.get_by_role("img", name=re.compile("Search over jumps"))
+        expect(tree).to_be_visible()
+        expect(tree.locator("circle.chosen").first).to_be_visible()
+        expect(page.get_by_alt_text("the subgoal")).to_be_visible()
+        expect(page.locator(".bar span").first).to_be_attached()
+    expect(page.get_by_text("ended", exact=True)).to_be_visible()
+
+
+def test_a_dream_is_played_taken_back_and_saved(page: Any, client: PlanningClient, address: Address) -> None:
+    with client.session("doorkey6", seed=1) as session:
+        session.act(seen(1)[0], planner={"samples": 16})
+        page.goto(f"{address.http}/ui/#/dream?session={session.id}")
+        step, frame = page.locator(".facts dd").first, page.locator("img.frame")
+        expect(step).to_have_text("0")
+        start = frame.get_attribute("src")
+        page.keyboard.press("1")
+        expect(step).to_have_text("1")
+        turned = frame.get_attribute("src")
+        assert turned != start
+        page.get_by_role("button", name="2 key 3").click()
+        expect(step).to_have_text("2")
+        page.get_by_role("button", name="Back").click()
+        expect(step).to_have_text("1")
+        assert frame.get_attribute("src") == turned  # the same dream again
+        page.get_by_role("button", name="Every high-level action").click()
+        expect(page.get_by_alt_text("what could happen next")).to_be_visible()
+        page.get_by_role("button", name="Jump A2").click()
+        expect(page.get_by_alt_text("where high-level action 2 leads")).to_be_visible()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save as GIF").click()
+        assert Path(download.value.path()).read_bytes().startswith(b"GIF8")
+        page.get_by_role("button", name="Fork").click()
+        expect(page.get_by_role("status")).to_contain_text("A second dream")
+        assert len(client.dreams()) == 2
+
+
+def test_continuous_actions_have_sliders(page: Any, address: Address) -> None:
+    page.goto(address.http + "/ui/#/dream")
+    page.get_by_label("Model").select_option("cartpole")
+    page.get_by_role("button", name="Begin", exact=True).click()
+    slider = page.get_by_role("slider", name="action 0")
+    expect(slider).to_be_visible()
+    page.get_by_role("button", name="Step", exact=True).click()
+    expect(page.locator(".facts dd").first).to_have_text("1")
+
+
+def test_models_are_shown_with_what_they_were_measured_to_do(page: Any, address: Address) -> None:
+    page.goto(address.http + "/ui/#/models")
+    card = page.get_by_role("region", name="model doorkey6")
+    expect(card.get_by_text("ready")).to_be_visible()
+    expect(card.get_by_text("hierarchical", exact=True).first).to_be_attached()
+    expect(card.locator("pre").filter(has_text="curl -s")).to_contain_text(address.http)
+
+
+def test_the_page_asks_for_a_key_and_works_on_a_phone_and_in_the_dark(browser: Any, address: Address) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    page = context.new_page()
+    page.goto(address.http + "/ui/#/models")
+    page.get_by_label("Key", exact=True).fill("open-sesame")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_role("heading", name="doorkey6 1")).to_be_visible()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    for part in ("models", "sessions", "dream"):
+        page.goto(f"{address.http}/ui/#/{part}")
+        page.wait_for_timeout(300)
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{part} is wider than the screen by {wide}"
+    page.keyboard.press("Tab")
+    context.close()
+
+
+def test_nothing_comes_from_elsewhere_and_no_script_stands_in_the_page(address: Address) -> None:
+    import httpx
+
+    answer = httpx.get(address.http + "/ui/", trust_env=False)
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    folder = ROOT / "service" / "ui" / "page"
+    for file in folder.iterdir():
+        text = file.read_text()
+        assert not re.search(r"(src|href|from|url\(|@import)\s*=?\s*[\"'(]?https?:", text), file.name
+    assert not re.search(r"<script(?![^>]*src=)|\son\w+=|style=", (folder / "index.html").read_text())
+    assert httpx.get(address.http + "/ui/../settings.py", trust_env=False).status_code in (401, 404)
+    assert httpx.get(address.http + "/ui/nothing.js", trust_env=False).status_code == 404
+
+
+def seen(count: int) -> list[Any]:
+    """What the bundled model's environment shows."""
+    from thick.envs import make
+
+    env = make("minigrid:MiniGrid-DoorKey-6x6-v0+map")
+    shown = [env.reset(seed=3)[0]]
+    while len(shown) < count:
+        shown.append(env.step(len(shown) % 2)[0])
+    env.close()
+    return shown
