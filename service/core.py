@@ -23,7 +23,9 @@ from service.operations.offloop import off_loop
 from service.protocol.errors import ProblemError
 from service.protocol.requests import Imagine, ImagineOnce, check_limits, parse
 from service.protocol.values import decode_observation
-from service.sessions.act import ActAnswer, ActPipeline, Clock
+from service.sessions.act import ActPipeline
+from service.sessions.answers import ActAnswer
+from service.sessions.clock import Clock
 from service.sessions.imagine import Imagination, ImaginePipeline
 from service.sessions.journal import Journal
 from service.sessions.lifecycle import Lifecycle

@@ -25,7 +25,7 @@ from thick.planning.randomness import Randomness
 from thick.planning.search import ActionSearch, FoundPlan, properties
 from thick.planning.settings import PlannerSettings
 
-__all__ = ["ActPlan", "ActResult", "Agent", "AgentState", "check_seen"]
+__all__ = ["ActPlan", "ActResult", "Agent", "AgentState", "PonderPlan", "check_seen"]
 
 
 Model = TypeVar("Model", bound=AgentModel)
@@ -163,6 +163,29 @@ class Agent(Generic[Model]):
             budget_s=budget_s,
         )
         return ActPlan(self, state, search)
+
+    def ponder(self, state: AgentState, settings: PlannerSettings, *, keys: Array) -> PonderPlan:
+        """Plan ahead, from the belief that the last action is expected to lead to.
+
+        Args:
+            state: ``[B, ...]``, after an act.
+            keys: ``[B]`` int64.
+
+        Returns:
+            A plan whose result holds the same states, but for a plan that begins with the next step: the search after
+            the next observation starts from it.
+        """
+        with self.model.arrays.no_grad():
+            expected = self.model.exact.imagine(state.belief, state.previous_action)
+        search = ActionSearch(
+            self.model,
+            self.actions,
+            settings,
+            expected,
+            state.plan.older(),
+            randomness=Randomness(keys).fold("ponder"),
+        )
+        return PonderPlan(self, state, search)
 
     def act(self, state: AgentState, settings: PlannerSettings | None = None, *, keys: Array) -> ActResult:
         """Plan with the whole budget."""
@@ -330,6 +353,21 @@ class ActPlan:
             found = self._search.result()
         state = self._state._replace(previous_action=xp.as_float(found.action), plan=found.memory)
         return ActResult(found.action, state, found.phase_ms, self._agent, self._search.settings, found)
+
+
+class PonderPlan(ActPlan):
+    """See :meth:`Agent.ponder`."""
+
+    def result(self) -> ActResult:
+        """The states with what was planned so far for their next step; the action is the one expected to come first."""
+        found = super().result()
+        state = self._state._replace(plan=found.state.plan.younger())
+        return found._replace(state=state)
+
+    @property
+    def expects_change(self) -> Array:
+        """``[B]`` bool, whether the context is expected to change with the last action."""
+        return (self._search.belief.gates > 0).any(-1)
 
 
 def check_seen(state: AgentState) -> None:

@@ -17,7 +17,7 @@ import structlog
 
 from service.engine.costs import CostModel
 from service.engine.delivery import deliver, fail
-from service.engine.jobs import ActJob, ActResult, HostedModel, collate
+from service.engine.jobs import ActJob, ActResult, HostedModel, Pondered, collate
 from service.engine.parallel import Parallelism
 from service.engine.tasks import Due
 from service.operations.metrics import Metrics
@@ -74,17 +74,48 @@ def observe(model: HostedModel, jobs: Sequence[ActJob], parallel: Parallelism) -
         executed_action = runtime.encode_action(
             [default if job.executed_action is None else job.executed_action for job in jobs]
         )
-    state = runtime.observe(
-        model.slots.states([job.slot for job in jobs]),
-        collate([job.observation for job in jobs]),
-        is_first=np.array([job.is_first for job in jobs]),
-        executed_action=executed_action,
-        executed=executed,
-        keys=np.array([job.key for job in jobs], np.int64),
-    )
+    seen: dict[str, Any] = {
+        "observation": collate([job.observation for job in jobs]),
+        "is_first": np.array([job.is_first for job in jobs]),
+        "executed_action": executed_action,
+        "executed": executed,
+        "keys": np.array([job.key for job in jobs], np.int64),
+    }
+    with planned_ahead(model, jobs) as ahead:
+        state = runtime.observe(model.slots.states([slot for slot, _ in ahead]), **seen)
+        if any(pondered for _, pondered in ahead):
+            changed = runtime.context_changed(state)
+            right = [each is None or each.expects_change == changed[row] for row, (_, each) in enumerate(ahead)]
+            for job, (_, pondered), fits in zip(jobs, ahead, right, strict=True):
+                job.pondered_ms = 1e3 * pondered.spent_s if pondered is not None and fits else 0.0
+            if not all(right):  # what was expected did not come: as if nothing had been planned
+                rows = zip(jobs, ahead, right, strict=True)
+                slots = [slot if fits else job.slot for job, (slot, _), fits in rows]
+                state = runtime.observe(model.slots.states(slots), **seen)
     took = time.perf_counter() - began
     parallel.took(model, None, "observe", len(jobs), threads, took)
     return state, 1e3 * took
+
+
+@contextlib.contextmanager
+def planned_ahead(
+    model: HostedModel, jobs: Sequence[ActJob]
+) -> Iterator[list[tuple[int, Pondered | None]]]:
+    """Where each act's state lies, and what was planned ahead for it, where something was."""
+    taken: list[int] = []
+    found: list[tuple[int, Pondered | None]] = []
+    try:
+        for job in jobs:
+            usable = job.pondering is not None and not job.is_first and job.executed_action is None
+            pondered = job.pondering.take() if usable and job.pondering is not None else None
+            if pondered is not None:
+                (slot,), _ = model.slots.keep(pondered.state, 1)
+                taken.append(slot)
+            found.append((job.slot if pondered is None else slot, pondered))
+        yield found
+    finally:
+        for slot in taken:
+            model.slots.release(slot)
 
 
 def plan(
@@ -302,6 +333,7 @@ def unbatch(
                 **phases,
                 "batch_size": size,
             },
+            pondered_ms=job.pondered_ms,
             degraded="deadline passed while queued" if job.degraded else None,
         )
         for job, action, slot, state, shown in zip(jobs, actions, slots, packed, plans, strict=True)

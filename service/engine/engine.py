@@ -22,12 +22,14 @@ from typing import Any
 
 import structlog
 
+from service.engine.active import ActiveSessions
 from service.engine.batches import SharedPlan, batch
 from service.engine.costs import CostModel
 from service.engine.delivery import fail
 from service.engine.dreams import DreamJob, DreamTask
 from service.engine.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
 from service.engine.parallel import Parallelism
+from service.engine.pondering import PonderTask
 from service.engine.tasks import CallTask, ImagineTask, Task
 from service.operations.metrics import Metrics
 
@@ -36,8 +38,6 @@ log = structlog.get_logger("thick.engine")
 STRETCH = 3.0
 """a request is due after this many times what it is expected to cost, or by its deadline: first come, first
 served among equals, while something a hundred times cheaper need not wait"""
-ACTIVE_S = 0.25
-"""a session counts as active for that long after an act, s"""
 PATIENCE = 4.0
 """times ``batch_wait_s`` that a request waits at most while others keep coming"""
 SHORT_S = 0.002
@@ -86,7 +86,7 @@ class Engine:
         self._inbox: list[ActJob | DreamJob | Task] = []
         self._waiting: dict[HostedModel, list[ActJob]] = defaultdict(list)
         self._tasks: list[Task] = []
-        self._active: dict[str, float] = {}
+        self._active = ActiveSessions()
         self._unloaded: list[HostedModel] = []
         self._quorum = 1
         self._depth = 0
@@ -145,6 +145,12 @@ class Engine:
         self._watch(job)
         return job.future
 
+    def ponder(self, task: PonderTask) -> None:
+        """Plan ahead while nobody else has work; nothing is promised."""
+        with self._condition:
+            if not self._stopping:
+                self._accept(task)
+
     def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Run ``function`` on the worker (loading, warming up, packing states); the future gives what it
         returns."""
@@ -188,8 +194,8 @@ class Engine:
             with self._condition:
                 if self._inbox or self._tasks or self._depth or self._stopping or self._unloaded:
                     return False
-                self._acted(job)
-                if self._count_active(job.submitted) > 1:
+                self._active.acted(job)
+                if self._active.count(job.submitted) > 1:
                     return False
             self._metrics.batch(1)
             plans = batch(model, [job], self.costs, self.parallel, self._metrics)
@@ -241,7 +247,7 @@ class Engine:
         for entry in self._inbox:
             if isinstance(entry, ActJob):
                 self._waiting[entry.model].append(entry)
-                self._acted(entry)
+                self._active.acted(entry)
             elif not isinstance(entry, DreamJob):
                 self._tasks.append(entry)
             elif not any(isinstance(task, DreamTask) and task.join(entry) for task in self._tasks):
@@ -348,7 +354,7 @@ class Engine:
     def _would_gain_by_waiting(self, model: HostedModel, now: float) -> bool:
         """Whether others are likely to come within a moment; waits for them if so."""
         jobs = self._waiting[model]
-        missing = min((self._count_active(now) + 1) // 2, self._max_batch) - len(jobs)
+        missing = min((self._active.count(now) + 1) // 2, self._max_batch) - len(jobs)
         if missing <= 0:
             return False
         submitted = [job.submitted for job in jobs]
@@ -365,19 +371,6 @@ class Engine:
                 self._quorum = 1
             self._take()
         return True
-
-    def _acted(self, job: ActJob) -> None:
-        self._active.pop(job.session, None)
-        self._active[job.session] = job.submitted  # the latest is the last
-
-    def _count_active(self, now: float) -> int:
-        """Sessions that acted a moment ago."""
-        while self._active:
-            session = next(iter(self._active))
-            if self._active[session] > now - ACTIVE_S:
-                break
-            del self._active[session]
-        return len(self._active)
 
     def _begin(self, model: HostedModel, now: float) -> None:
         """Take a batch of waiting acts, those due first, observe it and start its plans."""

@@ -7,13 +7,13 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from service.engine.slots import SlotTable
 from thick.planning.settings import PlannerSettings
-from thick.runtimes.protocol import Runtime
+from thick.runtimes.protocol import Runtime, State
 
 Observation = np.ndarray | dict[str, np.ndarray]
 """one observation, validated against the model's space: an array, or one for each entry of a Dict"""
@@ -47,6 +47,26 @@ class HostedModel(Protocol):
     @property
     def slots(self) -> SlotTable:
         """Where the states of its sessions lie."""
+
+
+class Pondered(NamedTuple):
+    """What came of planning ahead."""
+
+    state: State
+    """of the session, with a plan for its next step"""
+    expects_change: bool
+    """of its context"""
+    spent_s: float
+
+
+class Pondering(Protocol):
+    """Planning ahead for a session (``service.engine.pondering.PonderTask``)."""
+
+    def take(self) -> Pondered | None:
+        """What was found so far, and the end of it; None where that is nothing. On the worker, or while it rests."""
+
+    def cancel(self) -> None:
+        """Nobody wants it any more. From any thread."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -88,10 +108,14 @@ class ActJob(Job):
     """where this step's randomness starts: a function of the session's seed and the step"""
     want_plan: bool = False
     """whether the answer shows the plan (which decodes the subgoal)"""
+    pondering: Pondering | None = None
+    """what was planned ahead for this act"""
     degradable: bool = False
     """answer from the last plan without a search, rather than fail, when the deadline passed in the queue"""
     degraded: bool = False
     """that is what happened; set by the engine"""
+    pondered_ms: float = 0.0
+    """of planning ahead that it started from; set by the engine"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +130,8 @@ class ActResult:
     plan: dict[str, Any] | None
     timing: dict[str, float]
     """queue_ms, observe_ms, high_plan_ms, low_plan_ms, batch_size"""
+    pondered_ms: float = 0.0
+    """time for which this act was planned ahead"""
     degraded: str | None = None
     """why no search was made, where the request allowed that"""
 

@@ -111,14 +111,19 @@ class Planner(Request):
         description="bound on the whole request, in milliseconds; null in an act lifts the bound of its session",
     )
 
+    ponder: StrictBool | None = Field(
+        None, description="plan ahead between acts, while nobody else has work; what an act gets then depends on time"
+    )
+    ponder_ms: Positive | None = Field(None, description="bound on that, in milliseconds between two acts (100)")
+
     @property
     def lifts_deadline(self) -> bool:
         """Whether it was sent as null: no bound, also where the session has one."""
         return self.deadline_ms is None and "deadline_ms" in self.model_fields_set
 
     def settings(self) -> dict[str, Any]:
-        """The overrides alone: fields that were sent and are not null, without ``deadline_ms``."""
-        sent = self.model_dump(exclude_none=True, exclude={"deadline_ms"})
+        """What the search itself is told: fields that were sent and are not null."""
+        sent = self.model_dump(exclude_none=True, exclude={"deadline_ms", "ponder", "ponder_ms"})
         return {key: value for key, value in sent.items() if value is not None}
 
 

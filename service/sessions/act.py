@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -38,7 +38,9 @@ from service.protocol.errors import ProblemError, step_conflict
 from service.protocol.limits import Limits
 from service.protocol.requests import Act, ActOnce, check_limits, parse
 from service.protocol.values import decode_action, decode_observation
+from service.sessions.afterwards import Afterwards
 from service.sessions.answers import ActAnswer, replayed
+from service.sessions.clock import Clock
 from service.sessions.journal import Journal
 from service.sessions.planner import deadline_of, session_settings
 from service.sessions.table import Session
@@ -50,20 +52,6 @@ log = structlog.get_logger("thick.act")
 
 SAFETY_S = 0.002
 """left of a deadline for what follows planning, in addition to what it usually takes, s"""
-
-
-@dataclass
-class Clock:
-    """When a request arrived; the transport makes it."""
-
-    arrived: float = field(default_factory=time.monotonic)
-    """s on the monotonic clock"""
-    decode_s: float = 0.0
-    """time spent on reading the body"""
-    large: bool = False
-    """whether the observation should be validated off the event loop"""
-    timing: dict[str, float] | None = None
-    """milliseconds by phase, once an act was planned (not replayed); for traces"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +80,7 @@ class ActPipeline:
         degrade: bool,
     ) -> None:
         self._watching = watching
+        self._afterwards = Afterwards(engine, watching)
         self._engine = engine
         self._journal = journal
         self._metrics = metrics
@@ -126,7 +115,9 @@ class ActPipeline:
             checked = await self.check(session, body, clock)
             if isinstance(checked, ActAnswer):
                 return checked
-            result = await self.queue(session, body, clock, deadline, checked)  # batch, observe, plan, unbatch
+            result = await self.queue(
+                session, body, clock, deadline, checked
+            )  # batch, observe, plan, unbatch
             planned = time.monotonic()
             answer = self._packed(session, body, clock, result)
             step = session.step
@@ -170,20 +161,20 @@ class ActPipeline:
         planned: float,
         step: int,
     ) -> None:
-        """Remember how long it took from the plan to the stored answer, and tell who watches."""
+        """The act is stored: remember how long that took, tell who watches, and plan ahead if that is wanted."""
         tail_s = time.monotonic() - planned
         self._tail_s += 0.1 * (tail_s - self._tail_s)
         clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}
-        if self._watching.watched(session.session_id):
-            about = {
-                "step": step,
-                "action": result.action,
-                "reward": body.reward,
-                "is_first": body.is_first or step == 0,
-                "plan": result.plan,
-                "timing": clock.timing,
-            }
-            self._watching.acted(session.session_id, checked.observation, about)
+        self._afterwards(
+            session,
+            checked.observation,
+            body,
+            result,
+            clock.timing,
+            step,
+            settings=checked.settings,
+            seed=checked.seed,
+        )
 
     # -- the hooks, in their order -----------------------------------------------------------------------
 
@@ -258,6 +249,7 @@ class ActPipeline:
             settings=checked.settings,
             key=session_key(checked.seed, session.step),
             want_plan="plan" in body.include or self._watching.watched(session.session_id),
+            pondering=session.pondering,
             degradable=self._degrade,
         )
         try:
@@ -296,7 +288,8 @@ class ActPipeline:
         deadline_ms = deadline_of(session, body.planner)
         if result.plan is not None and "plan" in body.include:
             budget = dict(result.plan.get("budget") or {})
-            answer["plan"] = {**result.plan, "budget": {**budget, "deadline_ms": deadline_ms}}
+            pondered = {"pondered_ms": round(result.pondered_ms, 3)} if result.pondered_ms else {}
+            answer["plan"] = {**result.plan, "budget": {**budget, "deadline_ms": deadline_ms, **pondered}}
         queue_ms = result.timing["queue_ms"]
         self._metrics.phase("queue", queue_ms / 1e3)
         if "timing" not in body.include:

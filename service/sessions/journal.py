@@ -153,6 +153,7 @@ class Journal:
             setattr(session, name, value)
         session.revision, session.expires_at = record.revision, record.expires_at
         if slot is not None:
+            session.stop_pondering()
             old, session.slot = session.slot, slot
             if old is not None and session.hosted is not None:
                 session.hosted.slots.release(old)

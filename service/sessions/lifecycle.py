@@ -14,7 +14,7 @@ from service.protocol.limits import Limits
 from service.protocol.requests import CreateSession, Fork, Planner, check_limits, parse
 from service.sessions import snapshots
 from service.sessions.journal import Journal
-from service.sessions.planner import planner_settings
+from service.sessions.planner import planner_settings, ponder_of
 from service.sessions.table import Session, SessionTable
 from service.sessions.watching import Watching
 from service.stores.record import RevisionConflict
@@ -77,6 +77,7 @@ class Lifecycle:
                 planner=snapshot.planner,
                 settings=settings,
                 deadline_ms=snapshot.deadline_ms,
+                ponder_ms=snapshot.ponder_ms,
                 ttl_s=min(snapshot.ttl_s, self._limits.ttl_s),
                 step=snapshot.step,
                 first=snapshot.first,
@@ -151,6 +152,7 @@ class Lifecycle:
                     planner=planner,
                     settings=planner_settings(hosted, planner),
                     deadline_ms=parent.deadline_ms,
+                    ponder_ms=parent.ponder_ms,
                     ttl_s=parent.ttl_s,
                     step=parent.step,
                     first=parent.first,
@@ -182,6 +184,7 @@ class Lifecycle:
             planner=overrides,
             settings=settings,
             deadline_ms=float(planner.deadline_ms) if planner and planner.deadline_ms else None,
+            ponder_ms=ponder_of(planner),
             ttl_s=float(self._ttl_s if ttl_s is None else ttl_s),
         )
         session.slot = hosted.slots.retain(hosted.initial_slot)

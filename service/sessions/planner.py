@@ -47,3 +47,22 @@ def deadline_of(session: Session, planner: Planner | None) -> float | None:
     if planner is not None and planner.lifts_deadline:
         return None
     return session.deadline_ms if own is None else float(own)
+
+
+PONDER_MS = 100.0
+"""between two acts of a session that asks to ponder and says no more"""
+
+
+def ponder_of(planner: Planner | None, before: float | None = None) -> float | None:
+    """For how long to plan ahead between acts, ms; None for not at all.
+
+    Args:
+        before: what the session was told before.
+    """
+    if planner is None or (planner.ponder is None and planner.ponder_ms is None):
+        return before
+    if planner.ponder is False:
+        return None
+    if planner.ponder_ms is not None:
+        return float(planner.ponder_ms) if planner.ponder or before is not None else None
+    return PONDER_MS if before is None else before

@@ -39,6 +39,7 @@ class Snapshot:
     seed: int
     planner: dict[str, Any]
     deadline_ms: float | None
+    ponder_ms: float | None
     ttl_s: float
     leaves: dict[str, np.ndarray]
 
@@ -61,6 +62,7 @@ def export(session: Session, layout: Layout, row: bytes) -> bytes:
                 "tensors": [name for name in leaves if name.startswith("plan.")],
                 "settings": session.planner,
                 "deadline_ms": session.deadline_ms,
+                "ponder_ms": session.ponder_ms,
             }
         ),
         "random_state": json.dumps({"seed": session.seed, "step": session.step}),
@@ -104,7 +106,7 @@ def parse(raw: bytes) -> Snapshot:
             f"the metadata lack {', '.join(missing)}; a belief has {', '.join(METADATA)}: export it again",
         )
     plan, random_state = _json_object(metadata, "plan"), _json_object(metadata, "random_state")
-    deadline_ms, settings = plan.get("deadline_ms"), plan.get("settings")
+    deadline_ms, ponder_ms, settings = (plan.get(name) for name in ("deadline_ms", "ponder_ms", "settings"))
     if not isinstance(settings, dict):
         raise _wrong("plan.settings", "an object of planner settings", settings)
     step, seed = metadata["step"], random_state.get("seed")
@@ -123,6 +125,7 @@ def parse(raw: bytes) -> Snapshot:
         seed=seed,
         planner=settings,
         deadline_ms=None if deadline_ms is None else _positive("plan.deadline_ms", deadline_ms, 1e30),
+        ponder_ms=None if ponder_ms is None else _positive("plan.ponder_ms", ponder_ms, 1e30),
         ttl_s=_positive("ttl_s", metadata["ttl_s"], 1e12),
         leaves=leaves,
     )

@@ -7,18 +7,17 @@ import contextlib
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from service.engine.jobs import Pondering
 from service.models.hosted import Hosted
 from service.models.repository import ModelRepository
 from service.protocol.errors import ProblemError, step_conflict
+from service.sessions.turn import Turn, expired, rfc3339
 from service.sessions.watching import Watching
 from service.stores.record import REMEMBER_EXPIRED_S, Record, now
 from thick.planning.settings import PlannerSettings
 
-WAITING_ACTS = 16
-"""acts of one session that may wait for each other; beyond, 429"""
 REMEMBERED = 100_000
 """expired sessions remembered, so that they are answered with 410 instead of 404"""
 MAX_DRAWN_SEED = 2**31 - 1
@@ -41,6 +40,10 @@ class Session:
     """the model's settings with these overrides"""
     deadline_ms: float | None = None
     """bound on each act that does not bring its own"""
+    ponder_ms: float | None = None
+    """for how long to plan ahead between acts; None for not at all"""
+    pondering: Pondering | None = None
+    """what plans ahead for the next act"""
     ttl_s: float
     created_at: float
     expires_at: float
@@ -89,6 +92,12 @@ class Session:
         """It was used without a change: its time begins anew."""
         self.prolonged_to = now() + self.ttl_s
 
+    def stop_pondering(self) -> None:
+        """What was planned ahead is of no use any more."""
+        if self.pondering is not None:
+            self.pondering.cancel()
+            self.pondering = None
+
     def expect(self, step: int | None, digest: bytes) -> bytes | None:
         """The stored answer, if this request was answered already; None if it is the next one.
 
@@ -116,6 +125,7 @@ class Session:
             "seed": self.seed,
             "planner": self.planner,
             "deadline_ms": self.deadline_ms,
+            "ponder_ms": self.ponder_ms,
             "ttl_s": self.ttl_s,
             "created_at": self.created_at,
             "step": self.step,
@@ -139,77 +149,14 @@ class Session:
             "step": self.step,
             "observation_space": manifest.observation_space if manifest else {},
             "action_space": manifest.action_space if manifest else {},
-            "planner": self.settings.to_json() | {"deadline_ms": self.deadline_ms},
+            "planner": self.settings.to_json()
+            | {"deadline_ms": self.deadline_ms, "ponder": self.ponder_ms is not None, "ponder_ms": self.ponder_ms},
             "seed": self.seed,
             "created_at": rfc3339(self.created_at),
             # The stored time is certain; what imagining adds to it is shown where it matters.
             "expires_at": rfc3339(self.expires_at if self.expires_at > now() else self.ends_at),
             "ttl_s": self.ttl_s,
         }
-
-
-class Turn:
-    """See :meth:`Session.turn`. Whoever goes on in another task takes and ends it instead of ``async with``."""
-
-    __slots__ = ("_session", "_until")
-
-    def __init__(self, session: Session, until: float | None) -> None:
-        self._session, self._until = session, until
-
-    async def take(self) -> None:
-        """Wait for it."""
-        session = self._session
-        if session.waiting >= WAITING_ACTS:
-            raise ProblemError(
-                "queue_full", f"session {session.session_id}: {session.waiting} requests of it wait already"
-            )
-        session.waiting += 1
-        try:
-            if session.lock.locked() or session.waiting > 1:
-                async with asyncio.timeout_at(self._until):
-                    await session.lock.acquire()
-            else:  # nothing to wait for
-                await session.lock.acquire()
-        except TimeoutError as error:
-            raise ProblemError(
-                "deadline_exceeded",
-                "the deadline passed while an earlier request of the session ran; nothing has changed",
-            ) from error
-        finally:
-            session.waiting -= 1
-        if session.ended:
-            session.lock.release()
-            raise gone(session)
-
-    def end(self) -> None:
-        """Let the next request of the session go on."""
-        self._session.lock.release()
-
-    async def __aenter__(self) -> None:
-        await self.take()
-
-    async def __aexit__(self, *raised: object) -> None:
-        self.end()
-
-
-def rfc3339(at: float) -> str:
-    """A time as the API writes it: UTC, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def gone(session: Session) -> ProblemError:
-    """Why a session that ended cannot be used."""
-    if session.ends_at <= now():
-        return expired(session.session_id, session.ends_at)
-    return ProblemError("session_not_found", f"session {session.session_id!r} was deleted")
-
-
-def expired(session_id: str, at: float) -> ProblemError:
-    """The problem of a session that was not used for too long."""
-    return ProblemError(
-        "session_expired",
-        f"session {session_id!r} expired at {rfc3339(at)}: it was not used for its ttl_s; create a new one",
-    )
 
 
 class SessionTable:
@@ -356,6 +303,7 @@ class SessionTable:
 
     def drop_state(self, session: Session) -> None:
         """Give the slot back; the state is read from the store again when it is needed."""
+        session.stop_pondering()
         if session.slot is not None and session.hosted is not None and session.hosted.loaded:
             session.hosted.slots.release(session.slot)
         session.slot = None
@@ -384,6 +332,7 @@ def session_of(record: Record) -> Session:
         planner=head["planner"],
         settings=PlannerSettings(),
         deadline_ms=head["deadline_ms"],
+        ponder_ms=head.get("ponder_ms"),
         ttl_s=head["ttl_s"],
         created_at=head["created_at"],
         expires_at=record.expires_at,

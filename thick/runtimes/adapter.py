@@ -18,6 +18,7 @@ from thick.runtimes.protocol import (
     Dreams,
     Observation,
     PlanResult,
+    PonderPlan,
     Rows,
     RuntimeInfo,
     State,
@@ -117,6 +118,13 @@ class AgentRuntime:
             planning = self.agent.plan(state, settings, keys=self._array(keys), budget_s=budget_s)
         return _Plan(self, planning)
 
+    def ponder(self, state: State, settings: PlannerSettings, *, keys: np.ndarray) -> PonderPlan:
+        with self._computing():
+            return _PonderPlan(self, self.agent.ponder(state, settings, keys=self._array(keys)))
+
+    def context_changed(self, state: State) -> np.ndarray:
+        return np.any(self._numpy(state.belief.gates) > 0, -1)
+
     def imagine(
         self,
         state: State,
@@ -199,6 +207,14 @@ class _Plan:
     def result(self) -> PlanResult:
         with self._runtime._computing():
             return _Result(self._runtime, self._planning.result())
+
+
+class _PonderPlan(_Plan):
+    """See :class:`thick.runtimes.protocol.PonderPlan`."""
+
+    @property
+    def expects_change(self) -> np.ndarray:
+        return self._runtime._numpy(self._planning.expects_change)
 
 
 class _Result:

@@ -111,6 +111,16 @@ class AnytimePlan(Protocol):
         """The best plans so far; valid at any time, changes nothing."""
 
 
+class PonderPlan(AnytimePlan, Protocol):
+    """Planning the next step of B sessions before its observation is there; the state of its result replaces the
+    session's: the plan after the next observation starts from what was found."""
+
+    @property
+    def expects_change(self) -> np.ndarray:
+        """``[B]`` bool, whether the context is expected to change with the last action. Where it turns out otherwise,
+        what was planned is of no use."""
+
+
 class Rows(Protocol):
     """Packed states of live sessions, wherever the runtime keeps them: in the memory of the host or of a GPU.
 
@@ -286,6 +296,16 @@ class Runtime(Protocol):
             keys: ``[B]`` int64.
             budget_s: the time that the plan will be given, if that is known.
         """
+
+    def ponder(self, state: State, settings: PlannerSettings, *, keys: np.ndarray) -> PonderPlan:
+        """Start planning the step after the next observation.
+
+        Args:
+            state: ``[B, ...]``, after an act; or the state of a result of this, which goes on with its plan.
+        """
+
+    def context_changed(self, state: State) -> np.ndarray:
+        """``[B]`` bool, whether gates opened with the last observation."""
 
     def imagine(
         self,

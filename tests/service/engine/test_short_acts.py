@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.engine import engine
+from service.engine import active, engine
 from service.engine.jobs import ActJob, ActResult
 from tests.service.fakes import FakePlan, Rig, Search
 
@@ -26,7 +26,7 @@ def where(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(FakePlan, "step", noted)
     monkeypatch.setattr(engine, "SHORT_S", 1e9)
-    monkeypatch.setattr(engine, "ACTIVE_S", 1e9)
+    monkeypatch.setattr(active, "ACTIVE_S", 1e9)
     return seen
 
 
