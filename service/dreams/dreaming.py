@@ -82,6 +82,7 @@ class Dreaming:
         return await self._whole(self._create(body))
 
     async def _create(self, body: CreateDream) -> dict[str, Any]:
+        _check_pictures(body.include, body.count)
         rows: np.ndarray | None
         if body.dream_id is not None:
             source = await self._dreams.find(body.dream_id)
@@ -179,6 +180,7 @@ class Dreaming:
 
     async def _step(self, dream_id: str, body: DreamStep) -> ActAnswer:
         dream = await self._dreams.find(dream_id)
+        _check_pictures(body.include, dream.count)
         async with self._dreams.turn(dream) as (hosted, states):
             actions = await self._actions(hosted, dream.count, body)
             content = body.model_dump(exclude={"actions", "step", "include"})
@@ -291,6 +293,7 @@ class Dreaming:
 
     async def _reset(self, dream_id: str, body: ResetDream) -> dict[str, Any]:
         dream = await self._dreams.find(dream_id)
+        _check_pictures(body.include, dream.count)
         async with self._dreams.turn(dream) as (hosted, states):
             whole = body.indices is None
             at = (
@@ -357,6 +360,11 @@ class Dreaming:
 
     def _only_model(self) -> str:
         return self._repository.only("dream_id, session_id and observation")
+
+
+def _check_pictures(include: Sequence[str], count: int) -> None:
+    if "picture" in include and count > MANY:
+        raise invalid("include", f"picture is for people: of at most {MANY} environments, this dream has {count}")
 
 
 def _check_model(body: CreateDream, hosted: Hosted, what: str) -> None:

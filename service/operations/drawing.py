@@ -13,6 +13,8 @@ from service.protocol.limits import Limits
 
 FRAMES = 1000
 """of a film at most"""
+PIXELS = 64 * 2**20
+"""of all its frames together at most"""
 
 
 def picture_uri(observation: Any, space: Mapping[str, Any]) -> str:
@@ -42,12 +44,14 @@ def gif(frames: Sequence[Any], ms: int, limits: Limits) -> bytes:
 
     if not 1 <= len(frames) <= FRAMES:
         raise invalid("frames", f"expected 1 to {FRAMES} pictures, got {len(frames)}")
-    images = []
+    images: list[Any] = []
     for index, frame in enumerate(frames):
         array = decode_array(frame, path=f"frames[{index}]", limits=limits, channels=3)
         if array.dtype != "uint8" or array.ndim != 3 or array.shape[2] != 3:
             raise invalid(f"frames[{index}]", f"expected a picture, got {array.dtype} {list(array.shape)}")
         images.append(Image.fromarray(array))
+        if len(frames) * images[0].size[0] * images[0].size[1] > PIXELS:
+            raise invalid("frames", f"at most {PIXELS} pixels in all; got {len(frames)} of {images[0].size}")
         if images[-1].size != images[0].size:
             raise invalid(
                 f"frames[{index}]", f"expected the size of the first, {images[0].size}, got {images[-1].size}"

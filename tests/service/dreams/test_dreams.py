@@ -324,3 +324,44 @@ async def test_a_dream_that_is_not_used_expires_and_gives_its_place_back(small: 
         assert gone["code"] == "dream_expired"
         assert service.repository.get("arm").sessions == held - 1
         await caller.ask("POST", "/v1/dreams", {"count": 4}, status=201)
+
+
+async def test_dreams_are_drawn_for_people_and_become_a_film(caller: Caller) -> None:
+    asked = {"model": "grid", "count": 2, "seed": 1, "include": ["picture"]}
+    dream = await caller.ask("POST", "/v1/dreams", asked, status=201)
+    body = {"actions": [0, 1], "include": ["picture"], "autoreset": True}
+    made = await caller.ask("POST", f"/v1/dreams/{dream['dream_id']}/step", body)
+    frames = [dream["picture"][0], made["picture"][0]]
+    assert all(frame.startswith("data:image/png;base64,") for frame in frames)
+    film = await caller.send("POST", "/v1/film", {"frames": frames, "ms": 100})
+    assert film.content.startswith(b"GIF8")
+    for wrong, path in (
+        ([], "frames"),
+        (["x"], "frames[0]"),
+        ([frames[0], np.zeros((2, 2, 3), np.uint8)], "frames[1]"),
+    ):
+        problem = await caller.ask("POST", "/v1/film", {"frames": wrong}, status=422)
+        assert problem["errors"][0]["path"] == path
+    many = {"model": "grid", "count": 65, "include": ["picture"]}
+    problem = await caller.ask("POST", "/v1/dreams", many, status=422)
+    assert "at most 64 environments" in problem["errors"][0]["message"]
+
+
+async def test_a_dream_is_asked_what_could_follow_and_stays_as_it_is(caller: Caller) -> None:
+    dream = await caller.ask("POST", "/v1/dreams", {"model": "grid", "count": 2, "seed": 1}, status=201)
+    path = f"/v1/dreams/{dream['dream_id']}"
+    told = await caller.ask("POST", path + "/imagine", {"policy": "all", "horizon": 1, "index": 1})
+    assert len(told["rollouts"]) > 1
+    low = {"level": "low", "actions": [1], "index": 1, "include": ["observation", "reward"]}
+    ahead = (await caller.ask("POST", path + "/imagine", low))["rollouts"][0]["steps"][0]
+    modes = await caller.ask(
+        "POST", "/v1/dreams", {"dream_id": dream["dream_id"], "count": 2, "sample": False}, status=201
+    )
+    made = await caller.ask(
+        "POST", f"/v1/dreams/{modes['dream_id']}/step", {"actions": [1, 1], "autoreset": True}
+    )
+    assert made["reward"][1] == pytest.approx(ahead["reward"], abs=1e-6)
+    assert same(made["observation"][1], ahead["observation"])
+    assert (await caller.ask("GET", path))["step"] == 0
+    problem = await caller.ask("POST", path + "/imagine", {"index": 2}, status=422)
+    assert problem["errors"][0]["path"] == "index"
