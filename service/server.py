@@ -22,6 +22,7 @@ from service.faces.http.connections import connection_type, drop_silent_peers
 from service.operations.logs import configure_logging
 from service.operations.tracing import Tracing
 from service.settings import Settings, SettingsError
+from service.workers import run_workers
 from thick.runtimes.backends import check_backend
 from thick.runtimes.protocol import BackendError
 
@@ -43,6 +44,11 @@ def run(settings: Settings) -> int:
     """
     configure_logging(settings)
     check(settings)
+    return run_workers(settings, _run) if settings.workers > 1 else _run(settings)
+
+
+def _run(settings: Settings) -> int:
+    """One process."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve(settings))
 
@@ -76,7 +82,7 @@ async def serve(settings: Settings) -> int:
     """The whole life of the server."""
     began = time.monotonic()
     allow_many_connections()
-    listener = listen(settings.host, settings.port, "--port")
+    listener = listen(settings.host, settings.port, "--port", shared=settings.workers > 1)
     drop_silent_peers(listener, settings.unread_timeout_s)
     over_grpc = GrpcServer(settings)
     service = await PlanningService.create(settings)
@@ -119,8 +125,11 @@ def allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def listen(host: str, port: int, flag: str) -> socket.socket:
+def listen(host: str, port: int, flag: str, *, shared: bool = False) -> socket.socket:
     """A listening socket.
+
+    Args:
+        shared: with other workers, which the kernel gives connections to in turn.
 
     Raises:
         SettingsError: the address cannot be used.
@@ -131,6 +140,8 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, proto)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:

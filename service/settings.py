@@ -111,6 +111,9 @@ class Settings(BaseSettings):
         ge=1,
         le=1024,
     )
+    workers: int = _field(
+        "compute", 1, "processes behind the same ports, over one Redis (--store redis://…)", ge=1, le=256
+    )
     max_batch: int = _field("compute", 32, "sessions planned together at most", ge=1, le=4096)
     batch_wait_ms: float = _field(
         "compute",
@@ -118,6 +121,14 @@ class Settings(BaseSettings):
         "how long a request may wait for others to share its batch while others are active",
         ge=0,
         le=1000,
+    )
+
+    replica: str | None = _field(
+        "compute",
+        None,
+        "name of this process among several; answers carry it (Thick-Replica)",
+        metavar="NAME",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
     )
 
     # -- sessions ----------------------------------------------------------------------------------------
@@ -245,6 +256,10 @@ class Settings(BaseSettings):
             raise ValueError("TLS needs both --tls-cert and --tls-key")
         if self.model_control and not self.admin_keys:
             raise ValueError("--model-control needs --admin-keys: nobody could use it")
+        if self.workers > 1 and not (self.store or "").startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError(
+                f"--workers {self.workers}: processes share sessions through Redis: add --store redis://HOST:PORT/DB"
+            )
         if self.session_ttl_s > self.max_ttl_s:
             raise ValueError("--session-ttl-s lies above --max-ttl-s")
         return self

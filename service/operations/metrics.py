@@ -116,6 +116,9 @@ class Metrics:
         ).of()
         self.queue_depth = Gauge("thick_queue_depth", "Acts that wait for their turn", registry=registry)
         self.sessions = Gauge("thick_sessions", "Live sessions", registry=registry)
+        self.adoptions = Counter(
+            "thick_adoptions", "Sessions taken up from another replica", registry=registry
+        )  # exposed as thick_adoptions_total
         self.dreams = Gauge("thick_dreams", "Imagined environments of live dreams", registry=registry)
         self._budget_ratio = Distributions(
             "thick_plan_budget_ratio",

@@ -69,6 +69,7 @@ class Journal:
             if record is not None and not is_dream(record):
                 # Another request may have brought it here while this one was reading.
                 session = self._table.find(session_id) or self._table.adopt(record)
+                self._metrics.adoptions.inc()
                 if session is None:
                     raise expired(session_id, record.expires_at)
         if session is None:
@@ -89,6 +90,7 @@ class Journal:
                 raise ProblemError("session_not_found", f"session {session.session_id!r} was deleted")
             if revision != session.revision:
                 self._table.drop_state(session)
+                self._metrics.adoptions.inc()
         hosted = self._table.attach(session)
         if session.slot is not None:
             return

@@ -101,8 +101,8 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # A connection may hold a stream for every session there can be, and further calls.
         ("grpc.max_concurrent_streams", 2 * settings.max_sessions + 256),
-        # Two servers on one port would share its connections at random: rather an error.
-        ("grpc.so_reuseport", 0),
+        # Two servers on one port would share its connections at random: rather an error, but for workers of one.
+        ("grpc.so_reuseport", 1 if settings.workers > 1 else 0),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -65,6 +65,7 @@ def create_app(service: PlanningService, *, tracing: Tracing | None = None) -> F
         "envelope": envelope,
         "keys": keys,
         "public_metrics": service.settings.public_metrics,
+        "replica": service.settings.replica,
     }
     app.add_middleware(HeadAsGet)  # within the gate, which counts and logs what was asked
     app.add_middleware(Gate, **around)

@@ -50,12 +50,16 @@ class Gate:
 
     Args:
         public_metrics: ``/metrics`` needs no key.
+        replica: which of several processes this is.
     """
 
-    def __init__(self, app: ASGIApp, *, envelope: Envelope, keys: Keys, public_metrics: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, envelope: Envelope, keys: Keys, public_metrics: bool, replica: str | None = None
+    ) -> None:
         self._app = app
         self._envelope = envelope
         self._keys = keys
+        self._replica = None if replica is None else replica.encode()
         self._open = (*_OPEN, "/metrics") if public_metrics else _OPEN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,6 +76,8 @@ class Gate:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message["headers"].append((b"x-request-id", request_id.encode()))
+                if self._replica is not None:
+                    message["headers"].append((b"thick-replica", self._replica))
             await send(message)
 
         async def answer(problem: ProblemError) -> None:

@@ -1,0 +1,93 @@
+"""Several workers behind one port: any of them goes on with any session, and one that is killed loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from clients.grpc_client import GrpcPlanningClient
+from clients.http_client import PlanningClient
+from tests.faults.stores import RedisServer
+from tests.faults.support import PATIENT, Server, until
+from tests.service.support import observe
+
+STEPS = 30
+SEEDS = range(6)
+
+
+def episode(client: Any, seed: int, steps: int = STEPS) -> list[bytes]:
+    """What a session does, as bytes."""
+    with client.session("arm", seed=seed) as session:
+        return [np.asarray(session.act(observe("arm", 100 * seed + step))).tobytes() for step in range(steps)]
+
+
+def test_a_killed_worker_loses_no_step_and_is_started_again(tiny: Path, tmp_path: Path) -> None:
+    with Server(tiny, tmp_path) as alone, alone.client() as client:
+        expected = [episode(client, seed) for seed in SEEDS]
+    with (
+        RedisServer(tmp_path) as redis,
+        Server(tiny, tmp_path, forked=False, store=redis.url, workers=2) as server,
+    ):
+        workers = psutil.Process(server.pid).children()
+        assert len(workers) == 2
+        found: dict[int, list[bytes]] = {}
+        failures: list[BaseException] = []
+
+        def play(seed: int) -> None:
+            kind: Any = GrpcPlanningClient if seed % 2 else PlanningClient
+            try:
+                with kind(server.grpc_url if seed % 2 else server.url, retries=PATIENT) as client:
+                    found[seed] = episode(client, seed)
+            except BaseException as error:
+                failures.append(error)
+
+        players = [threading.Thread(target=play, args=(seed,)) for seed in SEEDS]
+        for player in players:
+            player.start()
+        for _ in range(2):
+            time.sleep(0.15)
+            psutil.Process(server.pid).children()[0].send_signal(signal.SIGKILL)
+            until(lambda: len(psutil.Process(server.pid).children()) == 2, 60)
+        for player in players:
+            player.join(120)
+        assert not failures, failures
+        assert [found[seed] for seed in SEEDS] == expected
+        assert "Traceback" not in server.logged
+        assert server.stop() == 0
+
+
+def test_every_worker_answers_and_says_which_it_is(tiny: Path, tmp_path: Path) -> None:
+    with (
+        RedisServer(tmp_path) as redis,
+        Server(tiny, tmp_path, forked=False, store=redis.url, workers=2) as server,
+    ):
+        names: set[str] = set()
+        session_id = None
+        for step in range(60):
+            with server.http() as http:  # a connection of its own
+                body: dict[str, Any] = {
+                    "observation": observe("arm", step).tolist(),
+                    "include": [],
+                    "step": step,
+                }
+                body |= {"model": "arm"} if session_id is None else {"session_id": session_id}
+                answer = http.post("/v1/act", json=body)
+                assert answer.status_code == 200, answer.text
+                session_id = answer.json()["session_id"]
+                assert answer.json()["step"] == step
+                names.add(answer.headers["thick-replica"])
+        assert names == {"worker-0", "worker-1"}
+
+
+def test_workers_need_a_store_that_they_share(capsys: pytest.CaptureFixture[str]) -> None:
+    from thick.cli import main
+
+    assert main(["serve", "--workers", "2", "--store", "memory://"]) == 2
+    assert "--store redis://" in capsys.readouterr().err
