@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -258,7 +259,14 @@ def with_actor() -> NativeRuntime:
     return NativeRuntime(native_agent(networks, planner={"method": "policy"}))
 
 
-async def act_times(runtime: NativeRuntime, *, sessions: int, threads: int, seconds: float) -> float:
+async def act_times(
+    runtime: NativeRuntime,
+    *,
+    sessions: int,
+    threads: int,
+    seconds: float,
+    settings: Mapping[str, Any] | None = None,
+) -> float:
     """The median time in which so many sessions, which ask at once, have all acted, s."""
     from service.engine.engine import Engine
     from service.engine.jobs import ActJob
@@ -269,7 +277,7 @@ async def act_times(runtime: NativeRuntime, *, sessions: int, threads: int, seco
     engine = Engine(metrics=Metrics(), threads=threads)
     engine.start()
     await prepare(model, runtime, engine)
-    loop, seen, settings = asyncio.get_running_loop(), resets(16), runtime.settings({})
+    loop, seen, planner = asyncio.get_running_loop(), resets(16), runtime.settings(settings or {})
     high = runtime.agent.model.high
 
     async def act(number: int, step: int) -> None:
@@ -281,7 +289,7 @@ async def act_times(runtime: NativeRuntime, *, sessions: int, threads: int, seco
             session=str(number),
             observation=seen[(number + step) % len(seen)],
             is_first=True,
-            settings=settings,
+            settings=planner,
             key=session_key(number, step),
         )
         result = await engine.submit(job)
