@@ -16,7 +16,7 @@ MARKS := $(if $(SLOW),not soak,not slow and not soak)
 INSTALL := scripts/install.sh --venv $(VENV) --system $(SYSTEM)
 INSTALL_INPUTS := pyproject.toml constraints.txt scripts/install.sh
 
-.PHONY: help install demo serve test soak native native-check lint format proto constraints results results-check clean distclean
+.PHONY: help install demo cluster-demo cluster-test serve test soak native native-check lint format proto constraints results results-check clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -34,6 +34,16 @@ install: $(VENV)/.installed-all  ## everything, for training and developing, int
 
 demo: $(VENV)/.installed-run  ## serve the bundled model, drive it for 20 episodes, draw what it imagines
 	$(VENV)/bin/thick demo $(ARGS)
+
+$(VENV)/.installed-cluster: $(INSTALL_INPUTS)
+	$(INSTALL) --extras cluster,dev
+	@touch $@
+
+cluster-demo: $(VENV)/.installed-cluster  ## two replicas under Ray Serve, 32 sessions, one replica killed: what is lost?
+	$(PY) examples/cluster_demo.py $(ARGS)
+
+cluster-test: $(VENV)/.installed-all $(VENV)/.installed-cluster  ## the tests that need Ray
+	$(PY) -m pytest -m cluster tests/cluster $(ARGS)
 
 serve: $(VENV)/.installed-run  ## serve the bundled models on port 8000 (HTTP) and 8001 (gRPC)
 	$(VENV)/bin/thick serve --models checkpoints $(ARGS)

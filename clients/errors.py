@@ -42,6 +42,11 @@ class UnexpectedAnswerError(ClientError):
     """The server answered something that the contract does not know; often another program listens there."""
 
 
+class GatewayError(ConnectionLostError, UnexpectedAnswerError):
+    """Something between here and the service (a balancer, a cluster's proxy) answered in its place: the request may
+    have been carried out."""
+
+
 class ServiceError(ClientError):
     """The server answered with a problem (RFC 9457).
 

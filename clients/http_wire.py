@@ -14,6 +14,7 @@ from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
     ConnectionLostError,
+    GatewayError,
     ModelsFailedError,
     NotConnectedError,
     ProxyError,
@@ -37,6 +38,8 @@ LIVE, READY = "/health/live", "/health/ready"
 PICTURES = {"png": media.PNG, "gif": media.GIF, "webp": media.WEBP}
 """what the server draws imaginations as"""
 
+_GATEWAYS = (500, 502, 503, 504)
+"""what stands between answers where the service went away; its own answers of these statuses are problems"""
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -76,6 +79,8 @@ class HttpWire:
     def request(self, call: Call[Any], accept: str | None = None) -> dict[str, Any]:
         """For ``client.request`` and ``client.stream``."""
         headers = {"Accept": f"{accept or self.media_type}, {media.PROBLEM_JSON}", **tracing.headers()}
+        if "session_id" in call.names:  # a cluster sends all of a session's requests to one replica
+            headers["X-Session-Id"] = str(call.names["session_id"])
         content: bytes | None = None
         if isinstance(call.body, bytes):
             content, headers["Content-Type"] = call.body, media.OCTET_STREAM
@@ -114,7 +119,8 @@ class HttpWire:
             reason = (
                 f"HTTP {response.status_code}{self.connection.way}, and not as the contract says it: {text}"
             )
-            raise UnexpectedAnswerError(self.connection.url, call.asked, reason)
+            between = response.status_code in _GATEWAYS
+            raise (GatewayError if between else UnexpectedAnswerError)(self.connection.url, call.asked, reason)
         raise service_error(self.connection.url, call.asked, problem, request_id)
 
     def models_failed(self, response: httpx.Response) -> ClientError | None:

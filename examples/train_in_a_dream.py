@@ -130,7 +130,9 @@ class StableBaselinesEnv(VecEnv):
         for index in np.flatnonzero(over):
             final = about["final_obs"]
             row = (
-                {key: value[index] for key, value in final.items()} if isinstance(final, dict) else final[index]
+                {key: value[index] for key, value in final.items()}
+                if isinstance(final, dict)
+                else final[index]
             )
             infos[index] = {"terminal_observation": row, "TimeLimit.truncated": bool(truncated[index])}
         return observation, reward.astype(np.float32), over, infos

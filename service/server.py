@@ -44,6 +44,10 @@ def run(settings: Settings) -> int:
     """
     configure_logging(settings)
     check(settings)
+    if settings.ray is not None:
+        from service.cluster.command import run_on_ray
+
+        return run_on_ray(settings)
     return run_workers(settings, _run) if settings.workers > 1 else _run(settings)
 
 

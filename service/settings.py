@@ -123,6 +123,13 @@ class Settings(BaseSettings):
         le=1000,
     )
 
+    ray: str | None = _field(
+        "compute",
+        None,
+        "deploy on Ray Serve: local starts Ray here, auto or an address joins a cluster",
+        metavar="local|auto|ADDRESS",
+    )
+    replicas: str = _field("compute", "2", "with --ray: so many, or as many as are needed (2..8)", metavar="N|N..M")
     replica: str | None = _field(
         "compute",
         None,
@@ -260,6 +267,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"--workers {self.workers}: processes share sessions through Redis: add --store redis://HOST:PORT/DB"
             )
+        if self.ray is not None and self.workers > 1:
+            raise ValueError("--ray and --workers: Ray starts the processes; say how many with --replicas")
         if self.session_ttl_s > self.max_ttl_s:
             raise ValueError("--session-ttl-s lies above --max-ttl-s")
         return self

@@ -293,7 +293,7 @@ def _normal(name: str) -> str:
     [
         ("clients", ("envs", "grpc", "tracing")),
         ("service.protocol", ("grpc", "dev")),
-        ("service", ("service", "tracing", "dev")),
+        ("service", ("service", "tracing", "cluster", "dev")),
         ("thick.envs", ("envs", "minihack", "metaworld")),
         ("thick", ("train", "cluster", "minihack", "metaworld")),
     ],

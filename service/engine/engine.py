@@ -100,6 +100,11 @@ class Engine:
         self._thread.start()
 
     @property
+    def alive(self) -> bool:
+        """Whether the worker runs."""
+        return self._thread.is_alive()
+
+    @property
     def depth(self) -> int:
         """Acts that wait for their turn."""
         return self._depth

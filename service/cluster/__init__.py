@@ -1,0 +1,1 @@
+"""The service on a cluster: replicas under Ray Serve, over one Redis."""

@@ -1,0 +1,115 @@
+"""Replicas under Ray Serve: a session sticks to one, any other goes on with it, and what is killed loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from clients.http_client import PlanningClient
+from service.settings import SettingsError
+from tests.faults.support import PATIENT, Server
+from tests.service.support import observe
+
+pytest.importorskip("ray.serve", reason="no Ray: pip install -e '.[cluster]'")
+
+from tests.cluster.conftest import Cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
+
+STEPS, SEEDS = 24, range(8)
+
+
+def episode(client: Any, seed: int) -> list[bytes]:
+    """What a session does, as bytes."""
+    with client.session("arm", seed=seed) as session:
+        return [np.asarray(session.act(observe("arm", 100 * seed + step))).tobytes() for step in range(STEPS)]
+
+
+def test_a_session_sticks_to_its_replica_and_sessions_are_spread(cluster: Cluster) -> None:
+    by_session: dict[str, set[str]] = {}
+    with (
+        PlanningClient(cluster.url) as client,
+        httpx.Client(base_url=cluster.url, trust_env=False, timeout=30) as http,
+    ):
+        sessions = [client.session("arm", seed=seed) for seed in range(12)]
+        for step in range(3):
+            for session in sessions:
+                answer = http.post(
+                    f"/v1/sessions/{session.id}/act",
+                    json={"observation": observe("arm", step).tolist(), "include": []},
+                    headers={"x-session-id": session.id},
+                )
+                assert answer.status_code == 200, answer.text
+                by_session.setdefault(session.id, set()).add(answer.headers["thick-replica"])
+        for session in sessions:
+            session.close()
+    assert all(len(names) == 1 for names in by_session.values())
+    assert len(set.union(*by_session.values())) == 2
+
+
+def test_any_replica_goes_on_with_any_session(cluster: Cluster) -> None:
+    names = set()
+    with httpx.Client(base_url=cluster.url, trust_env=False, timeout=30) as http:
+        made = http.post("/v1/sessions", json={"model": "arm", "seed": 1}).json()
+        for step in range(12):  # sent astray on purpose
+            answer = http.post(
+                f"/v1/sessions/{made['session_id']}/act",
+                json={"observation": observe("arm", step).tolist(), "include": [], "step": step},
+                headers={"x-session-id": f"astray-{step}"},
+            )
+            assert answer.json()["step"] == step, answer.text
+            names.add(answer.headers["thick-replica"])
+    assert len(names) == 2
+
+
+def test_a_killed_replica_and_a_restarted_redis_lose_no_step_and_repeat_none(
+    cluster: Cluster, repository: Path, tmp_path: Path
+) -> None:
+    with Server(repository, tmp_path) as alone, alone.client() as client:
+        expected = [episode(client, seed) for seed in SEEDS]
+    found: dict[int, list[bytes]] = {}
+    failures: list[BaseException] = []
+
+    def play(seed: int) -> None:
+        try:
+            with PlanningClient(cluster.url, retries=PATIENT) as client:
+                found[seed] = episode(client, seed)
+        except BaseException as error:
+            failures.append(error)
+
+    players = [threading.Thread(target=play, args=(seed,)) for seed in SEEDS]
+    for player in players:
+        player.start()
+    time.sleep(0.5)
+    cluster.replicas()[0].send_signal(signal.SIGKILL)
+    for player in players:
+        player.join(300)
+    assert not failures, failures
+    assert [found[seed] for seed in SEEDS] == expected
+    until = time.monotonic() + 120
+    while not cluster.ready(2):  # Ray has started another one
+        assert time.monotonic() < until
+        time.sleep(1)
+
+
+def test_what_does_not_fit_a_cluster_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    from service.cluster.deployment import build, replicas_of
+    from thick.cli import main
+
+    assert main(["serve", "--ray", "local", "--store", "memory://"]) == 2
+    assert "redis://" in capsys.readouterr().err
+    assert main(["serve", "--ray", "local", "--workers", "2", "--store", "redis://x"]) == 2
+    assert "--replicas" in capsys.readouterr().err
+    assert [replicas_of(text) for text in ("2", "2..8")] == [(2, 2), (2, 8)]
+    for wrong in ("0", "8..2", "two", "1..x", ""):
+        with pytest.raises(SettingsError, match="replicas"):
+            replicas_of(wrong)
+    made = build({"models": "checkpoints", "store": "redis://127.0.0.1:1/0", "replicas": "2..4"})
+    assert made is not None
