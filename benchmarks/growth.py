@@ -35,7 +35,7 @@ NAMES = {
     "horizon": "steps ahead",
     "simulations": "simulations of the high level",
     "sessions": "sessions at once",
-    "width": "width of the model's layers (untrained)",
+    "width": "width of the layers (untrained)",
 }
 
 
