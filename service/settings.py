@@ -263,7 +263,7 @@ class Settings(BaseSettings):
             raise ValueError("TLS needs both --tls-cert and --tls-key")
         if self.model_control and not self.admin_keys:
             raise ValueError("--model-control needs --admin-keys: nobody could use it")
-        if self.workers > 1 and not (self.store or "").startswith(("redis://", "rediss://", "unix://")):
+        if self.workers > 1 and not self.shares_sessions:
             raise ValueError(
                 f"--workers {self.workers}: processes share sessions through Redis: add --store redis://HOST:PORT/DB"
             )
@@ -272,6 +272,11 @@ class Settings(BaseSettings):
         if self.session_ttl_s > self.max_ttl_s:
             raise ValueError("--session-ttl-s lies above --max-ttl-s")
         return self
+
+    @property
+    def shares_sessions(self) -> bool:
+        """Whether several processes can have the store: Redis alone."""
+        return (self.store or "").startswith(("redis://", "rediss://", "unix://"))
 
     @property
     def limits(self) -> Limits:

@@ -12,7 +12,7 @@ from thick.distribution import install_command
 
 log = structlog.get_logger("thick.cluster")
 
-LOCAL = ("process", "port", "grpc_port", "host", "workers", "replica", "ray", "replicas")
+LOCAL = ("port", "grpc_port", "host", "workers", "replica", "ray", "replicas")
 """settings of one process, which Ray takes care of"""
 
 

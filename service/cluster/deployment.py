@@ -73,7 +73,7 @@ def build(values: Mapping[str, Any]) -> serve.Application:
     given = dict(values)
     least, most = replicas_of(str(given.pop("replicas", "1")))
     settings = Settings(**given)
-    if not (settings.store or "").startswith(("redis://", "rediss://", "unix://")):
+    if not settings.shares_sessions:
         raise SettingsError("replicas share sessions through Redis: set store to redis://HOST:PORT/DB")
     options: dict[str, Any] = {
         "name": "thick",

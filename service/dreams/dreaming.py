@@ -97,7 +97,8 @@ class Dreaming:
         elif body.session_id is not None:
             hosted, rows = await self._of_session(body)
         else:
-            hosted = self._repository.for_new_session(body.model or self._only_model(), body.version)
+            model = body.model or self._repository.only("dream_id, session_id and observation")
+            hosted = self._repository.for_new_session(model, body.version)
             rows = await self._seen(hosted, body)
         dream = Dream.new(
             hosted,
@@ -342,14 +343,9 @@ class Dreaming:
             lambda: hosted.runtime.dreams.observations(np.ascontiguousarray(rows))
         )
         view = dream.view()
-        if "picture" in include or dream.count > MANY:
-            return {
-                **view,
-                **await off_loop(
-                    partial(looks, space=view["observation_space"]), observation, dream.count, include
-                ),
-            }
-        return {**view, **looks(observation, dream.count, include, space=view["observation_space"])}
+        show = partial(looks, observation, dream.count, include, space=view["observation_space"])
+        aside = "picture" in include or dream.count > MANY
+        return view | (await off_loop(show) if aside else show())
 
     async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do it to the end, also when the client goes away meanwhile."""
@@ -357,9 +353,6 @@ class Dreaming:
         self._unfinished.add(task)
         task.add_done_callback(self._unfinished.discard)
         return await asyncio.shield(task)
-
-    def _only_model(self) -> str:
-        return self._repository.only("dream_id, session_id and observation")
 
 
 def _check_pictures(include: Sequence[str], count: int) -> None:

@@ -120,9 +120,8 @@ class ActPipeline:
             )  # batch, observe, plan, unbatch
             planned = time.monotonic()
             answer = self._packed(session, body, clock, result)
-            step = session.step
             if self._journal.write_now(session, **_changes(session, checked, result, answer)):
-                self._took(session, body, clock, checked, result, planned, step)
+                self._took(session, body, clock, checked, result, answer, planned)
                 return answer
             # From here on the act goes on without its client, and keeps the session's turn meanwhile.
             task = asyncio.create_task(self._keep(session, body, clock, checked, result, answer, planned))
@@ -145,10 +144,9 @@ class ActPipeline:
         answer: ActAnswer,
         planned: float,
     ) -> ActAnswer:
-        step = session.step
         kept = await self.keep(session, body, checked, result, answer)
         if kept is answer:
-            self._took(session, body, clock, checked, result, planned, step)
+            self._took(session, body, clock, checked, result, answer, planned)
         return kept
 
     def _took(
@@ -158,8 +156,8 @@ class ActPipeline:
         clock: Clock,
         checked: _Checked,
         result: ActResult,
+        answer: ActAnswer,
         planned: float,
-        step: int,
     ) -> None:
         """The act is stored: remember how long that took, tell who watches, and plan ahead if that is wanted."""
         tail_s = time.monotonic() - planned
@@ -171,7 +169,7 @@ class ActPipeline:
             body,
             result,
             clock.timing,
-            step,
+            answer["step"],
             settings=checked.settings,
             seed=checked.seed,
         )
