@@ -58,7 +58,7 @@ MUTANTS = [
         ("return gates.mean()", "return -gates.mean()"),
         ("torch.relu(counted - free * steps)", "torch.relu(free * steps - counted)"),
         ("counted = (gates.mean(-1) * inside)", "counted = gates.mean(-1)"),
-        ("world.target_reward(batch.reward), heads", "world.target_reward(batch.reward.roll(1, 1)), heads"),
+        ("world.target_reward(batch.reward))", "world.target_reward(batch.reward.roll(1, 1)))"),
     ),
     *of(
         "thick/models/distributions.py",
@@ -86,6 +86,13 @@ MUTANTS = [
         WORLD,
         ("torch.lerp(chance, even, unimix) if unimix", "chance if unimix"),
         ("alpha=1 - ctx.unimix", "alpha=1"),
+    ),
+    *of(
+        "thick/models/twohot.py",
+        ("tests/models/test_twohot.py",),
+        ("return (1 - share) * low + share * high", "return share * low + (1 - share) * high"),
+        ("right=True) - 1)", "right=True))"),
+        ("half + 1 :].flip(-1)", "half + 1 :]"),
     ),
     *of(
         "thick/models/hierarchy/level.py",
@@ -141,7 +148,7 @@ MUTANTS = [
         ("goal = returns.detach()", "goal = returns"),
         ("config.long_weight * goal + (1 - config.long_weight) * long",
          "(1 - config.long_weight) * goal + config.long_weight * long"),
-        ("return -(weight * normal_log_prob", "return (weight * normal_log_prob"),
+        ("return -(weight * critic.log_prob", "return (weight * critic.log_prob"),
         ("return (long - here) / self.gamma", "return long"),
         ("value = self.target(imagined.features)", "value = behaviour.critic(imagined.features)"),
     ),
@@ -161,8 +168,8 @@ MUTANTS = [
         ("discount = torch.cat([torch.ones_like(within[:1, 0]), gamma * within[-1]])",
          "discount = torch.cat([torch.ones_like(within[:1, 0]), within[-1]])"),
         ("(part[1:] for part in imagined.states))), every)", "(part[:-1] for part in imagined.states))), every)"),
-        ("regression(networks.worker_critic(seen), returns.detach(), weight)",
-         "regression(networks.worker_critic(seen), returns, weight)"),
+        ("regression(networks.worker_critic, seen, returns.detach(), weight)",
+         "regression(networks.worker_critic, seen, returns, weight)"),
     ),
     *of(
         "thick/models/goals.py",

@@ -122,7 +122,8 @@ def test_a_missing_package_is_answered_with_what_to_install(
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("torch", "service"), ("safetensors", "serve"), ("gymnasium", "serve"), ("grpc", "serve")]
+    ("module", "extra"),
+    [("torch", "service"), ("safetensors", "serve"), ("gymnasium", "serve"), ("grpc", "serve")],
 )
 def test_what_is_missing_from_the_service_asks_for_the_extra_of_the_service(
     module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -38,7 +38,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A program of the environment, outside the checkout."""
     return subprocess.run(
-        [str(program), *arguments], capture_output=True, text=True, cwd=program.parent, env=clean(), timeout=120
+        [str(program), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=program.parent,
+        env=clean(),
+        timeout=120,
     )
 
 

@@ -19,7 +19,19 @@ from thick.nearest import nearest
 GROUP = "thick.commands"
 
 # The list reads from what a newcomer tries first to what makes a model; commands of other packages follow.
-ORDER = ("demo", "serve", "models", "drive", "imagine", "collect", "train", "sweep", "evaluate", "explain", "export")
+ORDER = (
+    "demo",
+    "serve",
+    "models",
+    "drive",
+    "imagine",
+    "collect",
+    "train",
+    "sweep",
+    "evaluate",
+    "explain",
+    "export",
+)
 
 # The extra of pyproject.toml that brings a module; a module named nowhere here belongs to the base install.
 EXTRA_OF_MODULE = {

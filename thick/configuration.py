@@ -253,7 +253,11 @@ def _explained(cls: Any, error: ValidationError, where: str) -> str:
     return f"{(prefix + last).rstrip('.')}: expected {expected}, got {fault['input']!r}"
 
 
-_WORDS = {"greater than or equal to": "at least", "less than or equal to": "at most", "greater than": "more than"}
+_WORDS = {
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+}
 
 
 def _unknown(key: str, known: list[str], path: str) -> str:

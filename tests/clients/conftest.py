@@ -57,7 +57,9 @@ def serving(
         **settings,
     }
     environment.update({f"THICK_{name.upper()}": str(value) for name, value in said.items()})
-    hidden = f"import sys; sys.modules[{without!r}] = None; from thick.cli import main; sys.exit(main(['serve']))"
+    hidden = (
+        f"import sys; sys.modules[{without!r}] = None; from thick.cli import main; sys.exit(main(['serve']))"
+    )
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "thick", "serve"] if without is None else [sys.executable, "-c", hidden],

@@ -106,7 +106,9 @@ async def test_an_act_that_is_given_up_leaves_the_session_usable(address: Addres
             given_up.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await given_up
-            await session.act(SEEN[1])  # the same request: whether or not the server had carried it out already
+            await session.act(
+                SEEN[1]
+            )  # the same request: whether or not the server had carried it out already
             assert session.step == 2 and session.last is not None and session.last.step == 1
 
 

@@ -179,7 +179,9 @@ def test_what_would_fail_again_is_asked_once(answer: Any, error: Any) -> None:
 
 
 def test_what_stands_between_is_asked_again_where_nothing_can_happen_twice() -> None:
-    answers = iter([httpx.Response(502, text="<h1>Bad Gateway</h1>"), httpx.Response(200, json={"models": []})])
+    answers = iter(
+        [httpx.Response(502, text="<h1>Bad Gateway</h1>"), httpx.Response(200, json={"models": []})]
+    )
     client = answering(lambda _: next(answers))
     assert client.models() == []
     client = answering(lambda _: httpx.Response(500, text="Internal Server Error"))

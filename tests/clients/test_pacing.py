@@ -104,7 +104,12 @@ def test_an_answer_of_the_episode_before_is_not_acted_on() -> None:
     assert told(pacer.choose())[:2] == (0, "hold")
     request = pacer.take()
     assert request is not None
-    assert (request.observation, request.is_first, request.reward, request.executed_action) == ("new", True, 5.0, None)
+    assert (request.observation, request.is_first, request.reward, request.executed_action) == (
+        "new",
+        True,
+        5.0,
+        None,
+    )
 
 
 def test_the_start_of_an_episode_is_never_dropped() -> None:

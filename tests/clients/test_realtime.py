@@ -103,7 +103,11 @@ def test_what_does_not_pass_by_itself_is_raised(address: Address) -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"hz": 0}, "hz: expected"), ({"hz": 5, "tail": -1}, "tail: expected"), ({"hz": 5, "answer_within": 2}, "share")],
+    [
+        ({"hz": 0}, "hz: expected"),
+        ({"hz": 5, "tail": -1}, "tail: expected"),
+        ({"hz": 5, "answer_within": 2}, "share"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(address: Address, options: dict[str, Any], said: str) -> None:
     with PlanningClient(address.http, api_key="me") as client, client.session("doorkey") as session:

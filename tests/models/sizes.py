@@ -13,6 +13,7 @@ from torch import Tensor
 from thick.models.batch import Batch
 from thick.models.config import LevelConfig, ModelConfig
 from thick.models.encoders import SINGLE, entries
+from thick.models.layers import ScalarHead
 from thick.models.networks import AgentNetworks
 from thick.models.world_model import action_size
 
@@ -85,9 +86,13 @@ def tiny(
 def model(
     observation: gymnasium.Space = GRID, action: gymnasium.Space = DISCRETE, seed: int = 0, **changes: Any
 ) -> AgentNetworks:
-    """A tiny model with reproducible weights."""
+    """A tiny model with reproducible weights, none of them as they begin where that is zero."""
     torch.manual_seed(seed)
-    return AgentNetworks(tiny(**changes), observation, action)
+    made = AgentNetworks(tiny(**changes), observation, action)
+    for head in made.modules():
+        if isinstance(head, ScalarHead) and head.twohot and head.out is not None:
+            torch.nn.init.normal_(head.out.weight)
+    return made
 
 
 def observations(space: gymnasium.Space, *leading: int, seed: int = 0) -> dict[str, Tensor]:

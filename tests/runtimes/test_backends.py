@@ -16,7 +16,9 @@ from thick.runtimes.backends import Backend, check_backend, open_runtime
 from thick.runtimes.protocol import BackendError
 
 ABSENT = Backend("absent", "thick.runtimes.absent.runtime", (), ("cpu",), "install absence")
-NEEDY = Backend("needy", "thick.runtimes", ("no_such_package",), ("cpu",), "pip install 'thick-planner[needy]'")
+NEEDY = Backend(
+    "needy", "thick.runtimes", ("no_such_package",), ("cpu",), "pip install 'thick-planner[needy]'"
+)
 
 
 @pytest.fixture

@@ -128,9 +128,10 @@ def test_embeddings_and_decoded_observations_are_those_of_the_trained_model(spac
             assert a.dtype == b.dtype and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("changes", [{}, {"norm": "rms", "scalars": "twohot"}], ids=["paper", "others"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_heads_are_those_of_the_trained_model(kind: str) -> None:
-    world = randomised(model(kind=kind, actor_critic=True))
+def test_heads_are_those_of_the_trained_model(kind: str, changes: dict[str, Any]) -> None:
+    world = randomised(model(kind=kind, actor_critic=True, **changes))
     one = belief(world, 2, 4)
     feature = world.world.dynamics.features(state(one))
     low = frozen(world).exact
@@ -218,9 +219,13 @@ def test_the_largest_uniform_still_gives_a_class() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kind", ["thick", "rssm"])
-def test_a_batch_is_bit_by_bit_its_sessions_one_by_one(kind: str, precision: str) -> None:
-    world = randomised(model(kind=kind, actor_critic=True))
+@pytest.mark.parametrize(
+    ("kind", "changes"), [("thick", {}), ("rssm", {}), ("rssm", {"norm": "rms", "scalars": "twohot"})]
+)
+def test_a_batch_is_bit_by_bit_its_sessions_one_by_one(
+    kind: str, changes: dict[str, Any], precision: str
+) -> None:
+    world = randomised(model(kind=kind, actor_critic=True, **changes))
     of = frozen(world, precision).search
     start, taken = belief(world, 5, 37), actions(ACTIONS["discrete"], 5, 37)
     uniforms = torch.rand(5, 37, 4, generator=torch.Generator().manual_seed(1))

@@ -39,7 +39,9 @@ def short_warmup() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``grid`` (discrete, a Dict observation), ``arm`` (continuous, vectors), ``camera`` (images, flat RSSM)."""
-    if WRITTEN in os.environ:  # by tests/service/test_without_torch.py, which runs these tests where none could be
+    if (
+        WRITTEN in os.environ
+    ):  # by tests/service/test_without_torch.py, which runs these tests where none could be
         return Path(os.environ[WRITTEN])
     folder = tmp_path_factory.mktemp("models")
     write_model(folder, "grid", observation="dict", action="discrete")

@@ -41,7 +41,9 @@ def write_model(
     from tests.models import sizes
 
     changes.setdefault("actor_critic", kind == "thick")
-    model = sizes.model(getattr(sizes, SPACES[observation]), sizes.ACTIONS[action], seed, kind=kind, **changes)
+    model = sizes.model(
+        getattr(sizes, SPACES[observation]), sizes.ACTIONS[action], seed, kind=kind, **changes
+    )
     planner: dict[str, Any] = {**PLANNER, "method": "hierarchical" if kind == "thick" else "flat"}
     planner["low"] = "cem" if action == "continuous" else "categorical-cem"
     return write_entry(

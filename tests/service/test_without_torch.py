@@ -89,7 +89,14 @@ def test_it_acts_by_every_method_and_again_from_a_fork_and_a_snapshot(
 
 @pytest.mark.parametrize(
     ("level", "policy"),
-    [("low", "plan"), ("low", "prior"), ("low", "actor"), ("high", "plan"), ("high", "prior"), ("high", "all")],
+    [
+        ("low", "plan"),
+        ("low", "prior"),
+        ("low", "actor"),
+        ("high", "plan"),
+        ("high", "prior"),
+        ("high", "all"),
+    ],
 )
 def test_it_imagines_at_both_levels(address: tuple[str, Address], level: str, policy: str) -> None:
     with PlanningClient(address[1].http) as client, client.session("grid", seed=5) as session:
@@ -105,9 +112,21 @@ def test_it_imagines_at_both_levels(address: tuple[str, Address], level: str, po
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_contract_holds_without_torch(backend: str, complete: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("THICK_", "PYTEST_"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("THICK_", "PYTEST_"))
+    }
     environment |= {WRITTEN: str(complete), "THICK_BACKEND": backend, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_torch", "-p", "no:cacheprovider", *CONTRACT]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.no_torch",
+        "-p",
+        "no:cacheprovider",
+        *CONTRACT,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=280)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
     passed = re.search(r"(\d+) passed", done.stdout)

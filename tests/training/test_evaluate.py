@@ -92,7 +92,9 @@ def test_native_kernels_and_torch_come_to_the_same(trained: Path) -> None:
     for backend in ("native", "torch"):
         agent, task, options = load_agent(trained, backend=backend)
         results.append(
-            evaluate_agent(agent, task, settings=agent.planner, episodes=2, seed=3, max_steps=5, options=options)
+            evaluate_agent(
+                agent, task, settings=agent.planner, episodes=2, seed=3, max_steps=5, options=options
+            )
         )
     assert results[0]["episodes"] == results[1]["episodes"]
 

@@ -47,7 +47,9 @@ def test_gates_and_posterior_are_those_of_the_model_on_what_was_played(trained_o
         begin, end = change.begin, change.end
         q = level.posterior(stoch[begin], context[begin], context[end], stoch[end - 1]).softmax(-1)
         p = level.prior(stoch[begin], context[begin]).softmax(-1)
-        time = level.predict(stoch[begin].unsqueeze(0), context[begin].unsqueeze(0), torch.eye(level.actions)[1:2]).time
+        time = level.predict(
+            stoch[begin].unsqueeze(0), context[begin].unsqueeze(0), torch.eye(level.actions)[1:2]
+        ).time
     np.testing.assert_allclose([x.posterior for x in change.predictions], q, atol=1e-5)  # type: ignore[arg-type]
     np.testing.assert_allclose([x.prior for x in change.predictions], p, atol=1e-5)
     assert change.predictions[1].elapsed == pytest.approx(float(time) + 1, abs=1e-4)

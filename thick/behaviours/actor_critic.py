@@ -17,9 +17,10 @@ from thick.behaviours.rollouts import Rollout, discounts, head_discount, rollout
 from thick.learners.parts import Group, Losses, Reward, Shared
 from thick.models.beliefs import State
 from thick.models.classes import Classes
-from thick.models.distributions import class_sample, normal_log_prob, one_hot_sample
+from thick.models.distributions import class_sample, one_hot_sample
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.hierarchy.level import HighLevel
+from thick.models.layers import ScalarHead
 from thick.models.networks import Behaviour
 from thick.models.world_model import WorldModel
 
@@ -180,8 +181,8 @@ class ActorCritic(nn.Module):
             metrics["long_value"] = long.mean()
             coarse = self.long.coarse_features(imagined, shared.coarse_logits(index))[:-1]
             assert behaviour.coarse_critic is not None
-            terms["coarse_value"] = regression(behaviour.coarse_critic(coarse), goal, weight)
-        terms["value"] = regression(behaviour.critic(seen), goal, weight)
+            terms["coarse_value"] = regression(behaviour.coarse_critic, coarse, goal, weight)
+        terms["value"] = regression(behaviour.critic, seen, goal, weight)
         return Losses(terms, {name: value.detach() for name, value in metrics.items()})
 
     @torch.no_grad()
@@ -201,9 +202,9 @@ class ActorCritic(nn.Module):
         return self.coarse_target
 
 
-def regression(prediction: Tensor, goal: Tensor, weight: Tensor) -> Tensor:
-    """Negative log-likelihood of the goal under N(prediction, 1)."""
-    return -(weight * normal_log_prob(goal, prediction.squeeze(-1).float())).mean()
+def regression(critic: ScalarHead, feature: Tensor, goal: Tensor, weight: Tensor) -> Tensor:
+    """Weighted negative log-likelihood of the goals ``[...]`` of features ``[..., F]``; a scalar."""
+    return -(weight * critic.log_prob(feature, goal)).mean()
 
 
 def _detached(states: State, which: slice) -> State:

@@ -22,6 +22,7 @@ from thick.learners.parts import Group, Losses, Shared
 from thick.models.beliefs import State
 from thick.models.distributions import one_hot_sample
 from thick.models.goals import DirectorNetworks, deterministic
+from thick.models.layers import ScalarHead
 from thick.models.world_model import WorldModel
 
 EXTRINSIC, EXPLORATION, WORKER = range(3)
@@ -121,7 +122,7 @@ class Director(nn.Module):
         self.register_buffer("moments", torch.zeros(3, 3))  # number, mean and mean square, weighted by DECAY
         self.requires_grad_(False)
 
-    def _critics(self) -> list[nn.Module]:
+    def _critics(self) -> list[ScalarHead]:
         _, networks = self._parts
         return [networks.manager_critic, networks.exploration_critic, networks.worker_critic]
 
@@ -200,7 +201,7 @@ class Director(nn.Module):
             returns = lambda_returns(reward, value[:-1], discount[1:], value[-1], lambda_=config.lambda_)
             advantage = advantage + scale * (returns - value[:-1]) / self._spread(kind, returns)
             critic = self._critics()[kind]
-            terms[f"{name}_value"] = regression(critic(features[:-1]), returns, weight)
+            terms[f"{name}_value"] = regression(critic, features[:-1], returns, weight)
             metrics |= {f"{name}_reward": steps.mean(), f"{name}_return": returns.mean()}
         terms["manager_policy"] = -(weight * log_prob * advantage).mean()
         terms["manager_entropy"] = -(weight * entropy).mean()
@@ -227,7 +228,7 @@ class Director(nn.Module):
         terms = {
             "worker_policy": -(weight * advantage).mean(),
             "worker_entropy": -(weight * entropy).mean(),
-            "worker_value": regression(networks.worker_critic(seen), returns.detach(), weight),
+            "worker_value": regression(networks.worker_critic, seen, returns.detach(), weight),
         }
         return terms, {
             "worker_reward": reward.mean(),

@@ -89,7 +89,12 @@ class ActionCodec:
             ValueError: an action does not belong to the space.
         """
         encoded = np.zeros((len(actions), self.size), np.float32)
-        if self.discrete and not self.shape and len(actions) > 1 and {type(action) for action in actions} == {int}:
+        if (
+            self.discrete
+            and not self.shape
+            and len(actions) > 1
+            and {type(action) for action in actions} == {int}
+        ):
             chosen = np.asarray(actions) - self._starts
             if ((chosen >= 0) & (chosen < self.size)).all():  # many at once
                 encoded[np.arange(len(actions)), chosen] = 1

@@ -158,7 +158,6 @@ class MiniGridView(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  #
         image[base.agent_pos[0], base.agent_pos[1]] = (*_AGENT, base.agent_dir)
         return image
 
-
     def _around(self) -> Any:
         """The drawn or live grid around the agent, north up; nothing is drawn beyond its edge."""
         base, size = self.unwrapped, self.observation_space.shape[0]

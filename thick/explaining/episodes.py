@@ -125,14 +125,18 @@ def explain(
         ValueError: nobody of that name plays.
     """
     if agent.model.high is None:
-        raise HighLevelNeededError("this checkpoint has no high level: contexts and jumps need a THICK learner")
+        raise HighLevelNeededError(
+            "this checkpoint has no high level: contexts and jumps need a THICK learner"
+        )
     if player not in PLAYERS:
         raise ValueError(f"player: expected one of {', '.join(PLAYERS)}, got {player!r}")
     env = make(env_id, **(env_options or {}))
     told = []
     try:
         for index in range(episodes):
-            told.append(_episode(agent, networks, env, player, settings, seed + index, max_steps, most_changes))
+            told.append(
+                _episode(agent, networks, env, player, settings, seed + index, max_steps, most_changes)
+            )
             progress(index + 1)
     finally:
         env.close()
@@ -234,7 +238,9 @@ def predictions(
 
 def _plain(decoded: Any) -> Any:
     """A decoded observation without the wrapping of a single one."""
-    return decoded["observation"] if isinstance(decoded, dict) and set(decoded) == {"observation"} else decoded
+    return (
+        decoded["observation"] if isinstance(decoded, dict) and set(decoded) == {"observation"} else decoded
+    )
 
 
 def _posterior(networks: AgentNetworks, now: Any, then: Any, before: Any) -> torch.Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from thick.learners.parts import Group, Losses, Shared, Stateless
 from thick.learners.schedules import Schedule
 from thick.models.batch import Batch
-from thick.models.distributions import bernoulli_log_prob, normal_log_prob
+from thick.models.distributions import bernoulli_log_prob
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.functions import balanced_kl
 from thick.models.world_model import Heads, WorldModel
@@ -94,7 +94,7 @@ def openings(gates: Tensor, is_first: Tensor, *, free: float) -> Tensor:
 
 def _head_terms(world: WorldModel, heads: Heads, feature: Tensor, batch: Batch) -> dict[str, Tensor]:
     decoded = heads.decoder.log_prob(heads.decoder(feature), batch.observation)
-    reward = normal_log_prob(world.target_reward(batch.reward), heads.reward(feature).squeeze(-1))
+    reward = heads.reward.log_prob(feature, world.target_reward(batch.reward))
     terms = {"decoder": -decoded.mean(), "reward": -reward.mean()}
     if heads.discount is not None:
         target = world.config.discount * (1 - batch.is_terminal.float())

@@ -22,13 +22,15 @@ class Actor(nn.Module):
         inputs: size of the feature.
         actions: size of an action.
         continuous: which of the two.
-        units, layers: of the MLP.
+        units, layers, norm: of the MLP.
     """
 
-    def __init__(self, inputs: int, actions: int, *, continuous: bool, units: int, layers: int) -> None:
+    def __init__(
+        self, inputs: int, actions: int, *, continuous: bool, units: int, layers: int, norm: str = "none"
+    ) -> None:
         super().__init__()
         self.continuous = continuous
-        self.mlp = ScalarMLP(inputs, units, layers, 2 * actions if continuous else actions)
+        self.mlp = ScalarMLP(inputs, units, layers, 2 * actions if continuous else actions, norm=norm)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Parameters of the policy: logits ``[..., A]``, or mean and raw spread ``[..., 2A]``."""

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 
 from thick.configuration import RECORD, Count, Positive, Share, Weight
 
+NORM_EPS = 1e-4
+"""what RMSNorm adds to a mean square"""
 STEEP_GATE = 2.0**24
 """by which a hard gate is steeper than a soft one that stands for it in a runtime"""
 
@@ -122,6 +124,11 @@ class ModelConfig:
     """nats of the KL to the fine prior that cost nothing"""
     unimix: float = 0.0
     """share of the uniform distribution in that of z, posterior and priors alike; 0: none (paper)"""
+    norm: Literal["none", "rms"] = "none"
+    """what follows the hidden layers of encoders and decoders of numbers and grids, of heads, actor and critics: none
+    and ELU (paper), or RMSNorm and SiLU"""
+    scalars: Literal["normal", "twohot"] = "normal"
+    """what heads of rewards and values predict: the mean of a normal (paper), or a distribution over bins"""
     gate_noise: Weight = 0.1
     """standard deviation of the noise on the gates in training"""
     cnn_depth: Count = 48

@@ -125,11 +125,11 @@ class Scale:
 class VectorEncoder(nn.Module):
     """MLP over the flattened numbers of a Box."""
 
-    def __init__(self, space: gymnasium.spaces.Box, units: int, layers: int) -> None:
+    def __init__(self, space: gymnasium.spaces.Box, units: int, layers: int, norm: str = "none") -> None:
         super().__init__()
         self.dimensions = len(space.shape)
         self.scale = Scale(space)
-        self.mlp = MLP(math.prod(space.shape), units, layers)
+        self.mlp = MLP(math.prod(space.shape), units, layers, norm=norm)
         self.size = units
 
     def forward(self, vector: Tensor) -> Tensor:
@@ -139,7 +139,9 @@ class VectorEncoder(nn.Module):
 class VectorDecoder(nn.Module):
     """MLP to the mean of N(mean, 1) over the flattened numbers of a Box."""
 
-    def __init__(self, inputs: int, space: gymnasium.spaces.Box, units: int, layers: int) -> None:
+    def __init__(
+        self, inputs: int, space: gymnasium.spaces.Box, units: int, layers: int, norm: str = "none"
+    ) -> None:
         super().__init__()
         self.shape = space.shape
         self.scale = Scale(space)
@@ -148,7 +150,7 @@ class VectorDecoder(nn.Module):
         # Not beyond what a float can say of an int64: rounding up would leave it.
         ends = (np.clip(bound.astype(np.float64), -(2.0**62), 2.0**62) for bound in (space.low, space.high))
         self._ends = tuple(ends) if whole else None
-        self.mlp = MLP(inputs, units, layers, math.prod(space.shape))
+        self.mlp = MLP(inputs, units, layers, math.prod(space.shape), norm=norm)
 
     def forward(self, feature: Tensor) -> Tensor:
         return self.mlp(feature)
@@ -173,11 +175,13 @@ class BitsEncoder(VectorEncoder):
 class BitsDecoder(nn.Module):
     """MLP to one Bernoulli for each bit."""
 
-    def __init__(self, inputs: int, space: gymnasium.spaces.Box, units: int, layers: int) -> None:
+    def __init__(
+        self, inputs: int, space: gymnasium.spaces.Box, units: int, layers: int, norm: str = "none"
+    ) -> None:
         super().__init__()
         self.shape = space.shape
         self._dtype: torch.dtype = getattr(torch, np.dtype(space.dtype).name)
-        self.mlp = MLP(inputs, units, layers, math.prod(space.shape))
+        self.mlp = MLP(inputs, units, layers, math.prod(space.shape), norm=norm)
 
     def forward(self, feature: Tensor) -> Tensor:
         return self.mlp(feature)
@@ -193,10 +197,10 @@ class BitsDecoder(nn.Module):
 class CategoriesEncoder(nn.Module):
     """One-hots of a Discrete or MultiDiscrete through an MLP."""
 
-    def __init__(self, space: gymnasium.Space, units: int, layers: int) -> None:
+    def __init__(self, space: gymnasium.Space, units: int, layers: int, norm: str = "none") -> None:
         super().__init__()
         self.categories, self.starts, self.shape = _categories(space)
-        self.mlp = MLP(sum(self.categories), units, layers)
+        self.mlp = MLP(sum(self.categories), units, layers, norm=norm)
         self.size = units
 
     def forward(self, value: Tensor) -> Tensor:
@@ -212,10 +216,12 @@ class CategoriesEncoder(nn.Module):
 class CategoriesDecoder(nn.Module):
     """MLP to one categorical for each number."""
 
-    def __init__(self, inputs: int, space: gymnasium.Space, units: int, layers: int) -> None:
+    def __init__(
+        self, inputs: int, space: gymnasium.Space, units: int, layers: int, norm: str = "none"
+    ) -> None:
         super().__init__()
         self.categories, self.starts, self.shape = _categories(space)
-        self.mlp = MLP(inputs, units, layers, sum(self.categories))
+        self.mlp = MLP(inputs, units, layers, sum(self.categories), norm=norm)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Logits ``[..., sum(categories)]``."""
@@ -239,10 +245,12 @@ class CategoriesDecoder(nn.Module):
 class GridEncoder(nn.Module):
     """One-hot cells (object, colour, state as MiniGrid gives them) through an MLP."""
 
-    def __init__(self, shape: tuple[int, ...], categories: tuple[int, ...], units: int, layers: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], categories: tuple[int, ...], units: int, layers: int, norm: str = "none"
+    ) -> None:
         super().__init__()
         self.categories = categories
-        self.mlp = MLP(shape[0] * shape[1] * sum(categories), units, layers)
+        self.mlp = MLP(shape[0] * shape[1] * sum(categories), units, layers, norm=norm)
         self.size = units
 
     def forward(self, grid: Tensor) -> Tensor:
@@ -257,12 +265,18 @@ class GridDecoder(nn.Module):
     """MLP to one categorical for every channel of every cell."""
 
     def __init__(
-        self, inputs: int, shape: tuple[int, ...], categories: tuple[int, ...], units: int, layers: int
+        self,
+        inputs: int,
+        shape: tuple[int, ...],
+        categories: tuple[int, ...],
+        units: int,
+        layers: int,
+        norm: str = "none",
     ) -> None:
         super().__init__()
         self.height, self.width = shape[:2]
         self.categories = categories
-        self.mlp = MLP(inputs, units, layers, self.height * self.width * sum(categories))
+        self.mlp = MLP(inputs, units, layers, self.height * self.width * sum(categories), norm=norm)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Logits ``[..., sum(categories), height, width]``: categories first, so that the softmax over a few
@@ -281,14 +295,16 @@ class GridDecoder(nn.Module):
 class Encoder(nn.Module):
     """All entries of an observation, encoded and concatenated to ``[..., E]`` in the order of their keys."""
 
-    def __init__(self, space: gymnasium.Space, *, cnn_depth: int, units: int, layers: int) -> None:
+    def __init__(
+        self, space: gymnasium.Space, *, cnn_depth: int, units: int, layers: int, norm: str = "none"
+    ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict()
         self.keys: dict[str, str] = {}
         """name of the module -> key of the entry"""
         for key, entry in sorted(entries(space).items()):
             name = _module_name(key)
-            self.keys[name], self.encoders[name] = key, _encoder(entry, cnn_depth, units, layers)
+            self.keys[name], self.encoders[name] = key, _encoder(entry, cnn_depth, units, layers, norm)
         self.size: int = sum(encoder.size for encoder in self.encoders.values())  # type: ignore[misc]
 
     def parts(self) -> dict[str, nn.Module]:
@@ -304,7 +320,14 @@ class Decoder(nn.Module):
     """One decoder for every entry of an observation."""
 
     def __init__(
-        self, inputs: int, space: gymnasium.Space, *, cnn_depth: int, units: int, layers: int
+        self,
+        inputs: int,
+        space: gymnasium.Space,
+        *,
+        cnn_depth: int,
+        units: int,
+        layers: int,
+        norm: str = "none",
     ) -> None:
         super().__init__()
         self.single = not isinstance(space, gymnasium.spaces.Dict)
@@ -312,7 +335,10 @@ class Decoder(nn.Module):
         self._keys: dict[str, str] = {}
         for key, entry in sorted(entries(space).items()):
             name = _module_name(key)
-            self._keys[name], self.decoders[name] = key, _decoder(inputs, entry, cnn_depth, units, layers)
+            self._keys[name], self.decoders[name] = (
+                key,
+                _decoder(inputs, entry, cnn_depth, units, layers, norm),
+            )
 
     def parts(self) -> dict[str, nn.Module]:
         """The decoder of every entry, by its key."""
@@ -339,24 +365,24 @@ class Decoder(nn.Module):
         return decoded[SINGLE] if self.single else decoded
 
 
-def _encoder(space: Any, cnn_depth: int, units: int, layers: int) -> nn.Module:
+def _encoder(space: Any, cnn_depth: int, units: int, layers: int, norm: str) -> nn.Module:
     kind = kind_of(space)
     if kind == "image":
         return ImageEncoder(cnn_depth, ImageForm.of(space))
     if kind == "grid":
-        return GridEncoder(space.shape, categories_of(space), units, layers)
+        return GridEncoder(space.shape, categories_of(space), units, layers, norm)
     kinds = {"bits": BitsEncoder, "categories": CategoriesEncoder, "vector": VectorEncoder}
-    return kinds[kind](space, units, layers)
+    return kinds[kind](space, units, layers, norm)
 
 
-def _decoder(inputs: int, space: Any, cnn_depth: int, units: int, layers: int) -> nn.Module:
+def _decoder(inputs: int, space: Any, cnn_depth: int, units: int, layers: int, norm: str) -> nn.Module:
     kind = kind_of(space)
     if kind == "image":
         return ImageDecoder(inputs, cnn_depth, ImageForm.of(space))
     if kind == "grid":
-        return GridDecoder(inputs, space.shape, categories_of(space), units, layers)
+        return GridDecoder(inputs, space.shape, categories_of(space), units, layers, norm)
     kinds = {"bits": BitsDecoder, "categories": CategoriesDecoder, "vector": VectorDecoder}
-    return kinds[kind](inputs, space, units, layers)
+    return kinds[kind](inputs, space, units, layers, norm)
 
 
 def _module_name(key: str) -> str:

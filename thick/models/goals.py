@@ -6,6 +6,7 @@ A goal is a deterministic feature [h, c] of the world model, size D: where to be
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from thick.models.actor import Actor
 from thick.models.beliefs import State
 from thick.models.config import ModelConfig
 from thick.models.distributions import categorical_kl, log_softmax, one_hot_sample
-from thick.models.layers import MLP, ScalarMLP
+from thick.models.layers import MLP, ScalarHead, ScalarMLP
 from thick.models.world_model import WorldModel, action_size
 
 
@@ -29,14 +30,14 @@ class GoalAutoencoder(nn.Module):
     Args:
         size: D.
         codes, classes: G and K.
-        units, layers: of encoder and decoder.
+        units, layers, norm: of encoder and decoder.
     """
 
-    def __init__(self, size: int, *, codes: int, classes: int, units: int, layers: int) -> None:
+    def __init__(self, size: int, *, codes: int, classes: int, units: int, layers: int, norm: str) -> None:
         super().__init__()
         self.shape = (codes, classes)
-        self.encoder = MLP(size, units, layers, codes * classes)
-        self.decoder = MLP(codes * classes, units, layers, size)
+        self.encoder = MLP(size, units, layers, codes * classes, norm=norm)
+        self.decoder = MLP(codes * classes, units, layers, size, norm=norm)
 
     def encode(self, feature: Tensor) -> Tensor:
         """Logits ``[*B, G, K]`` of the code of features ``[*B, D]``."""
@@ -73,7 +74,11 @@ class DirectorNetworks(nn.Module):
 
     def __init__(self, world: WorldModel, config: ModelConfig) -> None:
         super().__init__()
-        sizes = {"units": config.head_units, "layers": config.head_layers}
+        sizes: dict[str, Any] = {
+            "units": config.head_units,
+            "layers": config.head_layers,
+            "norm": config.norm,
+        }
         shape = (config.goals.codes, config.goals.classes)
         goal = config.deter + world.dynamics.context
         self.autoencoder = GoalAutoencoder(goal, codes=shape[0], classes=shape[1], **sizes)
@@ -81,9 +86,9 @@ class DirectorNetworks(nn.Module):
         self.worker = Actor(
             world.fine_size + goal, action_size(world.action_space), continuous=world.continuous, **sizes
         )
-        self.manager_critic = ScalarMLP(world.fine_size, outputs=1, **sizes)
-        self.exploration_critic = ScalarMLP(world.fine_size, outputs=1, **sizes)
-        self.worker_critic = ScalarMLP(world.fine_size + goal, outputs=1, **sizes)
+        self.manager_critic = ScalarHead(world.fine_size, form=config.scalars, **sizes)
+        self.exploration_critic = ScalarHead(world.fine_size, form=config.scalars, **sizes)
+        self.worker_critic = ScalarHead(world.fine_size + goal, form=config.scalars, **sizes)
 
     def codes(self, feature: Tensor) -> Tensor:
         """Logits ``[*B, G, K]`` of the manager's choice in fine features ``[*B, F]``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import gymnasium
 from torch import nn
@@ -11,7 +11,7 @@ from thick.models.actor import Actor
 from thick.models.config import ModelConfig
 from thick.models.goals import DirectorNetworks
 from thick.models.hierarchy.level import HighLevel
-from thick.models.layers import ScalarMLP
+from thick.models.layers import ScalarHead
 from thick.models.world_model import WorldModel, action_size
 
 
@@ -26,11 +26,15 @@ class Behaviour(nn.Module):
 
     def __init__(self, world: WorldModel, config: ModelConfig, *, coarse: bool) -> None:
         super().__init__()
-        sizes = {"units": config.head_units, "layers": config.head_layers}
+        sizes: dict[str, Any] = {
+            "units": config.head_units,
+            "layers": config.head_layers,
+            "norm": config.norm,
+        }
         action = action_size(world.action_space)
         self.actor = Actor(world.fine_size, action, continuous=world.continuous, **sizes)
-        self.critic = ScalarMLP(world.fine_size, outputs=1, **sizes)
-        self.coarse_critic = ScalarMLP(world.coarse_size, outputs=1, **sizes) if coarse else None
+        self.critic = ScalarHead(world.fine_size, form=config.scalars, **sizes)
+        self.coarse_critic = ScalarHead(world.coarse_size, form=config.scalars, **sizes) if coarse else None
 
 
 class AgentNetworks(nn.Module):

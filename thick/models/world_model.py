@@ -15,7 +15,7 @@ from thick.models.config import ModelConfig
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.dynamics.rssm import RSSM
 from thick.models.encoders import Decoder, Encoder
-from thick.models.layers import ScalarMLP
+from thick.models.layers import ScalarHead, ScalarMLP
 
 
 class Heads(nn.Module):
@@ -24,12 +24,20 @@ class Heads(nn.Module):
     def __init__(self, inputs: int, space: gymnasium.Space, config: ModelConfig) -> None:
         super().__init__()
         self.decoder = Decoder(
-            inputs, space, cnn_depth=config.cnn_depth, units=config.mlp_units, layers=config.mlp_layers
+            inputs,
+            space,
+            cnn_depth=config.cnn_depth,
+            units=config.mlp_units,
+            layers=config.mlp_layers,
+            norm=config.norm,
         )
-        self.reward = ScalarMLP(inputs, config.head_units, config.head_layers, 1)
-        self.discount = (
-            ScalarMLP(inputs, config.head_units, config.head_layers, 1) if config.discount_head else None
-        )
+        sizes: dict[str, Any] = {
+            "units": config.head_units,
+            "layers": config.head_layers,
+            "norm": config.norm,
+        }
+        self.reward = ScalarHead(inputs, form=config.scalars, **sizes)
+        self.discount = ScalarMLP(inputs, outputs=1, **sizes) if config.discount_head else None
 
 
 class WorldModel(nn.Module):
@@ -50,7 +58,11 @@ class WorldModel(nn.Module):
         codec = ActionCodec(action_space)
         self.continuous, action = not codec.discrete, codec.size
         self.encoder = Encoder(
-            observation_space, cnn_depth=config.cnn_depth, units=config.mlp_units, layers=config.mlp_layers
+            observation_space,
+            cnn_depth=config.cnn_depth,
+            units=config.mlp_units,
+            layers=config.mlp_layers,
+            norm=config.norm,
         )
         cell: dict[str, Any] = {
             "stoch": config.stoch,

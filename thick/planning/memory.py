@@ -68,7 +68,6 @@ class PlanMemory(NamedTuple):
         goals = tuple(goal._replace(age=goal.age + 1) for goal in self.goals)
         return self._replace(levels=levels, taken=self.taken + 1, goals=goals)
 
-
     def younger(self) -> PlanMemory:
         """A step earlier: what was planned ahead is as old as it was planned to be once that step was taken."""
         levels = tuple(level._replace(since=level.since - 1) for level in self.levels)

@@ -42,9 +42,7 @@ BACKENDS = {
         Backend(
             "native", "thick.runtimes.native.runtime", (), ("cpu",), "reinstall where there is a C compiler"
         ),
-        Backend(
-            "onnx", "thick.runtimes.onnx.runtime", ("onnxruntime",), ("cpu",), install_command("serve")
-        ),
+        Backend("onnx", "thick.runtimes.onnx.runtime", ("onnxruntime",), ("cpu",), install_command("serve")),
         Backend(
             "torch",
             "thick.runtimes.torch.runtime",

@@ -106,9 +106,7 @@ class Layout:
         rows = np.ascontiguousarray(rows)
         if len(rows) == 1:  # quicker
             return [
-                np.ndarray(shape, leaf.dtype, rows, leaf.offset)
-                if leaf.size
-                else np.zeros(shape, leaf.dtype)
+                np.ndarray(shape, leaf.dtype, rows, leaf.offset) if leaf.size else np.zeros(shape, leaf.dtype)
                 for leaf, shape, _ in self._single
             ]
         count = len(rows)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,15 +54,25 @@ def test_a_model_that_acts_by_a_manager_and_its_worker_acts_as_in_torch(tmp_path
     assert np.isfinite(plan["low"]["expected_return"])
 
 
-def test_a_model_whose_z_is_mixed_with_chance_acts_as_in_torch_and_leaves_the_kernels_alone(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("observation", "action", "changes", "words"),
+    [
+        ("vector", "continuous", {"unimix": 0.3}, r"draws z .*unimix 0.3"),
+        ("vector", "continuous", {"norm": "rms"}, "normalises hidden layers .norm rms"),
+        ("dict", "discrete", {"norm": "rms"}, "normalises hidden layers .norm rms"),
+        ("vector", "continuous", {"scalars": "twohot"}, "predicts rewards by distributions .scalars twohot"),
+    ],
+)
+def test_a_model_in_another_form_than_the_papers_acts_as_in_torch_and_leaves_the_kernels_alone(
+    observation: str, action: str, changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    entry = write_model(tmp_path, "arm", observation="vector", action="continuous", unimix=0.3)
-    with pytest.raises(BackendError, match=r"backend native: this model draws z .*unimix 0.3") as caught:
+    name = "arm" if observation == "vector" else "grid"
+    entry = write_model(tmp_path, name, observation=observation, action=action, **changes)
+    with pytest.raises(BackendError, match=f"backend native: this model {words}") as caught:
         open_runtime(entry, backend="native")
     assert "\n" not in str(caught.value)
     assert open_runtime(entry).info.backend == "torch"
-    add_graphs(entry, experience("arm"))
+    add_graphs(entry, experience(name))
     assert open_runtime(entry).info.backend == "onnx"
     with torch.inference_mode():
         wanted = acts(load_torch_agent(entry, precision="fp32"), 3, 2, torch.from_numpy)

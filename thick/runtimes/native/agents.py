@@ -30,9 +30,7 @@ def native_model(networks: AgentNetworks) -> NativeModel:
     return NativeModel(tensors, networks.config, networks.observation_space, networks.action_space)
 
 
-def native_agent(
-    networks: AgentNetworks, *, planner: Mapping[str, Any] | None = None
-) -> Agent[NativeModel]:
+def native_agent(networks: AgentNetworks, *, planner: Mapping[str, Any] | None = None) -> Agent[NativeModel]:
     """An agent of networks in memory.
 
     Args:

@@ -36,7 +36,9 @@ def whole(array: np.ndarray, shape: tuple[int, ...], classes: int) -> np.ndarray
     if array.shape != shape or array.dtype.kind not in "iu":
         raise ValueError(f"expected whole numbers {list(shape)}, got {array.dtype} {list(array.shape)}")
     made = np.ascontiguousarray(array, np.int64)
-    if made.size and (made + 1).view(np.uint64).max() > classes:  # -1 is 0 there, and what is below it is huge
+    if (
+        made.size and (made + 1).view(np.uint64).max() > classes
+    ):  # -1 is 0 there, and what is below it is huge
         raise ValueError(f"expected classes from 0 to {classes - 1}, got {made.min()} to {made.max()}")
     return made
 
@@ -57,9 +59,7 @@ def chained(
     x = numbers(rest, (*shape, inputs))
     z = stoch if stoch is None or not classes else whole(stoch, (*shape, groups), classes)
     y = np.empty((*shape, width), np.float32)
-    job = native.ChainRows(
-        where, 0 if z is None else native.address(z), native.address(x), native.address(y)
-    )
+    job = native.ChainRows(where, 0 if z is None else native.address(z), native.address(x), native.address(y))
     native.run(native.CHAIN, job, batched(shape), lead)
     return y if width == outputs else y[..., :outputs]
 

@@ -53,10 +53,13 @@ class NativeModel:
             raise native.NativeUnavailable(
                 "this model acts by a manager and its worker, which the backend torch alone runs"
             )
-        if config.unimix:
-            raise native.NativeUnavailable(
-                f"this model draws z with a uniform share (unimix {config.unimix:g}), which onnx and torch do"
-            )
+        for there, what in (
+            (config.unimix, f"draws z with a uniform share (unimix {config.unimix:g})"),
+            (config.norm != "none", f"normalises hidden layers (norm {config.norm})"),
+            (config.scalars != "normal", f"predicts rewards by distributions (scalars {config.scalars})"),
+        ):
+            if there:
+                raise native.NativeUnavailable(f"this model {what}, which onnx and torch do")
         native.library()
         if min(config.head_layers, config.mlp_layers) < 1:
             raise ValueError("head_layers, mlp_layers: the native runtime needs at least one")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from thick.models.config import ModelConfig
+from thick.models.bins import bins
+from thick.models.config import NORM_EPS, ModelConfig
 from thick.runtimes import parts
 from thick.runtimes.onnx.graph import Graph
 
@@ -15,13 +16,31 @@ def dense(g: Graph, name: str, *inputs: str) -> str:
 
 
 def mlp(g: Graph, name: str, *inputs: str) -> str:
-    """ELU layers ``name.dense0 …`` and, where there is one, the linear ``name.out``."""
+    """Hidden layers ``name.dense0 …`` and, where there is one, the linear ``name.out``."""
     x = g.concat(*inputs)
-    for layer in parts.layers(g.tensors, name):
+    for index, layer in enumerate(parts.layers(g.tensors, name)):
         x = dense(g, layer, x)
         if not layer.endswith(".out"):
-            x = g("Elu", x)
+            norm = f"{name}.norm{index}.weight"
+            x = _normed(g, norm, x) if norm in g.tensors else g("Elu", x)
     return x
+
+
+def _normed(g: Graph, weight: str, x: str) -> str:
+    """RMSNorm and SiLU."""
+    squares = g("ReduceMean", g("Mul", x, x), g.whole(-1), keepdims=1)
+    root = g("Sqrt", g("Add", squares, g.number(NORM_EPS)))
+    y = g("Mul", g("Div", x, root), g.weight(weight))
+    return g("Mul", y, g("Sigmoid", y))
+
+
+def scalar(g: Graph, name: str, feature: str, config: ModelConfig) -> str:
+    """A number ``[batch]`` of a head of rewards or values: its output, or the mean over its bins."""
+    output = mlp(g, name, feature)
+    if config.scalars == "twohot":
+        places = g.constant(bins().reshape(-1, 1), np.float32)
+        output = g("MatMul", g("Softmax", output, axis=-1), places)
+    return g.squeeze(output)
 
 
 def hidden(g: Graph, name: str, *inputs: str) -> str:
@@ -35,9 +54,7 @@ def one_hots(g: Graph, index: str, groups: int, classes: int) -> str:
     return g.reshape(g.cast(hot), groups * classes)
 
 
-def draw(
-    g: Graph, logits: str, uniforms: str, groups: int, classes: int, *, unimix: float = 0.0
-) -> str:
+def draw(g: Graph, logits: str, uniforms: str, groups: int, classes: int, *, unimix: float = 0.0) -> str:
     """Classes ``[batch, groups]`` of categoricals with logits ``[batch, groups · classes]``, by the inverse of their
     distribution functions, from uniform numbers ``[batch, groups]``; a negative number takes the mode. A share of the
     uniform distribution is mixed in."""

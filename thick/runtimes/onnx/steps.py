@@ -16,7 +16,18 @@ import numpy as np
 from thick.models.config import ModelConfig
 from thick.runtimes import parts
 from thick.runtimes.onnx.graph import Graph, Place
-from thick.runtimes.onnx.layers import dense, draw, gatel0rd, goes_on, gru, hidden, mlp, one_hots, spread
+from thick.runtimes.onnx.layers import (
+    dense,
+    draw,
+    gatel0rd,
+    goes_on,
+    gru,
+    hidden,
+    mlp,
+    one_hots,
+    scalar,
+    spread,
+)
 from thick.runtimes.onnx.names import graph_names
 from thick.runtimes.onnx.observations import decode, encode
 
@@ -125,9 +136,7 @@ class Steps:
     def _believe(self, g: Graph, moved: Moved, logits: str) -> str:
         """The belief that a step leads to, as outputs; returns its z."""
         groups, classes = self.config.stoch, self.config.classes
-        stoch = draw(
-            g, logits, g.input("uniforms", groups), groups, classes, unimix=self.config.unimix
-        )
+        stoch = draw(g, logits, g.input("uniforms", groups), groups, classes, unimix=self.config.unimix)
         g.output("stoch_after", stoch, groups, dtype=np.int64)
         g.output("logits_after", g.reshape(logits, groups, classes), groups, classes)
         g.output("deter_after", moved.deter, self.config.deter)
@@ -137,7 +146,7 @@ class Steps:
         return stoch
 
     def _received(self, g: Graph, heads: str, feature: str) -> None:
-        g.output("reward", g.squeeze(mlp(g, f"{heads}.reward", feature)))
+        g.output("reward", scalar(g, f"{heads}.reward", feature, self.config))
         if self._has(f"{heads}.discount"):
             g.output("continuation", goes_on(g, mlp(g, f"{heads}.discount", feature), self.config))
 
@@ -145,7 +154,7 @@ class Steps:
         self._received(g, "world.heads", self._fine(g))
 
     def _value(self, g: Graph) -> None:
-        g.output("value", g.squeeze(mlp(g, "behaviour.critic", self._fine(g))))
+        g.output("value", scalar(g, "behaviour.critic", self._fine(g), self.config))
 
     def _policy(self, g: Graph) -> None:
         self._acted(g, mlp(g, "behaviour.actor.mlp", self._fine(g)))
@@ -181,7 +190,7 @@ class Steps:
         self._acted(g, mlp(g, "director.worker.mlp", self._fine(g), g.input("goal", self._goals)))
 
     def _manager_value(self, g: Graph) -> None:
-        g.output("value", g.squeeze(mlp(g, "director.manager_critic", self._fine(g))))
+        g.output("value", scalar(g, "director.manager_critic", self._fine(g), self.config))
 
     # -- the high level ----------------------------------------------------------------------------------------------
 
@@ -240,4 +249,4 @@ class Steps:
         self._received(g, "world.coarse_heads", self._coarse(g))
 
     def _coarse_value(self, g: Graph) -> None:
-        g.output("value", g.squeeze(mlp(g, "behaviour.coarse_critic", self._coarse(g))))
+        g.output("value", scalar(g, "behaviour.coarse_critic", self._coarse(g), self.config))

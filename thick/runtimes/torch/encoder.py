@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thick.models.encoders import Encoder, GridEncoder, ImageEncoder, as_entries
-from thick.runtimes.torch.frozen import Chain, affine, by_session, dense, elu
+from thick.runtimes.torch.frozen import Chain, activation, affine, by_session, dense, elu
 from thick.runtimes.torch.traced import Traced
 
 PIECES = (16, 4, 1)
@@ -103,7 +103,10 @@ class FrozenGrid:
         first = dense(encoder.mlp, "dense0")
         self._table = first.weight.detach().t().contiguous()  # [cells · sum(categories), U]
         self._bias = affine(first, first.weight.dtype).bias
-        self._chain = Chain(encoder.mlp, first.weight.dtype, skip=1)
+        self._activate, self._chain = (
+            activation(encoder.mlp, 0),
+            Chain(encoder.mlp, first.weight.dtype, skip=1),
+        )
         self._categories = encoder.categories
         sizes = torch.tensor(encoder.categories, device=first.weight.device)
         cells = self._table.shape[0] // int(sizes.sum())
@@ -122,7 +125,7 @@ class FrozenGrid:
 
     def _embed(self, index: Tensor) -> tuple[Tensor]:
         summed = F.embedding_bag(index.flatten(0, -2), self._table, mode="sum").unflatten(0, index.shape[:-1])
-        return (self._chain(elu(summed + self._bias)),)
+        return (self._chain(self._activate(summed + self._bias)),)
 
 
 class OneByOne:

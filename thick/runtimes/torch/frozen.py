@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thick.models.config import NORM_EPS
 from thick.models.dynamics.gatel0rd import GateL0RD, count_changes, frozen_gate
-from thick.models.layers import MLP, Dense
+from thick.models.layers import MLP, Dense, RMSNorm, ScalarHead
+from thick.models.twohot import twohot_mean
 
 PIECE = 4
 """sessions that share a matrix product where each has few rows: takes little longer than one, on the CPUs tried"""
@@ -239,18 +241,52 @@ def gates_and_candidates(cell: GateL0RD, dtype: torch.dtype) -> Affine:
     return Affine(weight, bias, dtype)
 
 
-class Chain:
-    """The layers of an MLP, each followed by ELU, and its linear output in fp32 where it has one."""
+class NormSiLU:
+    """RMSNorm and SiLU of a hidden layer (:class:`thick.models.layers.RMSNorm`).
 
-    def __init__(self, mlp: MLP, dtype: torch.dtype, *, skip: int = 0) -> None:
-        self.layers = [affine(dense(mlp, f"dense{index}"), dtype) for index in range(skip, mlp.layers)]
-        # Scalars such as rewards keep their digits: what leaves the network is computed in fp32.
-        self.out = None if mlp.out is None else affine(mlp.out, torch.float32)
+    A root and a quotient, which are rounded alike wherever in a tensor a number is; ``rsqrt`` is not.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight.detach().clone()
 
     def __call__(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = elu(layer(x))
-        return x if self.out is None else self.out(x)
+        y = x.float()
+        y = y / torch.sqrt(y.square().mean(-1, keepdim=True) + NORM_EPS) * self.weight
+        return (y * sigmoid(y)).to(x.dtype)
+
+
+def activation(mlp: MLP, index: int) -> NormSiLU | Callable[[Tensor], Tensor]:
+    """What follows a hidden layer of an MLP."""
+    if mlp.norm == "none":
+        return elu
+    norm = mlp.get_submodule(f"norm{index}")
+    assert isinstance(norm, RMSNorm)
+    return NormSiLU(norm.weight)
+
+
+class Chain:
+    """The hidden layers of an MLP, and its linear output in fp32 where it has one.
+
+    Args:
+        mlp: the layers.
+        dtype: of the hidden ones.
+        skip: how many of the first are left out.
+    """
+
+    def __init__(self, mlp: MLP, dtype: torch.dtype, *, skip: int = 0) -> None:
+        kept = range(skip, mlp.layers)
+        self.layers = [affine(dense(mlp, f"dense{index}"), dtype) for index in kept]
+        self.activations = [activation(mlp, index) for index in kept]
+        # Scalars such as rewards keep their digits: what leaves the network is computed in fp32.
+        self.out = None if mlp.out is None else affine(mlp.out, torch.float32)
+        self.twohot = isinstance(mlp, ScalarHead) and mlp.twohot
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for layer, activate in zip(self.layers, self.activations, strict=True):
+            x = activate(layer(x))
+        x = x if self.out is None else self.out(x)
+        return twohot_mean(x) if self.twohot else x
 
 
 class Head:
@@ -265,11 +301,11 @@ class Head:
     def __init__(self, mlp: MLP, *, stoch: int, classes: int, dtype: torch.dtype) -> None:
         first = dense(mlp, "dense0")
         self.first = Gather(first.weight, first.bias, stoch=stoch, classes=classes, dtype=dtype)
-        self.chain = Chain(mlp, dtype, skip=1)
+        self.activate, self.chain = activation(mlp, 0), Chain(mlp, dtype, skip=1)
 
     def __call__(self, stoch: Tensor, rest: Tensor) -> tuple[Tensor]:
         """Output ``[*B, O]`` fp32."""
-        return (self.chain(elu(self.first(stoch, rest))),)
+        return (self.chain(self.activate(self.first(stoch, rest))),)
 
 
 def draw(logits: Tensor, uniforms: Tensor | None, unimix: float = 0.0) -> Tensor:

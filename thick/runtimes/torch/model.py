@@ -222,7 +222,13 @@ class FrozenModel:
     def begin(self, nothing: Tensor, uniforms: Tensor | None = None) -> Belief:
         """The belief at the first step of an episode, before its observation: z from the prior, or its mode."""
         start = self.initial(len(nothing))
-        given = (start.stoch.clamp_min(0), start.deter, start.context, nothing, nothing.new_zeros(len(nothing), 1))
+        given = (
+            start.stoch.clamp_min(0),
+            start.deter,
+            start.context,
+            nothing,
+            nothing.new_zeros(len(nothing), 1),
+        )
         logits, deter, context, gates = by_session(self._started, *given)
         return Belief(draw(logits, uniforms, self.exact.unimix), logits, deter, context, gates)
 
