@@ -162,8 +162,19 @@ def test_what_every_learner_exports_is_served_and_acts_by_every_method_that_it_c
 
 
 @pytest.mark.slow
-def test_a_model_with_a_uniform_share_in_z_resumes_exactly_and_what_it_exports_acts(tmp_path: Path) -> None:
-    settings = merge(config(*QUICK), {"model": {"unimix": 0.01}})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"unimix": 0.01}},
+        {"model": {"norm": "rms", "scalars": "twohot"}},
+        {"start_state": "stored", "updates": 8},
+    ],
+    ids=["unimix", "norm and twohot", "stored"],
+)
+def test_a_learner_in_another_form_than_the_papers_resumes_exactly_and_what_it_exports_acts(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = merge(config(*QUICK), changes)
     whole, parts = trained(settings, tmp_path / "whole"), trained(settings, tmp_path / "parts", 2)
     assert whole.keys() == parts.keys()
     assert not [name for name, value in whole.items() if not torch.equal(value, parts[name])]

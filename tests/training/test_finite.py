@@ -64,9 +64,7 @@ def test_updates_that_are_not_finite_stop_the_run_and_are_not_saved(
     else:
         trainer.run(until=4)
         # Loss and weights are finite here; what flows back from the loss is not.
-        handle = trainer.learner.model.world.heads.reward.register_full_backward_hook(
-            lambda module, into, out: tuple(None if x is None else x * float("nan") for x in into)
-        )
+        handle = weight.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(RunStoppedError, match=f"update 5: not finite.*{cause}.*000000004"):
         trainer.run()
     handle.remove()

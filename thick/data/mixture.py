@@ -40,12 +40,15 @@ class Mixture:
         windows = np.array([ring.streams * max(ring.available - time + 1, 0) for ring in self.rings])
         usable = np.flatnonzero(windows)
         if len(usable) <= 1:
-            ring = self.rings[usable[0]] if len(usable) else max(self.rings, key=lambda ring: ring.available)
-            return ring.sample(batch, time, rng, from_start=from_start)
+            most = max(range(len(self.rings)), key=lambda index: self.rings[index].available)
+            index = int(usable[0]) if len(usable) else most
+            window = self.rings[index].sample(batch, time, rng, from_start=from_start)
+            window["at/ring"][:] = index
+            return window
         counts = rng.multinomial(batch, windows / windows.sum())
-        parts = [
-            ring.sample(int(count), time, rng, from_start=from_start)
-            for ring, count in zip(self.rings, counts, strict=True)
-            if count
-        ]
+        parts = []
+        for index, (ring, count) in enumerate(zip(self.rings, counts, strict=True)):
+            if count:
+                parts.append(ring.sample(int(count), time, rng, from_start=from_start))
+                parts[-1]["at/ring"][:] = index
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -136,7 +136,7 @@ class ReplayRing:
             raise ValueError(f"{self.directory} was opened to be read: a given data set is never written to")
         if step.keys() != self.fields.keys():
             raise ValueError(f"a step holds {sorted(self.fields)}, got {sorted(step)}")
-        position = self.written % self._rows
+        position = self.written % self.rows
         if position >= self._reserved:
             self._reserve(position)
         for name, value in step.items():
@@ -148,7 +148,9 @@ class ReplayRing:
     ) -> dict[str, np.ndarray]:
         """Windows of consecutive steps, ``[batch, time, ...]``, chosen uniformly.
 
-        The first step of a window is always marked ``is_first``: the learner starts there without a past.
+        The first step of a window is always marked ``is_first``: the learner starts there without a past. Where a
+        window lies is said by ``at/ring`` (0 here), ``at/stream`` and ``at/step`` (of its first, counted from the first
+        ever written), int64 ``[batch]``.
 
         Args:
             batch, time: number and length of the windows.
@@ -167,14 +169,18 @@ class ReplayRing:
         start = oldest + rng.integers(available - time + 1, size=batch)
         for row in np.flatnonzero(rng.random(batch) < from_start):
             start[row] = self._episode_start(stream[row], start[row], oldest)
-        index = (start[:, None] + np.arange(time)) % self._rows
+        index = (start[:, None] + np.arange(time)) % self.rows
         window = {name: array[stream[:, None], index] for name, array in self._arrays.items()}
         window["is_first"][:, 0] = True
-        return window
+        return window | {"at/ring": np.zeros(batch, np.int64), "at/stream": stream, "at/step": start}
+
+    def begins_episode(self, stream: int, step: int) -> bool:
+        """Whether a step, counted from the first ever written, is the first of its episode."""
+        return bool(self._arrays["is_first"][stream, step % self.rows])
 
     def _episode_start(self, stream: int, step: int, oldest: int) -> int:
         firsts = self._arrays["is_first"][stream]
-        while step > oldest and not firsts[step % self._rows]:
+        while step > oldest and not firsts[step % self.rows]:
             step -= 1
         return step
 
@@ -194,7 +200,7 @@ class ReplayRing:
     def steps(self, name: str) -> np.ndarray:
         """One field of all steps in order of time, ``[streams, length, ...]``."""
         available = self.available
-        index = np.arange(self.written - available, self.written) % self._rows
+        index = np.arange(self.written - available, self.written) % self.rows
         return self._arrays[name][:, index]
 
     def checksum(self) -> int:
@@ -224,7 +230,8 @@ class ReplayRing:
         write_atomically(self.directory / _DESCRIPTION, json.dumps(description, indent=1).encode())
 
     @property
-    def _rows(self) -> int:
+    def rows(self) -> int:
+        """Steps of each stream that there is room for: step n lies in row n modulo this."""
         return self.capacity + self.slack
 
     def _path(self, name: str) -> Path:
@@ -236,11 +243,11 @@ class ReplayRing:
         )
 
     def _shape(self, field: Field) -> tuple[int, ...]:
-        return (self.streams, self._rows, *field.shape)
+        return (self.streams, self.rows, *field.shape)
 
     def _allocate(self, name: str, field: Field) -> np.ndarray:
         if self.directory is None:
-            self._reserved = self._rows
+            self._reserved = self.rows
             return np.zeros(self._shape(field), field.dtype)
         return np.lib.format.open_memmap(
             self._path(name), mode="w+", dtype=field.dtype, shape=self._shape(field)
@@ -265,12 +272,12 @@ class ReplayRing:
     def _reserve(self, position: int) -> None:
         """Take disk for the steps from ``position`` on: written through a map to a full disk, a process is killed."""
         most = max(array.itemsize * math.prod(array.shape[2:]) for array in self._arrays.values())
-        end = min(self._rows, position + max(1, _RESERVED_BYTES // max(most, 1)))
+        end = min(self.rows, position + max(1, _RESERVED_BYTES // max(most, 1)))
         for name, array in self._arrays.items():
             if isinstance(array, np.memmap):
                 step = array.itemsize * math.prod(array.shape[2:])
                 with open(self._path(name), "r+b") as file:
                     for stream in range(self.streams):
-                        begin = array.offset + (stream * self._rows + position) * step
+                        begin = array.offset + (stream * self.rows + position) * step
                         os.posix_fallocate(file.fileno(), begin, max(1, (end - position) * step))
         self._reserved = end

@@ -67,8 +67,9 @@ class WorldPart(Stateless):
             kl, _ = balanced_kl(posterior.logits, trajectory.coarse_logits, balance)
             terms["coarse_kl"] = kl.mean()
             terms["sparsity"] = openings(posterior.gates, batch.is_first, free=world.config.free_openings)
-            inside = 1 - batch.is_first.float()
-            opened = (world.dynamics.changes(posterior, batch.is_first) > 0).any(-1).float()
+            # From the second step on: where a window goes on from a stored state, that before the first is not here.
+            inside = 1 - batch.is_first[:, 1:].float()
+            opened = (world.dynamics.changes(posterior, batch.is_first) > 0).any(-1)[:, 1:].float()
             metrics["context_change"] = ((opened * inside).sum() / inside.sum().clamp_min(1)).detach()
         return Losses(terms, metrics)
 

@@ -9,6 +9,15 @@ import torch
 from torch import Tensor
 
 
+class Start(NamedTuple):
+    """States that sequences go on from; ``[B, ...]``."""
+
+    stoch: Tensor
+    """[B, S] int64, classes of z"""
+    memory: Tensor
+    """[B, C + H], context and h"""
+
+
 class Batch(NamedTuple):
     """A batch of sequences; all ``[B, T, ...]``."""
 
@@ -22,6 +31,8 @@ class Batch(NamedTuple):
     """[B, T] the observation is the first of its episode"""
     is_terminal: Tensor
     """[B, T] the episode ended for good with this observation (not by a time limit)"""
+    start: Start | None = None
+    """where the sequences go on from whose first step is no is_first; None: all begin"""
 
 
 def batch_from_arrays(arrays: Mapping[str, Any], device: torch.device | str = "cpu") -> Batch:
@@ -35,4 +46,7 @@ def batch_from_arrays(arrays: Mapping[str, Any], device: torch.device | str = "c
         key: torch.as_tensor(arrays[key], dtype=torch.float32, device=device)
         for key in ("action", "reward", "is_first", "is_terminal")
     }
-    return Batch(observation, **floats)
+    start = None
+    if "start/stoch" in arrays:
+        start = Start(*(torch.as_tensor(arrays[f"start/{name}"], device=device) for name in Start._fields))
+    return Batch(observation, **floats, start=start)

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thick.envs.kinds import categories_of, kind_of, kinds_of, scale_of
+from thick.models.convolutions import ImageDecoder, ImageEncoder
 from thick.models.distributions import bernoulli_log_prob, normal_log_prob
-from thick.models.functions import elu, log_prob_of_cells
-from thick.models.images import SIDE, ImageForm
-from thick.models.layers import MLP, Dense
+from thick.models.functions import log_prob_of_cells
+from thick.models.images import ImageForm
+from thick.models.layers import MLP
 
 SINGLE = "observation"
 """The key of an observation that is a single array rather than a dict."""
@@ -35,58 +36,6 @@ def entries(space: gymnasium.Space) -> dict[str, gymnasium.Space]:
 def as_entries(observation: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same for an observation: always a dict of tensors."""
     return dict(observation) if isinstance(observation, Mapping) else {SINGLE: observation}
-
-
-class ImageEncoder(nn.Module):
-    """Four convolutions, kernel 4, stride 2, valid, ELU: 64×64×C -> ``[..., 32·depth]`` (DreamerV1)."""
-
-    def __init__(self, depth: int, form: ImageForm | None = None) -> None:
-        super().__init__()
-        self.form = form or ImageForm()
-        channels = [self.form.channels, *(depth * 2**power for power in range(4))]
-        for index in range(4):
-            self.add_module(f"conv{index}", nn.Conv2d(channels[index], channels[index + 1], 4, stride=2))
-        self.size = 4 * channels[-1]
-        self.apply(_glorot)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """``[..., H, W, C]`` in the space's own range."""
-        x = self.form.prepare(image).flatten(0, -4).permute(0, 3, 1, 2)
-        for index in range(4):
-            x = elu(self.get_submodule(f"conv{index}")(x))
-        # Channels last before flattening: the embedding's order is height, width, channel.
-        return x.permute(0, 2, 3, 1).reshape(*image.shape[:-3], self.size)
-
-
-class ImageDecoder(nn.Module):
-    """Dense to 32·depth, then deconvolutions with kernels 5, 5, 6, 6 and stride 2; N(mean, 1)."""
-
-    def __init__(self, inputs: int, depth: int, form: ImageForm | None = None) -> None:
-        super().__init__()
-        self.form = form or ImageForm()
-        self.add_module("in", Dense(inputs, 32 * depth))
-        channels = [32 * depth, depth * 4, depth * 2, depth, self.form.channels]
-        for index, kernel in enumerate((5, 5, 6, 6)):
-            self.add_module(
-                f"deconv{index}", nn.ConvTranspose2d(channels[index], channels[index + 1], kernel, stride=2)
-            )
-        self.apply(_glorot)
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """Mean of the image, ``[..., 64, 64, C]`` in the preprocessed range [-0.5, 0.5]."""
-        x = self.get_submodule("in")(feature).reshape(-1, self.get_submodule("in").out_features, 1, 1)
-        for index in range(4):
-            x = self.get_submodule(f"deconv{index}")(x)
-            x = elu(x) if index < 3 else x
-        return x.permute(0, 2, 3, 1).reshape(*feature.shape[:-1], SIDE, SIDE, x.shape[1])
-
-    def log_prob(self, output: Tensor, image: Tensor) -> Tensor:
-        """``[...]``, summed over pixels."""
-        return normal_log_prob(self.form.prepare(image), output).sum((-3, -2, -1))
-
-    def observation(self, output: Tensor) -> Tensor:
-        """The most likely observation, ``[..., H, W, C]`` in the space's own range."""
-        return self.form.restore(output)
 
 
 class Scale:
@@ -404,10 +353,3 @@ def _columns(value: Tensor, dimensions: int) -> Tensor:
 
 def _flatten(array: Tensor, dimensions: int) -> Tensor:
     return _columns(array.float(), dimensions)
-
-
-def _glorot(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -6,11 +6,12 @@ from typing import Any
 
 import gymnasium
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thick.envs.actions import ActionCodec
-from thick.models.batch import Batch
-from thick.models.beliefs import Trajectory
+from thick.models.batch import Batch, Start
+from thick.models.beliefs import State, Trajectory
 from thick.models.config import ModelConfig
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.dynamics.rssm import RSSM
@@ -97,8 +98,15 @@ class WorldModel(nn.Module):
             self.encoder(batch.observation),
             batch.action,
             batch.is_first,
+            None if batch.start is None else self._state(batch.start),
             gate_noise=self.config.gate_noise if self.training else 0.0,
         )
+
+    def _state(self, start: Start) -> State:
+        config = self.config
+        context, deter = start.memory.split((self.dynamics.context, config.deter), -1)
+        stoch = F.one_hot(start.stoch, config.classes).to(deter.dtype)
+        return State(stoch, torch.zeros_like(stoch), deter, context, torch.zeros_like(context))
 
     def target_reward(self, reward: Tensor) -> Tensor:
         """What the reward heads are trained to predict."""

@@ -140,6 +140,9 @@ class TrainConfig:
     """parts that keep the weights they begin with, such as [world] to train the levels above it alone"""
     from_start: Share = 0.0
     """share of the sequences that begin with their episode"""
+    start_state: Literal["zero", "stored"] = "zero"
+    """what sequences that begin within an episode start from: zero, or the state that the model had there when it last
+    learned from the step before; stored states take room in memory and in every checkpoint"""
     threads: Count = 2
     """threads of torch on the CPU"""
     device: str = "cpu"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from thick.data.collect import POLICIES, Collector, Policy, summarize
+from thick.data.latents import Latents
 from thick.data.mixture import Mixture
 from thick.data.replay import ReplayRing
+from thick.models.beliefs import State
 from thick.progress import Screen
 from thick.training.checkpoint import KEPT
 from thick.training.config import TrainConfig
@@ -39,6 +43,8 @@ class Experience:
         """steps of this run; None where it learns from a given data set alone"""
         self.given = None if config.data.dataset is None else self._open(Path(config.data.dataset))
         """the data set that was given, opened to be read"""
+        self.latents: Latents | None = None
+        """where the model stood at their steps, where sequences start from that"""
 
     def __len__(self) -> int:
         return len(self._rings())
@@ -65,9 +71,23 @@ class Experience:
     def sample(self, rng: np.random.Generator, *, batch: int | None = None) -> dict[str, np.ndarray]:
         """A batch ``[B, T, ...]``."""
         config = self._config
-        return self._rings().sample(
+        window = self._rings().sample(
             config.batch if batch is None else batch, config.length, rng, from_start=config.from_start
         )
+        if self.latents is not None:
+            self.latents.begin(window)
+        return window
+
+    def keep(self, window: dict[str, np.ndarray], states: State) -> None:
+        """Remember, where the run is to, the states ``[B, T, ...]`` that a batch of :meth:`sample` was filtered to."""
+        if self.latents is not None:
+            memory = torch.cat([states.context, states.deter], -1)
+            self.latents.keep(window, states.stoch.argmax(-1).cpu().numpy(), memory.float().cpu().numpy())
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint must hold of it besides :meth:`state`."""
+        arrays = {} if self.latents is None else self.latents.arrays()
+        return {f"latents.{name}": torch.from_numpy(array) for name, array in arrays.items()}
 
     # -- beginning -----------------------------------------------------------------------------------------------
 
@@ -83,6 +103,7 @@ class Experience:
         """
         if self._online or self.given is None:
             self.own = self._new_ring()
+        self._remember()
         if self.given is not None:
             return None
         assert self.own is not None
@@ -102,12 +123,15 @@ class Experience:
             self._checksum = self.own.checksum()
         return summary
 
-    def resume(self, state: dict[str, Any], stop: StopRequest, screen: Screen) -> list[str]:
+    def resume(
+        self, state: dict[str, Any], stop: StopRequest, screen: Screen, tensors: Mapping[str, torch.Tensor]
+    ) -> list[str]:
         """Find everything as it was at a checkpoint.
 
         Args:
             state: of :meth:`state`.
             stop, screen: as in :meth:`begin`.
+            tensors: of :meth:`tensors`.
 
         Returns:
             A sentence for everything that could not be found as it was.
@@ -124,6 +148,7 @@ class Experience:
         if self._on_disk and state["own"] is not None:
             self.own = ReplayRing.open(self._directory, write=True)
             self.own.rewind(state["own"])
+            self._remember()
         else:
             self.begin(stop, screen)
             if self._checksum != state["checksum"]:
@@ -131,6 +156,8 @@ class Experience:
                     "the steps of the prefill, collected again, are not those that the run began with: the environment "
                     "does not repeat itself, or another version of it is installed (--data.on_disk keeps the steps)"
                 )
+        if self.latents is not None:
+            self.latents.load({name.removeprefix("latents."): x.numpy() for name, x in tensors.items()})
         with screen.task("playing running episodes again", state["collector"]["steps"]) as progress:
             changes += self._collector.restore(state["collector"], progress)
         self._due = state["due"]
@@ -167,6 +194,17 @@ class Experience:
         summary = summarize(finished, steps=sum(episode["length"] for episode in finished))
         finished.clear()
         return summary | {"env_steps": self.env_steps}
+
+    # -- latents ---------------------------------------------------------------------------------------------
+
+    def _remember(self) -> None:
+        """Make room for states, where sequences are to start from them."""
+        if self._config.start_state == "stored":
+            model = self._config.model
+            context = 0 if model.dynamics == "rssm" else model.context
+            self.latents = Latents(
+                self._rings().rings, stoch=model.stoch, classes=model.classes, memory=context + model.deter
+            )
 
     # -- rings ---------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from thick.agent import Agent
 from thick.learners.parts import Group, Losses, Part, Shared
 from thick.learners.recipes import RECIPES
 from thick.models.batch import Batch
+from thick.models.beliefs import State
 from thick.models.networks import AgentNetworks
 from thick.runtimes.torch.agents import torch_agent
 from thick.training.checkpoint import optimizer_tensors, restore_optimizer
@@ -55,12 +56,15 @@ class Learner:
             for part in self.parts
         }
         self.updates = 0
+        self.filtered: State | None = None
+        """states ``[B, T, ...]`` of the last update's batch, without gradient"""
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One update of every part from one batch; returns losses and metrics as detached scalars."""
         frozen = "world" in self.config.freeze
         with self._autocast(), torch.set_grad_enabled(not frozen):
             shared = Shared(batch, self.model.world.observe(batch), self.updates)
+        self.filtered = shared.posterior
         log: dict[str, Tensor] = {}
         for part in self.parts:
             if self.updates >= part.start:

@@ -104,6 +104,7 @@ class Trainer:
         self._saved: int | None = None
         self._between_updates = True
         self._checkpoint: dict[str, Any] | None = None
+        self._latents: dict[str, torch.Tensor] = {}
         origin = None if resume or config.init is None else self._start_from(Path(config.init))
         self._policy = AgentPolicy(self.learner, config) if config.data.policy == "agent" else None
         notes = self._restore() if resume else self._claim()
@@ -179,6 +180,7 @@ class Trainer:
         tensors = self.learner.tensors()
         if self._policy is not None:
             tensors |= {f"acting.{name}": value for name, value in self._policy.tensors().items()}
+        tensors |= self.experience.tensors()
         save_checkpoint(self.folder.checkpoints, tensors, state)
         self._saved = self.learner.updates
 
@@ -221,6 +223,8 @@ class Trainer:
         arrays = self.experience.sample(self._rng)
         values = self.learner.update(batch_from_arrays(arrays, self.learner.device))
         check_update(self.learner.updates, values, arrays)
+        assert self.learner.filtered is not None
+        self.experience.keep(arrays, self.learner.filtered)
         self.log.add(values)
         self._between_updates = True
 
@@ -280,6 +284,7 @@ class Trainer:
                 if name.startswith("acting.")
             }
             self._policy.restore(acting, state["acting"], self.config.data.streams)
+        self._latents = {k: v for k, v in found.tensors.items() if k.startswith("latents.")}
         self._seconds, self._reported = state["seconds"], state["reported"]
         self._saved = self.learner.updates
         return [f"{text}: going on from {found.path}" for text in found.passed_over]
@@ -295,7 +300,9 @@ class Trainer:
                 self.log.event(0, "data", collected)
             self._choose_precision()
         else:
-            for note in self.experience.resume(state["experience"], self.stop, self.log.screen):
+            for note in self.experience.resume(
+                state["experience"], self.stop, self.log.screen, self._latents
+            ):
                 self.log.event(self.learner.updates, "resumed", {"note": note})
             restore_rng(self._rng, state["rng"])
             torch.set_rng_state(torch.tensor(state["torch_rng"], dtype=torch.uint8))

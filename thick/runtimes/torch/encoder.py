@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thick.models.encoders import Encoder, GridEncoder, ImageEncoder, as_entries
+from thick.models.convolutions import ImageEncoder
+from thick.models.encoders import Encoder, GridEncoder, as_entries
 from thick.runtimes.torch.frozen import Chain, activation, affine, by_session, dense, elu
 from thick.runtimes.torch.traced import Traced
 
