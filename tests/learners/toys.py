@@ -59,3 +59,36 @@ class Point(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def _seen(self) -> np.ndarray:
         return np.array([self.place, -self.place], np.float32)
+
+
+class Recall(gymnasium.Env[np.ndarray, int]):
+    """A corridor whose first cell shows which of two exits at its other end will pay (a T-maze; Bakker, 2002).
+
+    Actions: forward, and the two exits, which do nothing before the last cell. Observed: the cell as a one-hot and,
+    on the first step alone, the exit. An exit ends the episode with reward 1 or 0; who forgot the sign gets 0.5.
+    """
+
+    CELLS = 4
+    LIMIT = 24
+    observation_space = Box(0.0, 1.0, (CELLS + 2,), np.float32)
+    action_space = Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.cell, self.steps, self.exit = 0, 0, int(self.np_random.integers(2))
+        return self._seen(), {"events": ["sign"]}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        done = self.cell == self.CELLS - 1 and action >= 1
+        success = bool(done and action - 1 == self.exit)
+        if action == 0:
+            self.cell = min(self.cell + 1, self.CELLS - 1)
+        return self._seen(), float(success), done, self.steps >= self.LIMIT, {"events": [], "success": success}
+
+    def _seen(self) -> np.ndarray:
+        seen = np.zeros(self.CELLS + 2, np.float32)
+        seen[self.cell] = 1
+        if self.steps == 0:
+            seen[self.CELLS + self.exit] = 1
+        return seen
