@@ -40,7 +40,9 @@ def main() -> None:
     cells = [(model, count) for model in options.models for count in options.counts]
     with (
         tempfile.TemporaryDirectory() as folder,
-        service(ROOT / "checkpoints", Path(folder) / "log", store=f"sqlite:///{folder}/sessions.db") as client,
+        service(
+            ROOT / "checkpoints", Path(folder) / "log", store=f"sqlite:///{folder}/sessions.db"
+        ) as client,
     ):
         rows = {cell: (bare(*cell), served(client, *cell)) for cell in cells}
         took: dict[tuple[str, int], list[list[float]]] = {cell: [[], []] for cell in cells}

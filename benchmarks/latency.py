@@ -25,6 +25,7 @@ from thick.statistics import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
 
+
 def main() -> int:
     """Play, print, and write."""
     parser = argparse.ArgumentParser(
@@ -44,7 +45,10 @@ def main() -> int:
     print(f"{given.model}, {given.hz:g} steps a second, {given.episodes} episodes a row; {machine()}")
     print("| latency, ms | tail | success | 95 % | return | steps | in time | tail | held |")
     print("|---|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder, service(ROOT / "checkpoints", Path(folder) / "serve.log") as client:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        service(ROOT / "checkpoints", Path(folder) / "serve.log") as client,
+    ):
         for tail in given.tails:
             for latency in given.latencies:
                 task = Task.of(

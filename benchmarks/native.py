@@ -18,6 +18,7 @@ import numpy as np
 from thick.models.beliefs import Belief
 from thick.models.config import ModelConfig
 from thick.planning.protocols import JumpState, RolloutObjective, Score
+from thick.pytrees import map_arrays
 from thick.runtimes.native import library
 from thick.runtimes.native.agents import load_agent, native_model
 from thick.runtimes.native.model import NativeModel
@@ -149,7 +150,7 @@ def planned(
     goal, belief = objective(model, 1), start(model, 1, rng)
 
     def plan(randomness: Keys | None) -> float:
-        fresh = Belief(*(x.copy() for x in belief))
+        fresh = map_arrays(lambda x: x.copy(), belief)
         return max(finished(model.search.rollout(fresh, lot, goal, randomness))[1] for lot in lots)  # type: ignore[arg-type]
 
     return plan

@@ -43,7 +43,10 @@ def main() -> None:
     print(f"{options.model}, {options.episodes} episodes of at most {options.max_steps} steps; {machine()}")
     print("| | think time, ms | success | 95 % | mean return | mean steps | act p50, ms | act p95 |")
     print("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder, service(ROOT / "checkpoints", Path(folder) / "log") as client:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        service(ROOT / "checkpoints", Path(folder) / "log") as client,
+    ):
         for name, think, planner in rows:
             print(row(name, think, played(client, think, planner, options)), flush=True)
 

@@ -43,7 +43,10 @@ def main() -> None:
             command = [sys.executable, __file__, *options, "--cell", backend, model]
             row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             acts = " | ".join(f"{row[method]:.0f} ms" for method in METHODS)
-            print(f"| {model} | {backend} | {row['open_s']:.2f} s | {row['memory_mb']:.0f} MB | {acts} |", flush=True)
+            print(
+                f"| {model} | {backend} | {row['open_s']:.2f} s | {row['memory_mb']:.0f} MB | {acts} |",
+                flush=True,
+            )
 
 
 def measure(backend: str, model: str, *, threads: int, seconds: float) -> dict[str, float]:
@@ -83,7 +86,9 @@ def resident_mb() -> float:
 def processor() -> str:
     """Its name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
+    )
 
 
 if __name__ == "__main__":

@@ -77,9 +77,7 @@ class PlanningService:
             load=settings.load_versions,
             opener=opener,
         )
-        self.watching = Watching(
-            enabled=settings.watch_sessions, observations=settings.watch_observations
-        )
+        self.watching = Watching(enabled=settings.watch_sessions, observations=settings.watch_observations)
         self.sessions = SessionTable(self.repository, self.watching, limit=settings.max_sessions)
         dreams = DreamTable(self.repository, store, self.metrics, limit=settings.max_dreams)
         self.journal = Journal(self.sessions, store, self.engine, self.metrics, dream=dreams.adopt)

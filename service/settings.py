@@ -129,7 +129,9 @@ class Settings(BaseSettings):
         "deploy on Ray Serve: local starts Ray here, auto or an address joins a cluster",
         metavar="local|auto|ADDRESS",
     )
-    replicas: str = _field("compute", "2", "with --ray: so many, or as many as are needed (2..8)", metavar="N|N..M")
+    replicas: str = _field(
+        "compute", "2", "with --ray: so many, or as many as are needed (2..8)", metavar="N|N..M"
+    )
     replica: str | None = _field(
         "compute",
         None,

@@ -357,7 +357,9 @@ class Dreaming:
 
 def _check_pictures(include: Sequence[str], count: int) -> None:
     if "picture" in include and count > MANY:
-        raise invalid("include", f"picture is for people: of at most {MANY} environments, this dream has {count}")
+        raise invalid(
+            "include", f"picture is for people: of at most {MANY} environments, this dream has {count}"
+        )
 
 
 def _check_model(body: CreateDream, hosted: Hosted, what: str) -> None:

@@ -85,7 +85,9 @@ def observe(model: HostedModel, jobs: Sequence[ActJob], parallel: Parallelism) -
         state = runtime.observe(model.slots.states([slot for slot, _ in ahead]), **seen)
         if any(pondered for _, pondered in ahead):
             changed = runtime.context_changed(state)
-            right = [each is None or each.expects_change == changed[row] for row, (_, each) in enumerate(ahead)]
+            right = [
+                each is None or each.expects_change == changed[row] for row, (_, each) in enumerate(ahead)
+            ]
             for job, (_, pondered), fits in zip(jobs, ahead, right, strict=True):
                 job.pondered_ms = 1e3 * pondered.spent_s if pondered is not None and fits else 0.0
             if not all(right):  # what was expected did not come: as if nothing had been planned
@@ -98,9 +100,7 @@ def observe(model: HostedModel, jobs: Sequence[ActJob], parallel: Parallelism) -
 
 
 @contextlib.contextmanager
-def planned_ahead(
-    model: HostedModel, jobs: Sequence[ActJob]
-) -> Iterator[list[tuple[int, Pondered | None]]]:
+def planned_ahead(model: HostedModel, jobs: Sequence[ActJob]) -> Iterator[list[tuple[int, Pondered | None]]]:
     """Where each act's state lies, and what was planned ahead for it, where something was."""
     taken: list[int] = []
     found: list[tuple[int, Pondered | None]] = []

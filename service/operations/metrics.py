@@ -19,7 +19,18 @@ from prometheus_client.utils import floatToGoString
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999, 1.0)
-PHASES = ("decode", "queue", "observe", "high_plan", "low_plan", "imagine", "dream", "ponder", "store", "encode")
+PHASES = (
+    "decode",
+    "queue",
+    "observe",
+    "high_plan",
+    "low_plan",
+    "imagine",
+    "dream",
+    "ponder",
+    "store",
+    "encode",
+)
 """the phases of ``thick_phase_seconds``"""
 RECENT = 512
 """samples of each figure kept for ``GET /v1/stats``"""

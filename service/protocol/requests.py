@@ -112,9 +112,12 @@ class Planner(Request):
     )
 
     ponder: StrictBool | None = Field(
-        None, description="plan ahead between acts, while nobody else has work; what an act gets then depends on time"
+        None,
+        description="plan ahead between acts, while nobody else has work; what an act gets then depends on time",
     )
-    ponder_ms: Positive | None = Field(None, description="bound on that, in milliseconds between two acts (100)")
+    ponder_ms: Positive | None = Field(
+        None, description="bound on that, in milliseconds between two acts (100)"
+    )
 
     @property
     def lifts_deadline(self) -> bool:
@@ -322,7 +325,9 @@ def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
         names = ("observation", "session_id", "dream_id")
         starts = [name for name in names if getattr(request, name) is not None]
         if len(starts) > 1:
-            errors.append(FieldError(starts[1], f"a dream begins from one thing, and {starts[0]} is given too"))
+            errors.append(
+                FieldError(starts[1], f"a dream begins from one thing, and {starts[0]} is given too")
+            )
     if isinstance(request, (CreateSession, ActOnce, CreateDream)):
         bound("ttl_s", request.ttl_s, limits.ttl_s)
     if errors:

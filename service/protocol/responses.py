@@ -189,7 +189,9 @@ class Dream(Response):
     count: int
     step: int
     observation: list[Any] = Field(default_factory=list, description="of each environment, decoded")
-    observations: Any = Field(None, description="the same in one array, or one for each entry of a Dict space")
+    observations: Any = Field(
+        None, description="the same in one array, or one for each entry of a Dict space"
+    )
     observation_space: dict[str, Any]
     action_space: dict[str, Any]
     expires_at: str = Field(description="RFC 3339 time after which the dream is gone unless used")
@@ -208,7 +210,9 @@ class DreamStepResponse(Response):
     step: int
     replayed: bool
     observation: list[Any] | None = Field(None, description="decoded")
-    observations: Any = Field(None, description="the same in one array, or one for each entry of a Dict space")
+    observations: Any = Field(
+        None, description="the same in one array, or one for each entry of a Dict space"
+    )
     reward: list[float]
     continuation: list[float] = Field(description="probability that the episode goes on")
     terminated: list[bool]

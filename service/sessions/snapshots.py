@@ -25,6 +25,8 @@ _MAY_BE_INFINITE = (".values", ".visits")
 """ends of names of what is shown to people only, and not finite where nothing was tried"""
 _STEPS = (".since", ".taken")
 """ends of names of what counts steps"""
+_RENAMED = {f"belief.{name}": f"belief.levels.0.{name}" for name in ("context", "gates")}
+"""tensors of files that were written when a belief had one context, or one without numbers"""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def parse(raw: bytes) -> Snapshot:
         raise _wrong("random_state.seed", "a whole number from 0 to 2^63 - 1", seed)
     if metadata["first"] not in ("true", "false"):
         raise _wrong("first", "true or false", metadata["first"])
+    leaves = {_RENAMED.get(k, k): x for k, x in leaves.items() if k not in _RENAMED or x.shape[-1:] != (0,)}
     return Snapshot(
         model=metadata["model"],
         version=metadata["version"],

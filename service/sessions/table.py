@@ -150,7 +150,11 @@ class Session:
             "observation_space": manifest.observation_space if manifest else {},
             "action_space": manifest.action_space if manifest else {},
             "planner": self.settings.to_json()
-            | {"deadline_ms": self.deadline_ms, "ponder": self.ponder_ms is not None, "ponder_ms": self.ponder_ms},
+            | {
+                "deadline_ms": self.deadline_ms,
+                "ponder": self.ponder_ms is not None,
+                "ponder_ms": self.ponder_ms,
+            },
             "seed": self.seed,
             "created_at": rfc3339(self.created_at),
             # The stored time is certain; what imagining adds to it is shown where it matters.

@@ -265,7 +265,9 @@ class SQLiteStore:
                         self._commit(connection, work)
                     if self._logged > CHECKPOINT_BYTES:
                         self._logged = 0
-                        with contextlib.suppress(sqlite3.Error):  # the log stays as it is, and grows until the next
+                        with contextlib.suppress(
+                            sqlite3.Error
+                        ):  # the log stays as it is, and grows until the next
                             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 if _Signal.STOP in entries:
                     return

@@ -306,7 +306,8 @@ def test_frozen_manager_and_worker_agree_with_the_trained_ones(action: Any) -> N
     belief = (
         torch_agent(world)
         .model.initial(5)
-        ._replace(stoch=states.stoch.argmax(-1), deter=states.deter, context=states.context)
+        ._replace(stoch=states.stoch.argmax(-1), deter=states.deter)
+        .with_context(states.context)
     )
     feature = world.world.dynamics.features(states)
     uniforms = torch.rand(5, 2)

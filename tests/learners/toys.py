@@ -84,7 +84,13 @@ class Recall(gymnasium.Env[np.ndarray, int]):
         success = bool(done and action - 1 == self.exit)
         if action == 0:
             self.cell = min(self.cell + 1, self.CELLS - 1)
-        return self._seen(), float(success), done, self.steps >= self.LIMIT, {"events": [], "success": success}
+        return (
+            self._seen(),
+            float(success),
+            done,
+            self.steps >= self.LIMIT,
+            {"events": [], "success": success},
+        )
 
     def _seen(self) -> np.ndarray:
         seen = np.zeros(self.CELLS + 2, np.float32)

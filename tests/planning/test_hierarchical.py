@@ -118,7 +118,8 @@ def test_it_searches_again_when_a_gate_opens_after_a_while_or_patience_ends() ->
     start = nothing_planned(model, actions_of(model), HORIZON, 6)
     belief = model.exact.belief(*(2,) * 6)
     opened = torch.tensor([False, False, True, True, False, False])
-    belief = belief._replace(gates=opened.unsqueeze(-1).expand(-1, belief.gates.shape[1]).float())
+    gates = opened.unsqueeze(-1).expand(-1, belief.gates.shape[1]).float()
+    belief = belief._replace(levels=(belief.levels[0]._replace(gates=gates),))
     level = start.levels[0]._replace(
         active=torch.tensor([False, True, True, True, True, True]), since=torch.tensor([0, 2, 3, 4, 39, 40])
     )

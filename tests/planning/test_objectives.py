@@ -96,7 +96,7 @@ def test_similarity_is_the_mean_cosine_of_the_groups_probabilities() -> None:
     objective = SubgoalObjective(
         ReturnObjective(CORRIDOR, discount=1.0), subgoal=subgoal, context=torch.zeros(1, 0), kappa=1.0
     )
-    belief = Belief(*(torch.zeros(0),) * 5)._replace(logits=logits.unsqueeze(1))
+    belief = Belief(torch.zeros(0), logits.unsqueeze(1), torch.zeros(0))
     expected = F.cosine_similarity(logits.softmax(-1), goal.softmax(-1), dim=-1).mean(-1)
     assert torch.allclose(objective.similarity(belief), expected, atol=1e-6)
 

@@ -53,7 +53,7 @@ def resting(model: CorridorModel) -> tuple[Belief, PlanMemory]:
     memory = pytrees.put(memory, torch.tensor([2]), fresh)
     gates = belief.gates.clone()
     gates[1] = 1.0
-    return belief._replace(gates=gates), memory
+    return belief._replace(levels=(belief.levels[0]._replace(gates=gates),)), memory
 
 
 def test_fewer_candidates_are_tried_while_a_plan_holds_whoever_else_is_in_the_batch() -> None:

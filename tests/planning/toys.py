@@ -51,7 +51,7 @@ class Corridor:
         """Where sessions are, ``[B]``."""
         stoch = at(*positions)
         context = room_of(stoch.sum(-1))
-        return Belief(stoch, self.logits(stoch), context[..., :0], context, torch.zeros_like(context))
+        return Belief.of(stoch, self.logits(stoch), context[..., :0], context, torch.zeros_like(context))
 
     @staticmethod
     def logits(stoch: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Corridor:
         stoch = (after.unsqueeze(-1) > torch.arange(END)).long()
         context = room_of(after)
         gates = (context != belief.context).any(-1, keepdim=True).expand_as(context).float()
-        return Belief(stoch, self.logits(stoch), belief.deter, context, gates)
+        return Belief.of(stoch, self.logits(stoch), belief.deter, context, gates)
 
     def outcome(self, belief: Belief) -> tuple[Tensor, Tensor]:
         ended = (belief.stoch.sum(-1) >= END).float()

@@ -20,6 +20,7 @@ from thick.models.config import LevelConfig
 from thick.models.networks import AgentNetworks
 from thick.planning.jumps import JumpModel
 from thick.planning.protocols import Expansion, JumpState
+from thick.pytrees import map_arrays, walk
 from thick.runtimes.native.model import NativeModel
 from thick.runtimes.onnx.graph import places
 from thick.runtimes.onnx.model import OnnxModel
@@ -105,18 +106,18 @@ def belief(world: AgentNetworks, *leading: int) -> Belief:
 
     stoch = rng.integers(config.classes, size=(*leading, config.stoch))
     zeros = np.zeros((*leading, context), np.float32)
-    return Belief(
+    return Belief.of(
         stoch, 3 * numbers(config.stoch, config.classes), numbers(config.deter), numbers(context), zeros
     )
 
 
 def torched(tree: Any) -> Any:
-    return type(tree)(*(torch.from_numpy(np.ascontiguousarray(x)) for x in tree))
+    return map_arrays(lambda x: torch.from_numpy(np.ascontiguousarray(x)), tree)
 
 
 def agree(found: Any, wanted: Any) -> None:
     assert type(found) is type(wanted)
-    for name, x, y in zip(found._fields, found, wanted, strict=True):
+    for (name, x), (_, y) in zip(walk(found), walk(wanted), strict=True):
         np.testing.assert_allclose(x, y.numpy(), err_msg=name, **CLOSE)
 
 

@@ -16,6 +16,7 @@ from thick.models.beliefs import Belief, State
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.hierarchy.level import HighLevel
 from thick.models.networks import AgentNetworks
+from thick.pytrees import leaves, map_arrays
 from thick.runtimes.torch import frozen as frozen_layers
 from thick.runtimes.torch.frozen import Affine, by_session, draw
 from thick.runtimes.torch.model import FrozenModel
@@ -43,7 +44,7 @@ def randomised(world: AgentNetworks, scale: float = 3.0) -> AgentNetworks:
 def belief(world: AgentNetworks, *leading: int, seed: int = 0) -> Belief:
     generator = torch.Generator().manual_seed(seed)
     config, context = world.config, world.world.dynamics.context
-    return Belief(
+    return Belief.of(
         torch.randint(config.classes, (*leading, config.stoch), generator=generator),
         torch.randn(*leading, config.stoch, config.classes, generator=generator),
         torch.randn(*leading, config.deter, generator=generator).tanh(),
@@ -54,7 +55,7 @@ def belief(world: AgentNetworks, *leading: int, seed: int = 0) -> Belief:
 
 def state(belief: Belief) -> State:
     one_hot = F.one_hot(belief.stoch, belief.logits.shape[-1]).float()
-    return State(one_hot, *belief[1:])
+    return State(one_hot, belief.logits, belief.deter, belief.context, belief.gates)
 
 
 @pytest.mark.parametrize("action", list(ACTIONS))
@@ -231,9 +232,9 @@ def test_a_batch_is_bit_by_bit_its_sessions_one_by_one(
     uniforms = torch.rand(5, 37, 4, generator=torch.Generator().manual_seed(1))
     for session in range(5):
         part = slice(session, session + 1)
-        one = Belief(*(x[part] for x in start))
+        one = map_arrays(lambda x, part=part: x[part], start)
         alone, together = of.imagine(one, taken[part], uniforms[part]), of.imagine(start, taken, uniforms)
-        pairs: list[tuple[Tensor, Tensor]] = list(zip(alone, together, strict=True))
+        pairs: list[tuple[Tensor, Tensor]] = list(zip(leaves(alone), leaves(together), strict=True))
         pairs += list(zip(of.outcome(alone), of.outcome(together), strict=True))
         pairs += [(of.value(alone), of.value(together)), (of.policy(alone)[0], of.policy(together)[0])]
         assert all(torch.equal(x[0], y[session]) for x, y in pairs)
@@ -344,8 +345,9 @@ def test_bf16_stays_close_to_fp32() -> None:
     start, taken = belief(world, 2, 50), actions(ACTIONS["discrete"], 2, 50)
     exact, quick = (frozen(world, name).search for name in ("fp32", "bf16"))
     assert quick.imagine(start, taken).logits.dtype == torch.bfloat16
-    for one, other in zip(exact.imagine(start, taken)[1:4], quick.imagine(start, taken)[1:4], strict=True):
-        assert torch.allclose(one, other.float(), atol=0.05)
+    found, near = exact.imagine(start, taken), quick.imagine(start, taken)
+    for name in ("logits", "deter", "context"):
+        assert torch.allclose(getattr(found, name), getattr(near, name).float(), atol=0.05)
     assert torch.allclose(exact.outcome(start)[0], quick.outcome(start)[0], atol=0.05)
     assert quick.outcome(start)[0].dtype == torch.float32
 

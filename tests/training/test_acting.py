@@ -12,6 +12,7 @@ import torch
 from tests.training.conftest import ONLINE
 from thick.configuration import merge
 from thick.data.collect import Collector
+from thick.pytrees import leaves
 from thick.runtimes.torch import traced
 from thick.runtimes.torch.model import FrozenModel
 from thick.runtimes.torch.refresh import take_weights, tensors_of
@@ -42,7 +43,13 @@ def test_a_frozen_model_that_took_weights_is_the_model_they_come_from_traces_inc
         )
         landing = model.high.jump(belief.stoch, belief.context, torch.tensor([0, 1]))  # type: ignore[union-attr]
         ahead = model.search.imagine(belief, action)
-        found = [*belief, *landing, *ahead, *model.search.outcome(ahead), model.exact.value(belief)]
+        found = [
+            *leaves(belief),
+            *landing,
+            *leaves(ahead),
+            *model.search.outcome(ahead),
+            model.exact.value(belief),
+        ]
         return [x for x in found if isinstance(x, torch.Tensor)]
 
     with torch.no_grad():

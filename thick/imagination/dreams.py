@@ -77,7 +77,7 @@ def of(belief: Belief) -> DreamState:
 def believed(agent: ImaginingAgent, state: DreamState) -> Belief:
     """A dream as the heads and the dynamics take it; what nobody asks of an old belief is zero."""
     unseen = agent.model.initial(state.stoch.shape[0])
-    return unseen._replace(stoch=state.stoch, deter=state.deter, context=state.context)
+    return unseen._replace(stoch=state.stoch, deter=state.deter).with_context(state.context)
 
 
 def _uniforms(agent: ImaginingAgent, randomness: Randomness | None) -> Array | None:

@@ -7,6 +7,15 @@ from typing import NamedTuple
 from thick.arrays import Array
 
 
+class Context(NamedTuple):
+    """What is held on to until something important happens; leading dimensions ``[*B]``."""
+
+    context: Array
+    """[*B, C]"""
+    gates: Array
+    """[*B, C], 1 where a gate opened on the last step, else 0"""
+
+
 class Belief(NamedTuple):
     """The belief used while planning and serving; any leading dimensions ``[*B]``.
 
@@ -19,10 +28,29 @@ class Belief(NamedTuple):
     """[*B, S, K], the logits z was drawn from: posterior if observed, fine prior if imagined"""
     deter: Array
     """[*B, H], the deterministic state h"""
-    context: Array
-    """[*B, C], the context c (C = 0 for a flat RSSM)"""
-    gates: Array
-    """[*B, C], 1 where a gate opened on the last step, else 0"""
+    levels: tuple[Context, ...] = ()
+    """contexts, the fastest first: that of a C-RSSM, which the first level above it reads; none in a flat RSSM"""
+
+    @classmethod
+    def of(cls, stoch: Array, logits: Array, deter: Array, context: Array, gates: Array) -> Belief:
+        """A belief with one context, or with none where it has no numbers (``[*B, 0]``)."""
+        return cls(stoch, logits, deter, (Context(context, gates),) if context.shape[-1] else ())
+
+    @property
+    def context(self) -> Array:
+        """c of the dynamics, ``[*B, C]``; C = 0 in a flat RSSM."""
+        return self.levels[0].context if self.levels else self.deter[..., :0]
+
+    @property
+    def gates(self) -> Array:
+        """The gates of c, ``[*B, C]``."""
+        return self.levels[0].gates if self.levels else self.deter[..., :0]
+
+    def with_context(self, context: Array) -> Belief:
+        """The same with another c of the dynamics; where there is none, nothing changes."""
+        if not self.levels:
+            return self
+        return self._replace(levels=(self.levels[0]._replace(context=context), *self.levels[1:]))
 
 
 class Landing(NamedTuple):

@@ -64,7 +64,7 @@ def entries(space: gymnasium.Space) -> dict[str, Any]:
 
 def unseen(batch: int, *, stoch: int, classes: int, deter: int, context: int) -> Belief:
     """The belief before anything was seen: z is -1, which stands for the zero vector."""
-    return Belief(
+    return Belief.of(
         np.full((batch, stoch), -1, np.int64),
         np.zeros((batch, stoch, classes), np.float32),
         np.zeros((batch, deter), np.float32),
@@ -81,14 +81,12 @@ def begun(belief: Belief, action: np.ndarray, is_first: np.ndarray) -> tuple[Bel
         return belief._replace(
             stoch=np.full(belief.stoch.shape, -1, np.int64),
             deter=np.zeros(belief.deter.shape, np.float32),
-            context=np.zeros(belief.context.shape, np.float32),
-        ), np.zeros(action.shape, np.float32)
+        ).with_context(np.zeros(belief.context.shape, np.float32)), np.zeros(action.shape, np.float32)
     first, zero = is_first[:, None], np.float32(0)
     start = belief._replace(
         stoch=np.where(first, -1, belief.stoch),
         deter=np.where(first, zero, belief.deter),
-        context=np.where(first, zero, belief.context),
-    )
+    ).with_context(np.where(first, zero, belief.context))
     return start, np.where(first, zero, action)
 
 

@@ -108,7 +108,9 @@ class Gate:
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            if type(error).__name__ == "ExecuteBatchError":  # of gRPC's own: the client went away, nobody reads
+            if (
+                type(error).__name__ == "ExecuteBatchError"
+            ):  # of gRPC's own: the client went away, nobody reads
                 raise asyncio.CancelledError from error
             log.exception("request failed", path=path)
             failure = internal(request_id)

@@ -296,7 +296,9 @@ class Methods:
             async def call(asked: Asked) -> bytes:
                 made = await self._read(name, raw, Clock())
                 tree = await answer(made, replace(asked, large=len(raw) > LARGE))
-                message = protobuf.from_dict(kind, _shown(tree) if kind in (pb.Session, pb.DreamResponse) else tree)
+                message = protobuf.from_dict(
+                    kind, _shown(tree) if kind in (pb.Session, pb.DreamResponse) else tree
+                )
                 return self._pack(message, asked)
 
             return await self._gate.unary(name, context, call)

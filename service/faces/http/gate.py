@@ -54,7 +54,13 @@ class Gate:
     """
 
     def __init__(
-        self, app: ASGIApp, *, envelope: Envelope, keys: Keys, public_metrics: bool, replica: str | None = None
+        self,
+        app: ASGIApp,
+        *,
+        envelope: Envelope,
+        keys: Keys,
+        public_metrics: bool,
+        replica: str | None = None,
     ) -> None:
         self._app = app
         self._envelope = envelope

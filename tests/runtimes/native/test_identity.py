@@ -82,7 +82,7 @@ def outputs(model: NativeModel, space: Any) -> Iterator[tuple[str, Any]]:
     embedding = model.encode(seen(model, space, batch))
     yield "encode", embedding
     first = np.arange(batch) % 2 == 0
-    before = Belief(
+    before = Belief.of(
         classes(low.classes, batch, low.stoch),
         numbers(batch, low.stoch, low.classes),
         numbers(batch, low.deter),

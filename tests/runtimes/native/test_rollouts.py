@@ -16,6 +16,7 @@ from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
 from thick.planning.protocols import JumpState, RolloutObjective, Score
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import rollout
+from thick.pytrees import map_arrays
 from thick.runtimes.native import library, rollouts
 from thick.runtimes.native.high import Known
 from thick.runtimes.native.model import NativeModel
@@ -144,10 +145,10 @@ def test_a_score_depends_neither_on_batch_mates_nor_on_pauses_nor_on_what_was_as
     finished(low.rollout(now, candidates(low, 1), numbers, None))
     again, _ = finished(low.rollout(now, tried, numbers, None))
     monkeypatch.setattr(rollouts, "PAUSE", 0.0)
-    fresh = type(now)(*(x.copy() for x in now))  # nothing is remembered of it
+    fresh = map_arrays(np.copy, now)  # nothing is remembered of it
     paused, pauses = finished(low.rollout(fresh, tried[:, ::-1], numbers, None))
     assert len(pauses) > H
-    one = type(now)(*(x[1:] for x in now))
+    one = map_arrays(lambda x: x[1:], now)
     alone = numbers._replace(
         **{
             name: getattr(numbers, name)[1:]
@@ -192,7 +193,7 @@ def test_a_pause_within_a_step_reports_the_one_before(
         lengths.append(pause.length)
         if pause.length:
             found = pause.score()
-            fresh = type(now)(*(x.copy() for x in now))
+            fresh = map_arrays(np.copy, now)
             wanted, _ = finished(native.exact.rollout(fresh, tried[:, :, : pause.length], numbers, noise))
             np.testing.assert_array_equal(found.score, wanted.score)
     assert lengths == sorted(set(lengths)) and len(lengths) > 2
@@ -209,7 +210,7 @@ def test_scores_are_the_same_bits_with_every_instruction_set(models: Any, name: 
     for drawn in (None, noise):
         _, numbers = objectives(reference, native, now, goal=goal, arrival=True, critic=True)
         best, _ = finished(native.exact.rollout(now, tried, numbers, drawn))
-        fresh = type(now)(*(x.copy() for x in now))  # nothing is remembered of it
+        fresh = map_arrays(np.copy, now)  # nothing is remembered of it
         with library.using(name):
             found, _ = finished(native.exact.rollout(fresh, tried, numbers, drawn))
         for x, y in zip(found, best, strict=True):
@@ -227,7 +228,7 @@ def test_scores_are_the_same_bits_with_any_number_of_threads(models: Any, drawn:
     library.use_threads(3)
     try:  # a step begins when the one before is complete, whoever computed it
         for _ in range(3):
-            fresh = type(now)(*(x.copy() for x in now))
+            fresh = map_arrays(np.copy, now)
             found, _ = finished(native.exact.rollout(fresh, tried, numbers, noise))
             for x, y in zip(found, one, strict=True):
                 np.testing.assert_array_equal(x, y)

@@ -134,6 +134,7 @@ async def test_an_exported_belief_says_what_it_is(client: httpx.AsyncClient) -> 
     raw = await export(client, session)
     leaves = safetensors.numpy.load(raw)
     assert leaves["belief.deter"].shape == (12,) and leaves["belief.stoch"].dtype == np.int64
+    assert leaves["belief.levels.0.context"].shape == leaves["belief.levels.0.gates"].shape == (6,)
     metadata, _ = contents(raw)
     assert metadata["model"] == "arm" and metadata["version"] == "1" and metadata["step"] == "1"
     assert json.loads(metadata["random_state"]) == {"seed": 21, "step": 1}
@@ -151,6 +152,24 @@ def changed(raw: bytes, **tensors: np.ndarray | None) -> bytes:
         else:
             leaves[key] = tensor
     return safetensors.numpy.save(leaves, metadata)
+
+
+@pytest.mark.parametrize("model", ["arm", "camera"])
+async def test_a_belief_that_was_exported_before_contexts_were_a_list_goes_on_the_same(
+    client: httpx.AsyncClient, model: str
+) -> None:
+    caller = Caller(client)
+    session = await caller.session(model, seed=3)
+    for step in range(2):
+        await caller.act(session, observe(model, step))
+    raw = await export(client, session)
+    leaves, (metadata, _) = safetensors.numpy.load(raw), contents(raw)
+    for name in ("context", "gates"):
+        empty = np.zeros(0, np.float32)
+        leaves[f"belief.{name}"] = leaves.pop(f"belief.levels.0.{name}") if model == "arm" else empty
+    made = await restore(client, safetensors.numpy.save(leaves, metadata))
+    answer = await Caller(client).act(made.json()["session_id"], observe(model, 2))
+    assert answer["action"] == (await caller.act(session, observe(model, 2)))["action"]
 
 
 async def test_a_belief_that_was_tampered_with_is_refused(client: httpx.AsyncClient) -> None:

@@ -126,7 +126,7 @@ class NativeDynamics:
         a = numbers(action, (*lead, self.action))
         u = None if uniforms is None else numbers(uniforms, (*lead, self.stoch))
         e = None if embedding is None else numbers(embedding, (*lead, self.embed))
-        made = Belief(
+        made = (
             np.empty((*lead, self.stoch), np.int64),
             np.empty((*lead, self.stoch, self.classes), np.float32),
             np.empty((*lead, self.deter), np.float32),
@@ -136,7 +136,7 @@ class NativeDynamics:
         given = [0 if array is None else native.address(array) for array in (z, h, c, a, u, e)]
         job = native.StepRows(self.address, *given, *(native.address(array) for array in made))
         native.run(native.STEP, job, batched(lead), self.lead)
-        return made
+        return Belief.of(*made)
 
     def rollout(
         self,

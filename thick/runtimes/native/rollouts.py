@@ -321,4 +321,6 @@ def _same(one: Any, other: Any) -> bool:
         return True
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(one, other)
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and same(one, other)
     return not isinstance(one, np.ndarray | None) and bool(one == other)

@@ -51,7 +51,7 @@ class OnnxDynamics:
         """A belief from the outputs of a graph."""
         stoch = made["stoch_after"]
         nothing = np.zeros((*stoch.shape[:-1], self.context), np.float32)
-        return Belief(
+        return Belief.of(
             stoch,
             made["logits_after"],
             made["deter_after"],

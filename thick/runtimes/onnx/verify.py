@@ -11,6 +11,7 @@ import torch
 
 from thick.manifest import EntryError
 from thick.models.beliefs import Belief
+from thick.pytrees import map_arrays
 from thick.runtimes.onnx.model import OnnxModel
 from thick.runtimes.torch.model import FrozenModel
 
@@ -75,11 +76,11 @@ def _questions(model: FrozenModel, inputs: Inputs) -> Iterator[tuple[str, Ask]]:
     after = _numpy(model.observe(*_tensors((before, action, embedding, first))))
     state = after.stoch, after.context
     yield "encode", lambda m, c: {"embedding": m.encode(c(observation))}
-    yield "observe", lambda m, c: m.observe(c(before), c(action), c(embedding), c(first))._asdict()
+    yield "observe", lambda m, c: _named(m.observe(c(before), c(action), c(embedding), c(first)))
 
     def imagined(drawn: Any, m: Any, c: Any) -> dict[str, Any]:
         belief = m.imagine(c(after), c(action), c(drawn))
-        return {**belief._asdict(), **_received(m.exact.outcome(belief))}
+        return {**_named(belief), **_received(m.exact.outcome(belief))}
 
     for drawn in (None, rng.random(after.stoch.shape, np.float32)):
         yield "imagine", partial(imagined, drawn)
@@ -113,6 +114,11 @@ def _questions(model: FrozenModel, inputs: Inputs) -> Iterator[tuple[str, Ask]]:
         yield "coarse_value", lambda m, c: {"value": m.high.value(*c(state))}
 
 
+def _named(belief: Belief) -> dict[str, Any]:
+    arrays = (belief.stoch, belief.logits, belief.deter, belief.context, belief.gates)
+    return dict(zip(("stoch", "logits", "deter", "context", "gates"), arrays, strict=True))
+
+
 def _received(outcome: tuple[Any, Any]) -> dict[str, Any]:
     return dict(zip(("reward", "continuation"), outcome, strict=True))
 
@@ -134,7 +140,7 @@ def _random(model: FrozenModel, experience: Experience, space: Any) -> Inputs:
     def numbers(*shape: int) -> np.ndarray:
         return np.tanh(rng.standard_normal((count, *shape))).astype(np.float32)
 
-    before = Belief(
+    before = Belief.of(
         rng.integers(exact.classes, size=(count, exact.stoch)),
         numbers(exact.stoch, exact.classes),
         numbers(exact.deter),
@@ -152,7 +158,7 @@ def _real(model: FrozenModel, experience: Experience) -> Inputs:
         beliefs.append(_numpy(belief))
         seen, action = _tensors((_rows(experience.observation, index), experience.action[index : index + 1]))
         belief = model.observe(belief, action, model.encode(seen), torch.tensor([index == 0]))
-    before = Belief(*(np.concatenate(parts) for parts in zip(*beliefs, strict=True)))
+    before = map_arrays(lambda *parts: np.concatenate(parts), *beliefs)
     first = np.arange(len(experience.action)) == 0
     return Inputs("inputs of its environment", experience.observation, experience.action, before, first)
 

@@ -81,7 +81,7 @@ class FrozenDynamics:
         """The belief before anything was seen: z is -1, which stands for the zero vector."""
         device = self.gru.weight.device
         zeros = torch.zeros
-        return Belief(
+        return Belief.of(
             torch.full((batch, self.stoch), -1, dtype=torch.int64, device=device),
             zeros(batch, self.stoch, self.classes, device=device),
             zeros(batch, self.deter, device=device),
@@ -92,7 +92,7 @@ class FrozenDynamics:
     def imagine(self, belief: Belief, action: Tensor, uniforms: Tensor | None = None) -> Belief:
         """The belief after ``action`` ``[*B, A]``; z is drawn from the fine prior, or its mode without uniforms."""
         given = (belief.stoch, belief.deter, belief.context, action)
-        return Belief(*by_session(self._imagined, *given, *(() if uniforms is None else (uniforms,))))
+        return Belief.of(*by_session(self._imagined, *given, *(() if uniforms is None else (uniforms,))))
 
     def _imagine(
         self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, uniforms: Tensor | None = None
@@ -230,7 +230,7 @@ class FrozenModel:
             nothing.new_zeros(len(nothing), 1),
         )
         logits, deter, context, gates = by_session(self._started, *given)
-        return Belief(draw(logits, uniforms, self.exact.unimix), logits, deter, context, gates)
+        return Belief.of(draw(logits, uniforms, self.exact.unimix), logits, deter, context, gates)
 
     def _started(
         self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, seen: Tensor
@@ -255,12 +255,10 @@ class FrozenModel:
         keep = (~is_first).to(action.dtype)
         column = keep.unsqueeze(-1)
         seen = keep * (belief.stoch[..., 0] >= 0)
-        start = belief._replace(
-            stoch=belief.stoch.clamp_min(0), deter=belief.deter * column, context=belief.context * column
-        )
-        given = (start.stoch, start.deter, start.context, action * column, seen.unsqueeze(-1), embedding)
+        stoch, deter, context = belief.stoch.clamp_min(0), belief.deter * column, belief.context * column
+        given = (stoch, deter, context, action * column, seen.unsqueeze(-1), embedding)
         logits, deter, context, gates = by_session(self._observed, *given)
-        return Belief(draw(logits, uniforms, self.exact.unimix), logits, deter, context, gates)
+        return Belief.of(draw(logits, uniforms, self.exact.unimix), logits, deter, context, gates)
 
     def _observe(
         self, stoch: Tensor, deter: Tensor, context: Tensor, action: Tensor, seen: Tensor, embedding: Tensor
