@@ -35,9 +35,13 @@ class Model:
     """environment id it was trained for"""
     reason: str | None = None
     """why it failed"""
+    backend: str | None = None
+    """what runs it: native, onnx or torch; None while it is not loaded, and with servers that do not say"""
     observation_space: Space | None = None
     action_space: Space | None = None
     planner: Mapping[str, Any] | None = None
+    methods: Sequence[str] = ()
+    """what it can act by: hierarchical, flat, policy; empty in a list of models, and while it is not loaded"""
     provenance: Mapping[str, Any] | None = None
     versions: Sequence[Any] = ()
     other: Mapping[str, Any] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from service.engine.slots import SlotTable
 from thick.manifest import EntryError, Manifest, read_manifest
 from thick.planning.settings import PlannerSettings
+from thick.planning.table import METHODS
 from thick.runtimes.protocol import Runtime
 from thick.spaces import Space, as_space
 
@@ -95,6 +96,7 @@ class Hosted:
             "task": self.manifest.task if self.manifest else None,
             "state": self.state,
             "reason": self.reason,
+            "backend": self._runtime.info.backend if self._runtime else None,
         }
 
     def detail(self, all_versions: list[str], *, threads: int | None = None) -> dict[str, Any]:
@@ -110,6 +112,7 @@ class Hosted:
             "observation_space": manifest.observation_space if manifest else None,
             "action_space": manifest.action_space if manifest else None,
             "planner": self.planner.to_json() if manifest else None,
+            "methods": [method for method in METHODS if self._runtime and self._runtime.has(method)],
             "provenance": manifest.provenance if manifest else None,
             "env_options": manifest.configuration.get("env_options", {}) if manifest else None,
             "exported_as": f"{manifest.name}/{manifest.version}" if manifest else None,

@@ -28,6 +28,9 @@ class ModelSummary(Response):
     task: str | None = Field(None, description="environment id that the checkpoint was trained for")
     state: ModelState
     reason: str | None = Field(None, description="why the state is `failed`")
+    backend: str | None = Field(
+        None, description="what runs it: native, onnx or torch; null while it is not loaded"
+    )
 
 
 class ModelList(Response):
@@ -42,6 +45,10 @@ class ModelDetail(ModelSummary):
     observation_space: dict[str, Any] | None = None
     action_space: dict[str, Any] | None = None
     planner: dict[str, Any] | None = None
+    methods: list[str] = Field(
+        default_factory=list,
+        description="values of `planner.method` that it can act by; empty while it is not loaded",
+    )
     provenance: dict[str, Any] | None = None
     versions: list[Any] = Field(default_factory=list, description="versions in the repository, newest last")
 

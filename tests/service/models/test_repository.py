@@ -67,6 +67,18 @@ async def test_a_broken_checkpoint_has_failed_with_its_reason_while_others_serve
         assert 'thick_model_loaded{model="arm",version="1"} 1.0' in (await client.get("/metrics")).text
 
 
+async def test_a_model_says_what_runs_it_and_what_it_can_act_by(folder: Path) -> None:
+    write_model(folder, "flat", observation="vector", action="continuous", kind="rssm")
+    shutil.copytree(folder / "arm", folder / "flipped")
+    break_weights(folder, "flipped")
+    async with running(folder) as service, over_http(service) as client:
+        caller = Caller(client)
+        listed = {each["name"]: each["backend"] for each in (await caller.ask("GET", "/v1/models"))["models"]}
+        assert listed["flipped"] is None and listed["arm"] == open_runtime(folder / "arm" / "1").info.backend
+        found = {name: (await caller.ask("GET", f"/v1/models/{name}"))["methods"] for name in listed}
+    assert found == {"arm": ["hierarchical", "flat", "policy"], "flat": ["flat"], "flipped": []}
+
+
 async def test_an_unknown_model_is_answered_with_the_nearest_one(folder: Path) -> None:
     async with running(folder) as service, over_http(service) as client:
         problem = await Caller(client).ask("POST", "/v1/sessions", {"model": "amr"}, status=404)
