@@ -49,6 +49,8 @@ class DreamTask:
 
     def __init__(self, job: DreamJob) -> None:
         self._jobs = [job]
+        self._given: dict[str, np.ndarray] = {}
+        """rows, actions and keys of all jobs, from the first slice on"""
         self._parts: list[DreamtStep] = []
         self._done = 0
         """dreams that were stepped"""
@@ -72,12 +74,12 @@ class DreamTask:
             self._jobs = [job for job in self._jobs if not job.cancelled]
             if not self._jobs:
                 return True
+            names = ("rows", "actions", "keys")
+            self._given = {name: _joined([getattr(job, name) for job in self._jobs]) for name in names}
         began = time.perf_counter()
         first = self._jobs[0]
         part = slice(self._done, self._done + A_SLICE)
-        rows, actions, keys = (
-            _joined([getattr(job, name) for job in self._jobs])[part] for name in ("rows", "actions", "keys")
-        )
+        rows, actions, keys = (array[part] for array in self._given.values())
         try:
             made = first.model.runtime.dreams.step(
                 rows, actions, keys=keys, sample=first.sample, include=first.include

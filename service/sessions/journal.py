@@ -69,9 +69,9 @@ class Journal:
             if record is not None and not is_dream(record):
                 # Another request may have brought it here while this one was reading.
                 session = self._table.find(session_id) or self._table.adopt(record)
-                self._metrics.adoptions.inc()
                 if session is None:
                     raise expired(session_id, record.expires_at)
+                self._metrics.adoptions.inc()
         if session is None:
             raise ProblemError("session_not_found", f"session {session_id[:64]!r}: there is none")
         return session

@@ -1,0 +1,69 @@
+"""Sessions that several replicas find in one store."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+from service.core import PlanningService
+from service.stores.memory import MemoryStore
+from service.stores.record import Record
+from tests.service.support import Caller, observe, over_http, settings_for
+
+
+class SharedStore(MemoryStore):
+    """What several services in this process share."""
+
+    shared = True
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+
+    async def read(self, session_id: str) -> Record | None:
+        return self.records.get(session_id)
+
+    async def revision(self, session_id: str) -> int | None:
+        record = self.records.get(session_id)
+        return None if record is None else record.revision
+
+    async def write(self, record: Record) -> None:
+        self.records[record.session_id] = record
+
+    def write_now(self, record: Record) -> bool:
+        self.records[record.session_id] = record
+        return True
+
+    async def delete(self, session_id: str) -> None:
+        self.records.pop(session_id, None)
+
+
+async def adoptions(caller: Caller) -> float:
+    lines = (await caller.client.get("/metrics")).text.splitlines()
+    return float(next(line for line in lines if line.startswith("thick_adoptions_total")).split()[-1])
+
+
+async def test_a_session_that_another_replica_began_goes_on_and_counts_once_and_one_that_is_over_does_not(
+    repository: Path,
+) -> None:
+    store = SharedStore()
+    one, two = (PlanningService(settings_for(repository), store) for _ in range(2))
+    for service in (one, two):
+        await service.start()
+        await service.loaded()
+    try:
+        async with over_http(one) as here, over_http(two) as there:
+            caller, other = Caller(here), Caller(there)
+            sessions = [await caller.session("arm", seed=seed) for seed in range(2)]
+            for session in sessions:
+                await caller.act(session, observe("arm", 0))
+            moved, late = sessions
+            assert (await other.ask("GET", f"/v1/sessions/{moved}"))["step"] == 1
+            assert await adoptions(other) == 1
+            store.records[late] = dataclasses.replace(store.records[late], expires_at=time.time() - 1)
+            problem = await other.ask("GET", f"/v1/sessions/{late}", status=410)
+            assert problem["code"] == "session_expired"
+            assert await adoptions(other) == 1
+    finally:
+        for service in (one, two):
+            await service.stop()
