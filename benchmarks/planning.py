@@ -2,6 +2,7 @@
 
     python benchmarks/planning.py --check [--seconds 3]          # all bars; see benchmarks/bars.py
     python benchmarks/planning.py --threads-table [--check]      # see benchmarks/threads.py
+    python benchmarks/planning.py --peers                        # see benchmarks/peers/command.py
     python benchmarks/planning.py [--threads 2] [--repeat 5] [--precision auto|fp32|bf16] [--sessions 1] [--json FILE]
 
 One act of the paper's agent: z 32×32, h 256, c 16, a 64×64 image, 1000 candidates × 12 steps × 10 iterations, and,
@@ -62,7 +63,13 @@ def main() -> int:
         help="every row with its bar, exit with 1 where one is missed; with --threads-table where the defaults lose "
         "more than 10 %%",
     )
+    parser.add_argument("--peers", action="store_true", help="beside other people's planners (benchmarks/peers)")
+    parser.add_argument("--states", type=int, default=16, help="states that everybody plans for with --peers")
     options = parser.parse_args()
+    if options.peers:
+        from benchmarks.peers import command
+
+        return command.main(options)
     if options.threads_table:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `thick serve` does, before torch is read
         from benchmarks import threads

@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,8 @@ def clock(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> None:
     show(rows)
 
 
-def http_ms(seconds: float) -> float:
-    """The p50 of an act of the cheapest search over HTTP, ms."""
+def http_ms(seconds: float, settings: Mapping[str, Any]) -> float:
+    """The p50 of an act with planner settings over HTTP, ms."""
     times: list[float] = []
     env = make(TASK)
     seen = [env.reset(seed=seed)[0] for seed in range(8)]
@@ -141,7 +142,7 @@ def http_ms(seconds: float) -> float:
     with (
         tempfile.TemporaryDirectory() as folder,
         service(ROOT / "checkpoints", Path(folder) / "log") as client,
-        client.session(MODEL, seed=1, planner=SEARCHES[CHEAPEST]) as session,
+        client.session(MODEL, seed=1, planner=dict(settings)) as session,
     ):
         until = time.perf_counter() + seconds
         while len(times) < 10 or time.perf_counter() < until:

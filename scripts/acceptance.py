@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import load_file
+import torch
+from safetensors.torch import load_file
 
 from clients.http_client import PlanningClient
 from clients.results import Model
@@ -159,7 +159,7 @@ def _same(whole: Path, parts: Path, updates: int) -> str:
     one, other = (
         load_file(run / "checkpoints" / f"{updates:09d}" / "state.safetensors") for run in (whole, parts)
     )
-    different = [name for name in one if not np.array_equal(one[name], other[name])]
+    different = [name for name in one if not torch.equal(one[name], other[name])]
     return (
         f"FAILED ({len(different)} of {len(one)} tensors differ)"
         if different
