@@ -183,7 +183,9 @@ _WHOLE = {"include": ("observations",)}
 
 def create_dream(**asked: Any) -> Call[dream_results.DreamInfo]:
     """``POST /v1/dreams``"""
-    of = next((f"{name} {asked[name]}" for name in ("dream_id", "session_id", "model") if asked.get(name)), "")
+    of = next(
+        (f"{name} {asked[name]}" for name in ("dream_id", "session_id", "model") if asked.get(name)), ""
+    )
     return Call(
         f"dream of {of.replace('_id', '')}".strip(), "POST", "/v1/dreams", "Dream", _read_dream,
         body={**_sent(**asked), **_WHOLE}, repeatable=False,
@@ -206,7 +208,9 @@ def list_dreams() -> Call[list[dream_results.DreamInfo]]:
     )  # fmt: skip
 
 
-def step_dream(info: dream_results.DreamInfo, step: int, body: Mapping[str, Any]) -> Call[dream_results.DreamtStep]:
+def step_dream(
+    info: dream_results.DreamInfo, step: int, body: Mapping[str, Any]
+) -> Call[dream_results.DreamtStep]:
     """``POST /v1/dreams/{id}/step``; the step makes it exactly-once, so it may always be sent again"""
     return Call(
         f"step dream {info.dream_id} (step {step})", "POST", _dream(info.dream_id, "step"), "DreamStep",

@@ -1,9 +1,10 @@
-"""The subcommands ``thick drive``, ``thick imagine`` and ``thick demo``; what is heavy waits for a run."""
+"""The subcommands ``thick drive``, ``imagine``, ``demo`` and ``explain --url``; what is heavy waits for a run."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from thick.cli import Command
 
@@ -27,6 +28,20 @@ def run_demo(argv: list[str]) -> int:
     from clients.demo import run
 
     return _run("demo", run, argv)
+
+
+def tell_of_served(argv: list[str]) -> Any:
+    """What ``thick explain --url`` is to draw, or the exit code of what went wrong."""
+    from clients.explain import tell
+
+    found: list[Any] = []
+
+    def work(words: list[str]) -> int:
+        found.append(tell(words))
+        return 0
+
+    code = _run("explain", work, argv)
+    return found[0] if found else code
 
 
 def _run(name: str, work: Callable[[list[str]], int], argv: list[str]) -> int:

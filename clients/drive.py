@@ -185,9 +185,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--max-steps", type=_positive, metavar="N", help="end episodes after this many steps")
     pace = made.add_argument_group("an environment that does not wait")
-    pace.add_argument("--hz", type=_above_zero, metavar="R", help="steps a second; late answers are made up for")
-    pace.add_argument("--latency-ms", type=_not_below_zero, default=0.0, metavar="MS", help="hold answers back (0)")
-    pace.add_argument("--jitter-ms", type=_not_below_zero, default=0.0, metavar="MS", help="latency varies by that (0)")
+    pace.add_argument(
+        "--hz", type=_above_zero, metavar="R", help="steps a second; late answers are made up for"
+    )
+    pace.add_argument(
+        "--latency-ms", type=_not_below_zero, default=0.0, metavar="MS", help="hold answers back (0)"
+    )
+    pace.add_argument(
+        "--jitter-ms", type=_not_below_zero, default=0.0, metavar="MS", help="latency varies by that (0)"
+    )
     pace.add_argument(
         "--tail", type=int, default=8, metavar="N", help="actions of a plan used at most after its step (8)"
     )
@@ -203,7 +209,9 @@ def run(argv: Sequence[str]) -> int:
     arguments = parser()
     options = arguments.parse_args(list(argv))
     if options.hz is None and (options.latency_ms or options.jitter_ms):
-        arguments.error("--latency-ms and --jitter-ms hold answers back from an environment that keeps time: give --hz")
+        arguments.error(
+            "--latency-ms and --jitter-ms hold answers back from an environment that keeps time: give --hz"
+        )
     with flags.connect(options) as client:
         task = Task.of(
             client,

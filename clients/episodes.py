@@ -64,6 +64,8 @@ class Moment:
     """what happened on the way here, as the environment reports it"""
     frame: np.ndarray | None = None
     """the scene as the simulator draws it, uint8 [h, w, 3], where it was asked to"""
+    terminated: bool = False
+    """the episode ended here by itself, not by a limit"""
 
 
 class Watcher(Protocol):
@@ -206,7 +208,7 @@ def play(
     """
     if task.method == "random":
         chooser = _RandomChooser(task.model.action_space or as_space(env.action_space), seed)
-        return _play(task, env, seed, chooser, watch, stopped)
+        return play_with(task, env, seed, chooser, watch=watch, stopped=stopped)
     with task.client.session(
         task.model.name, version=task.model.version, seed=seed, planner=task.planner or None
     ) as session:
@@ -217,7 +219,7 @@ def play(
         def choose(observation: Any, reward: float) -> Decision:
             return session.decide(observation, reward=reward, include=include)
 
-        return _play(task, env, seed, choose, watch, stopped)
+        return play_with(task, env, seed, choose, watch=watch, stopped=stopped)
 
 
 def _play_in_time(
@@ -241,7 +243,7 @@ def _play_in_time(
             decision = tick.decision if tick.source == "plan" else None
             return decision or Decision(session_id=session.id, step=session.step, action=tick.action)
 
-        result = _play(task, env, seed, choose, watch, stopped)
+        result = play_with(task, env, seed, choose, watch=watch, stopped=stopped)
     if result is None:
         return None
     counts: dict[str, int] = {str(source): count for source, count in loop.counts.items()}
@@ -262,16 +264,18 @@ class _RandomChooser:
         return Decision(session_id="", step=self._step - 1, action=action)
 
 
-def _play(
+def play_with(
     task: Task,
     env: Any,
     seed: int,
     choose: Callable[[Any, float], Decision],
-    watch: Watcher | None,
-    stopped: Callable[[], bool],
+    *,
+    watch: Watcher | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> EpisodeResult | None:
+    """As :func:`play`, with the actions that ``choose`` makes of an observation and the reward that came with it."""
     observation, info = env.reset(seed=seed)
-    total, reward, step, over = 0.0, 0.0, 0, False
+    total, reward, step, over, terminated = 0.0, 0.0, 0, False, False
     success = info.get("success")
     act_ms = list[float]()
     while not over:
@@ -289,7 +293,8 @@ def _play(
         success = info.get("success", success)
         over = bool(terminated or truncated) or (task.max_steps is not None and step >= task.max_steps)
     if watch:
-        watch(_moment(env, step, observation, None, reward, total, success, info))
+        last = _moment(env, step, observation, None, reward, total, success, info)
+        watch(replace(last, terminated=bool(terminated)))
     return EpisodeResult(
         seed=seed,
         return_=total,

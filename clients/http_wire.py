@@ -120,7 +120,9 @@ class HttpWire:
                 f"HTTP {response.status_code}{self.connection.way}, and not as the contract says it: {text}"
             )
             between = response.status_code in _GATEWAYS
-            raise (GatewayError if between else UnexpectedAnswerError)(self.connection.url, call.asked, reason)
+            raise (GatewayError if between else UnexpectedAnswerError)(
+                self.connection.url, call.asked, reason
+            )
         raise service_error(self.connection.url, call.asked, problem, request_id)
 
     def models_failed(self, response: httpx.Response) -> ClientError | None:

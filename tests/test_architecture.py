@@ -167,6 +167,7 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
         "thick.envs",
         "thick.cli",
         "thick.distribution",
+        "thick.explaining.told",
         "thick.nearest",
         "thick.spaces",
     )
@@ -175,7 +176,8 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
         beyond = [
             name
             for name in own
-            if name not in ("thick", "service") and not any(_within(name, prefix) for prefix in allowed)
+            if name not in ("thick", "service", "thick.explaining")
+            and not any(_within(name, prefix) for prefix in allowed)
         ]
         assert not beyond, f"{module} imports {beyond}"
 

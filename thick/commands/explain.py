@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
 
+if TYPE_CHECKING:
+    from thick.explaining.told import Telling
+
 PLAYERS = ("plan", "random", "scripted")
+SERVED = "thick.explain"
+"""group of entry points; ``served`` there tells of a model at a running service: of arguments, what is to be drawn
+(:class:`~thick.explaining.told.Telling`), or an exit code"""
 
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, play, draw."""
+    if any(word == "--url" or word.startswith("--url=") for word in argv):
+        entry = next(iter(entry_points(group=SERVED, name="served")), None)
+        if entry is None:
+            print("thick explain: the installation is older than the code; install again", file=sys.stderr)
+            return 2
+        found = entry.load()(argv)
+        return found if isinstance(found, int) else _draw(found)
     parser = argparse.ArgumentParser(
         prog="thick explain",
         description="Play episodes and draw them: where gates open, and at the beginning of each segment, where each "
         "high-level action leads and how probable it is. Writes one HTML page that needs nothing else, and PNG files.",
+        epilog="Of a model at a running service: thick explain --url URL --model NAME (--help with these).",
     )
     parser.add_argument(
         "model", type=Path, help="folder of a run, or an entry NAME/VERSION of a model repository"
@@ -40,7 +56,7 @@ def run(argv: list[str]) -> int:
 
     from thick.envs import make
     from thick.explaining.episodes import explain
-    from thick.explaining.page import write
+    from thick.explaining.told import Telling
     from thick.planning.settings import planner_changes
     from thick.training.runs import load_agent, load_networks
 
@@ -68,15 +84,31 @@ def run(argv: list[str]) -> int:
     names = getattr(env, "action_names", None)
     env.close()
     who = "the model plans" if options.play == "plan" else f"{options.play} play"
-    files = write(
-        options.out,
-        told,
-        agent.observation_space,
-        heading=f"{options.model}: {task}",
-        note=f"{options.episodes} episodes, seeds from {options.seed}; {who}.",
-        names=names,
+    return _draw(
+        Telling(
+            told,
+            agent.observation_space,
+            heading=f"{options.model}: {task}",
+            note=f"{options.episodes} episodes, seeds from {options.seed}; {who}.",
+            names=names,
+            out=options.out,
+        )
     )
-    for episode in told:
+
+
+def _draw(telling: Telling) -> int:
+    """Write the page, and say where it is."""
+    from thick.explaining.page import write
+
+    files = write(
+        telling.out,
+        telling.told,
+        telling.space,
+        heading=telling.heading,
+        note=telling.note,
+        names=telling.names,
+    )
+    for episode in telling.told:
         changes = ", ".join(str(step) for step in episode.opened) or "none"
         print(
             f"seed {episode.seed}: {len(episode.observations) - 1} steps, context changes at steps: {changes}"

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from thick.envs.pictures import picture
-from thick.explaining.episodes import Change, Prediction, Told
+from thick.explaining.told import Change, Prediction, Told
 
 matplotlib.rcParams["svg.hashsalt"] = "explain"
 
@@ -113,7 +113,7 @@ def facts_of(prediction: Prediction, names: Sequence[str] | None) -> list[str]:
     ends = 1 - prediction.continuation
     return [
         f"{prediction.elapsed:.1f} steps",
-        f"by {action_text(prediction.low_action, names)}",
+        *([] if prediction.low_action is None else [f"by {action_text(prediction.low_action, names)}"]),
         f"reward {prediction.segment:z.2f}, then {prediction.reward:z.2f}",
         f"ends with {ends:.0%}",
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import gymnasium
 
 from thick.explaining import drawing
-from thick.explaining.episodes import Told
+from thick.explaining.told import Told
 from thick.files import write_atomically
 
 PAGE = "explain.html"
@@ -26,7 +26,8 @@ LEGEND = (
     "blue, and an orange frame where gates opened, that is, where the context changed. Below it, one card a segment: "
     "from the state in which the segment began, where each high-level action A leads: the decoded state just before "
     "the change, what follows it, after how many steps, by which low-level action, and with what reward. p is "
-    "the prior over A, q the posterior given what then happened; the most probable action has a blue frame."
+    "the prior over A, q, where it is shown, the posterior given what then happened; the most probable action has a "
+    "blue frame."
 )
 
 

@@ -1,0 +1,139 @@
+"""``thick explain --url``: what contexts and high-level actions of a served model stand for, on a page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clients import flags
+from clients.episodes import Moment, Task, action_names, play_with
+from clients.results import Decision, Imagination
+from clients.session import Session
+from thick.envs.options import add_env_options
+from thick.explaining.told import Change, Prediction, Telling, Told
+
+SHOWN = ("observation", "reward")
+"""of an imagined step"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    made = argparse.ArgumentParser(
+        prog="thick explain --url URL",
+        description="Play episodes with a model at a running service and draw them: where gates open, and at the "
+        "beginning of each segment, where each high-level action leads and how probable it is. Writes one HTML page "
+        "that needs nothing else, and PNG files. The posterior over high-level actions is left out: the service does "
+        "not tell it.",
+    )
+    made.add_argument("--model", required=True, help="name of the model at the service")
+    made.add_argument("--out", type=Path, default=Path("explained"), help="folder to write (explained)")
+    made.add_argument(
+        "--env", metavar="ID", help="another environment with the same spaces (the model's task)"
+    )
+    add_env_options(made)
+    made.add_argument("--episodes", type=int, default=2, help="(2)")
+    made.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i (0)")
+    made.add_argument("--max-steps", type=int, default=72, help="cut episodes here; 0: never (72)")
+    flags.add_planner(made, baseline=False)
+    flags.add_connection(made)
+    return made
+
+
+def tell(argv: Sequence[str]) -> Telling:
+    """What the command plays, for the page."""
+    options = parser().parse_args(list(argv))
+    with flags.connect(options) as client:
+        task = Task.of(
+            client,
+            options.model,
+            env_id=options.env,
+            env_options=options.env_options,
+            planner=flags.planner_overrides(options),
+            max_steps=options.max_steps or None,
+        )
+        if task.model.kind != "thick":
+            raise ValueError(
+                f"model {options.model} is {task.model.kind} and has no high level: contexts and jumps need a THICK "
+                "learner"
+            )
+        told = [episode(task, options.seed + index) for index in range(options.episodes)]
+        env = task.make_env()
+        space, names = env.observation_space, action_names(env)
+        env.close()
+    return Telling(
+        told,
+        space,
+        heading=f"{options.model}: {task.env_id}",
+        note=f"{options.episodes} episodes, seeds from {options.seed}; a served model plans.",
+        names=names,
+        out=options.out,
+    )
+
+
+def episode(task: Task, seed: int, *, most_changes: int = 12) -> Told:
+    """One episode, told with what the high level expects where its segments begin."""
+    told, futures = Told(seed), dict[int, Imagination]()
+    session: Session
+
+    def choose(observation: Any, reward: float) -> Decision:
+        decision = session.decide(observation, reward=reward, include=("plan",))
+        opened = decision.plan is not None and bool(decision.plan.context_changed)
+        if not decision.step or opened:
+            futures[decision.step] = session.imagine(
+                level="high", policy="all", horizon=1, include=SHOWN, image="raw"
+            )
+        return decision
+
+    last: list[Any] = [None]
+
+    def watch(moment: Moment) -> None:
+        told.observations.append(moment.observation)
+        told.frames.append(moment.frame)
+        told.actions.append(last[0])
+        told.rewards.append(moment.reward)
+        told.events.append(list(moment.events))
+        plan = None if moment.decision is None else moment.decision.plan
+        told.gates.append(np.array([plan is not None and bool(plan.gates_open)]))
+        told.success = moment.success
+        told.ended = moment.terminated
+        last[0] = moment.action
+
+    env = task.make_env()
+    try:
+        with task.client.session(
+            task.model.name, version=task.model.version, seed=seed, planner=task.planner or None
+        ) as session:
+            play_with(task, env, seed, choose, watch=watch)
+    finally:
+        env.close()
+    count = len(told.observations)
+    begin = 0
+    ends = sorted({*told.opened, *([count - 1] if told.ended and count > 1 else [])})
+    for end in ends[:most_changes]:
+        told.changes.append(Change(begin, end, bool(told.gates[end].any()), _predictions(futures[begin])))
+        begin = end
+    return told
+
+
+def _predictions(imagined: Imagination) -> list[Prediction]:
+    """Where each high-level action leads."""
+    steps = [rollout.steps[0] for rollout in imagined.rollouts]
+    return [
+        Prediction(
+            action=index if step.high_action is None else step.high_action,
+            prior=step.probability or 0.0,
+            posterior=None,
+            before=step.subgoal,
+            after=step.observation,
+            low_action=step.action,
+            elapsed=step.duration or 0.0,
+            segment=step.return_ or 0.0,
+            reward=step.reward or 0.0,
+            continuation=1.0 if step.continuation is None else step.continuation,
+        )
+        for index, step in enumerate(steps)
+    ]
