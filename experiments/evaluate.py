@@ -175,10 +175,29 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def digest(config: TrainConfig) -> str:
-    """Of a run's configuration without what differs from seed to seed, and without where its data lie."""
-    content = {key: value for key, value in to_dict(config).items() if key not in ("seed", "name", "threads")}
-    content["data"] = {key: value for key, value in content["data"].items() if key != "dataset"}
+    """Of what a run's configuration says other than the defaults, so that a field that is added later changes nothing;
+    without what differs from seed to seed, and without where its data lie."""
+    content = {
+        key: value
+        for key, value in _told(to_dict(config), to_dict(TrainConfig())).items()
+        if key not in ("seed", "name", "threads")
+    }
+    content["data"] = {key: value for key, value in content.get("data", {}).items() if key != "dataset"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _told(content: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The entries that are others than the defaults, records within records alike."""
+    found = {}
+    for key, value in content.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            value = _told(value, default)
+            if value:
+                found[key] = value
+        elif value != default:
+            found[key] = value
+    return found
 
 
 def commit() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -28,13 +29,19 @@ def run_on_ray(settings: Settings) -> int:
         from ray.serve.config import HTTPOptions
     except ImportError as error:
         raise SettingsError(f"--ray needs Ray ({error}): {install_command('cluster')}") from error
-    from service.cluster.deployment import build
+    from service.cluster.deployment import build, replicas_of
 
     assert settings.ray is not None
     values = {name: getattr(settings, name) for name in settings.model_fields_set if name not in LOCAL}
     application = build({**values, "models": settings.models.resolve(), "replicas": settings.replicas})
     address = None if settings.ray == "local" else settings.ray
-    ray.init(address=address, log_to_driver=False, configure_logging=False)
+    # On one machine the replicas that were asked for start, also where they are more than its cores.
+    cores = (
+        None
+        if address
+        else max(os.cpu_count() or 1, replicas_of(settings.replicas)[1] * (settings.threads or 1))
+    )
+    ray.init(address=address, num_cpus=cores, log_to_driver=False, configure_logging=False)
     serve.start(http_options=HTTPOptions(host=settings.host, port=settings.port))
     serve.run(application, name="thick", route_prefix=settings.root_path or "/")
     log.info(

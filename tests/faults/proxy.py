@@ -18,6 +18,8 @@ class BadNetwork(LossyProxy):
         self.delay_s = 0.0
         self.delayed = 0
         """pieces of answers that came late so far"""
+        self.parted: str | None = None
+        """``closed``: nobody gets through; ``silent``: connections stand, and nothing arrives"""
         self._counting = threading.Lock()
         self._to_pass = 0
 
@@ -32,6 +34,9 @@ class BadNetwork(LossyProxy):
                 near, _ = self._listener.accept()
             except OSError:
                 return  # closed
+            if self.parted == "closed":
+                near.close()
+                continue
             try:
                 far = socket.create_connection(self._target)
             except OSError:
@@ -41,6 +46,20 @@ class BadNetwork(LossyProxy):
                 self._open |= {near, far}
             threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
             threading.Thread(target=self._pump, args=(far, near, True), daemon=True).start()
+
+    def part(self, how: str) -> None:
+        """Nothing gets through any more, see :attr:`parted`."""
+        self.parted = how
+        if how == "closed":
+            self.cut()
+
+    def join(self) -> None:
+        """Everything gets through again; connections that stood silent are broken."""
+        self.parted = None
+        self.cut()
+
+    def _arrives(self) -> bool:
+        return self.parted != "silent"
 
     def recover(self) -> None:
         """Answers come at once again."""

@@ -146,6 +146,43 @@ def test_another_replica_takes_over_where_the_killed_one_stopped(small: Path, tm
     assert not differences(small, [episode])
 
 
+@pytest.mark.parametrize("how", ["closed", pytest.param("silent", marks=pytest.mark.slow)])
+def test_a_replica_that_is_cut_off_from_redis_answers_nothing_and_comes_back_to_what_others_did_meanwhile(
+    how: str, small: Path, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    with RedisServer(tmp_path) as redis, BadNetwork(redis.url) as network:
+        one = Server(small, folders[0], store=f"{network.url}/0")
+        two = Server(small, folders[1], store=redis.url)
+        with one, two, one.client() as near, two.client() as far, one.http() as http:
+            session, episode = begun(near, 1, 3)  # its state is in the memory of both
+            elsewhere = far.attach(session.id)
+            acting(elsewhere, episode, 2)
+            session.refresh()
+            acting(session, episode, 1)
+            network.part(how)
+            act = {"observation": observation(1, 6).tolist(), "step": 6, "include": []}
+            refusal(http.post(f"/v1/sessions/{session.id}/act", json=act))
+            old = {"observation": observation(1, 5).tolist(), "step": 5, "include": []}
+            refusal(http.post(f"/v1/sessions/{session.id}/act", json=old))  # even what it has answered before
+            refusal(http.get(f"/v1/sessions/{session.id}"))
+            elsewhere.refresh()
+            acting(elsewhere, episode, 2)
+            network.join()
+            patient = one.client(retries=PATIENT)
+            with patient:
+                back = patient.attach(session.id)
+                assert back.step == len(episode.actions) == 8
+                last = repeat(back, episode)
+                assert last.replayed and np.array_equal(last.action, episode.actions[-1])
+                acting(back, episode, 2)
+            acting(far.attach(session.id), episode, 1)
+        assert "Traceback" not in one.logged + two.logged
+    assert not differences(small, [episode])
+
+
 # -- damaged files -------------------------------------------------------------------------------------------
 
 

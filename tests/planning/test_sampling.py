@@ -79,6 +79,13 @@ def test_actions_stay_within_their_range_whatever_it_is(name: str) -> None:
     assert torch.allclose(found, torch.tensor([3.0, 20.0]), atol=2.5)
 
 
+@pytest.mark.parametrize("name", ["cem", "mppi"])  # whose plan is a mean
+def test_the_ends_of_the_range_are_reached_where_they_are_best(name: str) -> None:
+    target = torch.tensor([3.0, -3.0]).expand(2, HORIZON, 2)  # bang-bang, as swinging up a pole asks for
+    found = run(search(continuous(name), bowl(target), batch=2, size=2, iterations=5))
+    assert torch.equal(found, target / 3)
+
+
 def test_unbounded_actions_are_searched_around_zero() -> None:
     actions = ActionRange(torch.tensor([-torch.inf]), torch.tensor([torch.inf]))
     found = run(search(continuous("cem", actions), bowl(torch.full((1, HORIZON, 1), 2.5)), batch=1, size=1))

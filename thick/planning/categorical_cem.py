@@ -54,6 +54,9 @@ class CategoricalCEM:
         index = xp.clip((below <= uniform).sum(-1), high=self.actions - 1)  # [B, N, H]
         return xp.one_hot(index, self.actions)
 
+    def within(self, candidates: Array) -> Array:
+        return candidates
+
     def refit(self, parameters: Array, elites: Array, scores: Array) -> Array:
         weight = weights(scores, self.sharpness)[..., None, None]
         return self.smoothing * parameters + (1 - self.smoothing) * (weight * elites).sum(1)

@@ -24,6 +24,9 @@ class Gaussian(NamedTuple):
 class CEM:
     """Draws around a mean, refits mean and standard deviation to the elites; the plan is the mean.
 
+    What is imagined is within the range of actions; what is refitted is as it was drawn. Refitted to what was cut off
+    at the range, the mean could never come to lie at its ends, where many tasks want it, and the spread would shrink.
+
     Args:
         horizon: H.
         actions: bounds.
@@ -62,7 +65,10 @@ class CEM:
 
     def sample(self, parameters: Gaussian, count: int, randomness: Randomness) -> Array:
         noise = self.noise(parameters.mean.shape[0], count, randomness)
-        return self.actions.clip(parameters.mean[:, None] + parameters.std[:, None] * noise)
+        return parameters.mean[:, None] + parameters.std[:, None] * noise
+
+    def within(self, candidates: Array) -> Array:
+        return self.actions.clip(candidates)
 
     def refit(self, parameters: Gaussian, elites: Array, scores: Array) -> Gaussian:
         return self._blend(parameters, elites.mean(1), of(elites).std(elites, 1))

@@ -52,7 +52,7 @@ class ICEM(CEM):
         return min(self.samples, max(self.minimum, int(self.samples * self.decay**-iteration)))
 
     def plan(self, parameters: Gaussian, elites: Array, scores: Array) -> Array:
-        return elites[:, 0]
+        return self.within(elites[:, 0])
 
     def noise(self, batch: int, count: int, randomness: Randomness) -> Array:
         """Noise with power ``f^-colour`` over time and variance 1, ``[B, N, H, A]`` (Timmer and König, 1995)."""

@@ -62,7 +62,10 @@ class Sampler(Protocol):
         """Candidates of an iteration."""
 
     def sample(self, parameters: Any, count: int, randomness: Randomness) -> Array:
-        """Candidates ``[B, count, H, A]``."""
+        """Candidates ``[B, count, H, A]`` as they are drawn, which may be beyond the range of actions."""
+
+    def within(self, candidates: Array) -> Array:
+        """The same ``[..., A]`` as they are imagined and done: at the end of the range where they are beyond it."""
 
     def refit(self, parameters: Any, elites: Array, scores: Array) -> Any:
         """Parameters after elites ``[B, M, H, A]`` with scores ``[B, M]``, best first."""
@@ -245,7 +248,7 @@ class SamplingSearch:
         if now.scoring is None:
             randomness = self.randomness.fold(self.iterations_done).rows(now.drawn)
             candidates = self._draw(now, randomness)
-            scored = self.evaluate(candidates, randomness.fold("rollout"))
+            scored = self.evaluate(self.sampler.within(candidates), randomness.fold("rollout"))
             now.candidates.append(candidates)
             if isinstance(scored, Score):
                 self._scored(now, scored)
@@ -270,7 +273,7 @@ class SamplingSearch:
                 Score(*(self._xp.concat(part, 1) for part in zip(*now.scores, strict=True))),
             )
         elif self.iterations_done == 0:
-            best, sequence, value = _best(now.candidates[-1], now.scores[-1])
+            best, sequence, value = _best(self.sampler.within(now.candidates[-1]), now.scores[-1])
             better = best > self._best
             where = self._xp.where
             self._best = where(better, best, self._best)
@@ -292,7 +295,7 @@ class SamplingSearch:
         self._parameters, self._elites, self._sequence, self._return = learnt
         self.iterations_done += 1
         if self.agreement > 0:
-            alike = self.sampler.alike(elites[:, :, 0], sequence[:, 0])
+            alike = self.sampler.alike(self.sampler.within(elites[:, :, 0]), sequence[:, 0])
             agreed = xp.as_float(alike).mean(1) >= self.agreement
             self._spent, self._settled = self.spent(), self._settled | agreed
 
@@ -301,7 +304,7 @@ class SamplingSearch:
         now = self._now
         if self.iterations_done or now is None or now.scores or now.so_far is None:
             return self._sequence, self._return
-        candidates = now.candidates[-1]
+        candidates = self.sampler.within(now.candidates[-1])
         if 2 * now.so_far.length < candidates.shape[2]:
             return self._sequence, self._return
         scored = now.so_far.score()
