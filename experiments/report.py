@@ -55,10 +55,13 @@ def main() -> int:
     text = PAGE.read_text()
     anywhere = [row for row in rows if starts_anywhere(row)]
     first_room = [row for row in rows if not starts_anywhere(row)]
+    with (RESULTS / "actions.csv").open(newline="") as file:
+        actions = list(csv.DictReader(file))
     blocks = {
         "horizon": horizon_table(first_room),
         "horizon-anywhere": horizon_table(anywhere),
         "horizon-runs": runs_table(rows),
+        "actions": actions_table(actions),
     }
     wanted = text
     for name, block in blocks.items():
@@ -130,6 +133,24 @@ def horizon_table(rows: list[dict[str, str]]) -> str:
         shown = [_rate(of[number]) if number in of else "" for number in doors]
         lines.append(
             f"| {learner or '–'} | `{planner}` | {int(imagined[planner]):,} | " + " | ".join(shown) + " |"
+        )
+    return "\n".join(lines)
+
+
+def actions_table(rows: list[dict[str, str]]) -> str:
+    """What the actions of high levels say of how segments end, and how right they are."""
+    lines = [
+        "| run | segments | information, nats | of shuffled events, mean (95 %) | of at most | actions used "
+        "| steps off, by the posterior's action | by the prior's | always their mean | bias |",
+        "|---" * 10 + "|",
+    ]
+    for row in rows:
+        n = {name: float(value) for name, value in row.items() if name != "run"}
+        lines.append(
+            f"| {row['run']} | {n['segments']:.0f} | {n['information']:.3f} | {n['shuffled_mean']:.3f} "
+            f"({n['shuffled_95']:.3f}) | {n['events_entropy']:.2f} | {n['actions_used']:.1f} of 5 "
+            f"| {n['elapsed_error']:.1f} | {n['elapsed_by_prior_error']:.1f} | {n['elapsed_mean_error']:.1f} "
+            f"| {n['elapsed_bias']:+.1f} |"
         )
     return "\n".join(lines)
 
