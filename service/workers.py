@@ -20,6 +20,8 @@ from service.settings import Settings, SettingsError
 
 log = structlog.get_logger("thick.workers")
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""that end the service in order"""
 AGAIN_S = 0.5
 """before a worker that died is started again, s"""
 SOON_S = 5.0
@@ -57,9 +59,7 @@ class _Parent:
         self._stopping = False
 
     def run(self) -> int:
-        before = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         try:
             log.info(
                 "workers",
@@ -75,14 +75,18 @@ class _Parent:
                 signal.signal(number, handler)
 
     def _start(self, number: int) -> None:
+        # A signal that comes just now waits: the parent's handler must not run in the worker, which would never stop.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid:
             self._workers[pid] = number, time.monotonic()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return
         status = 1
         try:
-            for each in (signal.SIGTERM, signal.SIGINT):
+            for each in SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             status = self._serve(self._settings.model_copy(update={"replica": f"worker-{number}"}))
         except SettingsError as error:
             for line in str(error).splitlines():
@@ -104,7 +108,8 @@ class _Parent:
             number, began = self._workers.pop(pid)
             status = os.waitstatus_to_exitcode(waited)
             if self._stopping:
-                worst = worst or abs(status)
+                # Told to end before it served, a worker is ended by the signal: there was nothing to bring to an end.
+                worst = worst or (0 if -status in SIGNALS else abs(status))
                 continue
             log.error("a worker ended", worker=number, status=status)
             if status == 2 or (status > 0 and time.monotonic() - began < SOON_S):  # it would again

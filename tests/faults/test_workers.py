@@ -53,14 +53,21 @@ def test_a_killed_worker_loses_no_step_and_is_started_again(tiny: Path, tmp_path
             player.start()
         for _ in range(2):
             time.sleep(0.15)
-            psutil.Process(server.pid).children()[0].send_signal(signal.SIGKILL)
-            until(lambda: len(psutil.Process(server.pid).children()) == 2, 60)
+            killed = psutil.Process(server.pid).children()[0]
+            killed.send_signal(signal.SIGKILL)
+            until(lambda killed=killed: _replaced(server, killed), 60)  # type: ignore[misc]
         for player in players:
             player.join(120)
         assert not failures, failures
         assert [found[seed] for seed in SEEDS] == expected
         assert "Traceback" not in server.logged
         assert server.stop() == 0
+
+
+def _replaced(server: Server, killed: psutil.Process) -> bool:
+    """Whether the parent has taken note of a killed worker, and started another."""
+    workers = psutil.Process(server.pid).children()
+    return len(workers) == 2 and killed.pid not in {worker.pid for worker in workers}
 
 
 def test_every_worker_answers_and_says_which_it_is(tiny: Path, tmp_path: Path) -> None:
@@ -91,3 +98,13 @@ def test_workers_need_a_store_that_they_share(capsys: pytest.CaptureFixture[str]
 
     assert main(["serve", "--workers", "2", "--store", "memory://"]) == 2
     assert "--store redis://" in capsys.readouterr().err
+
+
+def test_a_service_that_is_stopped_while_its_workers_start_ends_in_order(tiny: Path, tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as redis:
+        for wait in (0.0, 0.3, 0.6, 0.9):
+            server = Server(tiny, tmp_path, forked=False, store=redis.url, workers=2)
+            server.launch()
+            until(lambda server=server: len(psutil.Process(server.pid).children()) == 2, 60)  # type: ignore[misc]
+            time.sleep(wait)
+            assert server.stop() == 0, server.logged[-2000:]
