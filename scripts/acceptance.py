@@ -119,7 +119,7 @@ def served(folder: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _models(url: str) -> dict[str, Model]:
     with PlanningClient(url) as client:
-        client.wait_until_ready(timeout=120)
+        client.wait_until_ready(120)
         return {each.name: client.model(each.name) for each in client.models()}
 
 

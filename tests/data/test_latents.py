@@ -102,7 +102,12 @@ def test_states_are_found_again_after_a_checkpoint(classes: int) -> None:
     window = made.sample(16, 5, rng)
     latents.keep(window, np.full((16, 5, 1), classes - 1), np.full((16, 5, 1), -0.5))
     again = Latents([made], stoch=1, classes=classes, memory=1)
-    again.load({name: array.copy() for name, array in latents.arrays().items()})
+    saved = {name: array.copy() for name, array in latents.arrays().items()}
+    assert all(len(array) <= 16 * 5 for array in saved.values())  # what is known, and no more
+    again.keep(
+        made.sample(16, 5, rng), np.zeros((16, 5, 1)), np.zeros((16, 5, 1))
+    )  # forgotten by what follows
+    again.load(saved)
     windows = [made.sample(64, 5, np.random.default_rng(3)) for _ in range(2)]
     latents.begin(windows[0])
     again.begin(windows[1])

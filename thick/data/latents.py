@@ -74,14 +74,27 @@ class Latents:
     # -- state -----------------------------------------------------------------------------------------------
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything, by names for a checkpoint."""
-        return {
-            f"{index}.{name}": array
-            for name, arrays in (("step", self._step), ("stoch", self._stoch), ("memory", self._memory))
-            for index, array in enumerate(arrays)
-        }
+        """What is known, by names for a checkpoint: arrays of as many entries as steps were ever learned from."""
+        found = {}
+        for index, steps in enumerate(self._step):
+            place = np.flatnonzero(steps != NEVER)
+            found[f"{index}.place"] = place
+            for name, array in self._of(index).items():
+                found[f"{index}.{name}"] = array[place]
+        return found
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The reverse of :meth:`arrays`."""
-        for name, own in self.arrays().items():
-            np.copyto(own, arrays[name])
+        for index, steps in enumerate(self._step):
+            steps[:] = NEVER
+            for name, array in self._of(index).items():
+                array[arrays[f"{index}.place"]] = arrays[f"{index}.{name}"]
+
+    def _of(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays of a ring, streams and rows in one dimension."""
+        whole: dict[str, list[np.ndarray]] = {
+            "step": self._step,
+            "stoch": self._stoch,
+            "memory": self._memory,
+        }
+        return {name: array[index].reshape(-1, *array[index].shape[2:]) for name, array in whole.items()}
