@@ -88,6 +88,13 @@ MUTANTS = [
         ("alpha=1 - ctx.unimix", "alpha=1"),
     ),
     *of(
+        "thick/data/latents.py",
+        ("tests/data/test_latents.py",),
+        ("!= step - 1:", "!= step:"),
+        ("before = (step - 1) %", "before = step %"),
+        ("if self._rings[ring].begins_episode(stream, step):", "if False:"),
+    ),
+    *of(
         "thick/models/twohot.py",
         ("tests/models/test_twohot.py",),
         ("return (1 - share) * low + share * high", "return share * low + (1 - share) * high"),
