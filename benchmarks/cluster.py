@@ -9,14 +9,11 @@ behind Ray's HTTP proxy. They take turns; p50 and p95 of an act, and acts a seco
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,9 +22,9 @@ import numpy as np
 
 from benchmarks.bars import resets
 from benchmarks.serving.measure import machine
-from clients.demo import free_ports, service
+from clients.demo import service
 from clients.http_client import PlanningClient
-from examples.cluster_demo import ROOT, cluster
+from examples.cluster_demo import ROOT, cluster, redis
 
 MODEL = "doorkey6"
 QUICK = {"method": "flat", "samples": 16, "iterations": 1, "elites": 4, "horizon": 4}
@@ -85,23 +82,6 @@ def window(url: str, count: int, seconds: float, seen: list[object]) -> list[flo
     for thread in threads:
         thread.join()
     return times
-
-
-@contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """A Redis of its own."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise SystemExit("redis-server is missing: as root, apt-get install redis-server")
-    (port,) = free_ports(1)
-    log = (folder / "redis.log").open("wb")
-    process = subprocess.Popen([program, "--port", str(port), "--dir", str(folder), "--save", ""], stdout=log)
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
 
 
 if __name__ == "__main__":

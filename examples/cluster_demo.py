@@ -104,23 +104,7 @@ def play(url: str, seed: int, steps: int, answered: list[float], found: dict[int
 @contextlib.contextmanager
 def cluster(folder: Path, count: int) -> Iterator[str]:
     """Redis and replicas; their address once all of them answer."""
-    if shutil.which("redis-server") is None:
-        raise SystemExit("redis-server is missing: as root, apt-get install redis-server")
-    redis_port, port = free_ports(2)
-    redis = subprocess.Popen(
-        [
-            "redis-server",
-            "--port",
-            str(redis_port),
-            "--dir",
-            str(folder),
-            "--appendonly",
-            "yes",
-            "--save",
-            "",
-        ],
-        stdout=subprocess.DEVNULL,
-    )
+    (port,) = free_ports(1)
     command = [
         sys.executable,
         "-m",
@@ -132,22 +116,40 @@ def cluster(folder: Path, count: int) -> Iterator[str]:
         "1",
     ]
     command += ["--ray", "local", "--replicas", str(count), "--port", str(port)]
-    command += ["--store", f"redis://127.0.0.1:{redis_port}/0"]
-    with (folder / "serve.log").open("wb") as log:
+    with redis(folder) as store, (folder / "serve.log").open("wb") as log:
+        command += ["--store", store]
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{port}"
+        try:
+            began = time.monotonic()
+            while not ready(url, count):
+                if process.poll() is not None or time.monotonic() - began > 180:
+                    raise SystemExit(
+                        "the cluster did not start:\n" + (folder / "serve.log").read_text()[-3000:]
+                    )
+                time.sleep(0.5)
+            print(f"ready after {time.monotonic() - began:.0f} s")
+            yield url
+        finally:
+            stop(process)
+
+
+@contextlib.contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """A Redis of its own, which keeps every write; its address as a store."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise SystemExit("redis-server is missing: as root, apt-get install redis-server")
+    (port,) = free_ports(1)
+    process = subprocess.Popen(
+        [program, "--port", str(port), "--dir", str(folder), "--appendonly", "yes", "--save", ""],
+        stdout=subprocess.DEVNULL,
+    )
     try:
-        began = time.monotonic()
-        while not ready(url, count):
-            if process.poll() is not None or time.monotonic() - began > 180:
-                raise SystemExit("the cluster did not start:\n" + (folder / "serve.log").read_text()[-3000:])
-            time.sleep(0.5)
-        print(f"ready after {time.monotonic() - began:.0f} s")
-        yield url
+        yield f"redis://127.0.0.1:{port}/0"
     finally:
-        stop(process)
-        redis.terminate()
-        redis.wait(10)
+        process.terminate()
+        process.wait(10)
 
 
 def ready(url: str, count: int) -> bool:

@@ -22,7 +22,7 @@ import yaml
 
 from thick.agent import Agent
 from thick.commands.export import export_run
-from thick.configuration import to_dict
+from thick.configuration import differences
 from thick.files import write_atomically
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.native.agents import load_agent
@@ -177,27 +177,10 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 def digest(config: TrainConfig) -> str:
     """Of what a run's configuration says other than the defaults, so that a field that is added later changes nothing;
     without what differs from seed to seed, and without where its data lie."""
-    content = {
-        key: value
-        for key, value in _told(to_dict(config), to_dict(TrainConfig())).items()
-        if key not in ("seed", "name", "threads")
-    }
-    content["data"] = {key: value for key, value in content.get("data", {}).items() if key != "dataset"}
+    content = differences(TrainConfig(), config)
+    for name in ("seed", "name", "threads", "data.dataset"):
+        content.pop(name, None)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _told(content: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The entries that are others than the defaults, records within records alike."""
-    found = {}
-    for key, value in content.items():
-        default = defaults.get(key)
-        if isinstance(value, dict) and isinstance(default, dict):
-            value = _told(value, default)
-            if value:
-                found[key] = value
-        elif value != default:
-            found[key] = value
-    return found
 
 
 def commit() -> str:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,8 +20,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from clients.http_client import PlanningClient
-from clients.results import Model
+from clients.demo import service
 
 LEARNERS = ("planet", "dreamer", "thick-planet", "thick-dreamer", "plan2explore", "director")
 TASKS = {
@@ -59,7 +56,6 @@ def trained(folder: Path, learner: str, task: str, updates: int, prefill: int) -
     name = f"{learner}-{task}".replace("_", "-")
     whole, parts = folder / name, folder / f"{name}-resumed"
     row: dict[str, Any] = {"learner": learner, "task": task, "name": name}
-    # Both runs end by `stop`, so that their schedules are the same.
     train = ["train", "--preset", learner, "--preset", "small", *presets, "--env", env]
     train += ["--updates", str(updates), "--data.prefill", str(prefill), "--name", name]
     row["train"] = _run(folder, *train, "--run", whole, unless=whole / "checkpoints/latest")
@@ -81,46 +77,20 @@ def trained(folder: Path, learner: str, task: str, updates: int, prefill: int) -
 
 def served(folder: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every exported model, driven over HTTP by every method that it claims."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with open(folder / "serve.log", "w") as log:
-        command = [
-            *THICK,
-            "serve",
-            "--models",
-            str(folder / "models"),
-            "--port",
-            str(port),
-            "--grpc-port",
-            "0",
-        ]
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        models = _models(url)
-        found = []
+    found = []
+    with service(folder / "models", folder / "serve.log") as client:
+        there = {model.name for model in client.models()}
         for row in rows:
-            model = models.get(row["name"])
+            model = client.model(row["name"]) if row["name"] in there else None
             if model is None or model.state != "ready":
                 found.append({"drive": f"FAILED ({model.reason if model else 'not served'})"})
                 continue
             driven = [
-                f"{method} {result}"
+                f"{method} {_drive(folder, client.connection.url, row['name'], method)}"
                 for method in model.methods
-                if (result := _drive(folder, url, row["name"], method))
             ]
             found.append({"drive": f"{', '.join(driven)} ({model.backend})"})
-        return found
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(60)
-
-
-def _models(url: str) -> dict[str, Model]:
-    with PlanningClient(url) as client:
-        client.wait_until_ready(120)
-        return {each.name: client.model(each.name) for each in client.models()}
+    return found
 
 
 def _drive(folder: Path, url: str, name: str, method: str) -> str:

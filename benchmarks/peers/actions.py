@@ -19,6 +19,7 @@ from thick.envs import make
 from thick.export import load_model
 from thick.models.beliefs import State
 from thick.models.networks import AgentNetworks
+from thick.pytrees import expand
 from thick.runtimes.native.agents import load_agent as load_native
 from thick.runtimes.torch.agents import torch_agent
 
@@ -86,7 +87,6 @@ def players(options: argparse.Namespace) -> tuple[list[Player], Callable[[int, n
         for name, agent in agents.items()
         for low in ("cem", "icem")
     ]
-    made.sort(key=lambda player: "torch" in player.name)
     exact = agents["torch"].model.exact
     infos = [_info(networks, agents["torch"], each) for each in seen]
     costs, size = Eager(networks), int(np.prod(networks.action_space.shape))  # type: ignore[arg-type]
@@ -107,8 +107,6 @@ def players(options: argparse.Namespace) -> tuple[list[Player], Callable[[int, n
 
     @torch.inference_mode()
     def score(state: int, plan: np.ndarray) -> float:
-        from thick.pytrees import expand
-
         belief, total = expand(beliefs[state], ROLLOUTS), 0.0
         for step, action in enumerate(torch.from_numpy(np.array(plan, np.float32)).clamp(-1, 1)):
             belief = exact.imagine(belief, action.expand(1, ROLLOUTS, -1).contiguous(), uniforms[step])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from thick.configuration import RECORD, Count, Positive, Share, Weight
 
@@ -165,6 +165,18 @@ class ModelConfig:
                 f"levels: got {len(self.levels)}; expected a list of none or one; no learner trains a level above "
                 "another yet. Give 'levels: []' for a flat model, or one record"
             )
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Sizes of encoders and decoders, as their arguments."""
+        return {
+            "cnn_depth": self.cnn_depth, "units": self.mlp_units, "layers": self.mlp_layers, "norm": self.norm
+        }  # fmt: skip
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """Sizes of heads, actors and critics, as their arguments."""
+        return {"units": self.head_units, "layers": self.head_layers, "norm": self.norm}
 
     @property
     def kind(self) -> str:

@@ -284,10 +284,8 @@ class Decoder(nn.Module):
         self._keys: dict[str, str] = {}
         for key, entry in sorted(entries(space).items()):
             name = _module_name(key)
-            self._keys[name], self.decoders[name] = (
-                key,
-                _decoder(inputs, entry, cnn_depth, units, layers, norm),
-            )
+            self._keys[name] = key
+            self.decoders[name] = _decoder(inputs, entry, cnn_depth, units, layers, norm)
 
     def parts(self) -> dict[str, nn.Module]:
         """The decoder of every entry, by its key."""

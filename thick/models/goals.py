@@ -6,7 +6,6 @@ A goal is a deterministic feature [h, c] of the world model, size D: where to be
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,11 +73,7 @@ class DirectorNetworks(nn.Module):
 
     def __init__(self, world: WorldModel, config: ModelConfig) -> None:
         super().__init__()
-        sizes: dict[str, Any] = {
-            "units": config.head_units,
-            "layers": config.head_layers,
-            "norm": config.norm,
-        }
+        sizes = config.head
         shape = (config.goals.codes, config.goals.classes)
         goal = config.deter + world.dynamics.context
         self.autoencoder = GoalAutoencoder(goal, codes=shape[0], classes=shape[1], **sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import gymnasium
 from torch import nn
@@ -26,11 +26,7 @@ class Behaviour(nn.Module):
 
     def __init__(self, world: WorldModel, config: ModelConfig, *, coarse: bool) -> None:
         super().__init__()
-        sizes: dict[str, Any] = {
-            "units": config.head_units,
-            "layers": config.head_layers,
-            "norm": config.norm,
-        }
+        sizes = config.head
         action = action_size(world.action_space)
         self.actor = Actor(world.fine_size, action, continuous=world.continuous, **sizes)
         self.critic = ScalarHead(world.fine_size, form=config.scalars, **sizes)

@@ -24,19 +24,8 @@ class Heads(nn.Module):
 
     def __init__(self, inputs: int, space: gymnasium.Space, config: ModelConfig) -> None:
         super().__init__()
-        self.decoder = Decoder(
-            inputs,
-            space,
-            cnn_depth=config.cnn_depth,
-            units=config.mlp_units,
-            layers=config.mlp_layers,
-            norm=config.norm,
-        )
-        sizes: dict[str, Any] = {
-            "units": config.head_units,
-            "layers": config.head_layers,
-            "norm": config.norm,
-        }
+        self.decoder = Decoder(inputs, space, **config.body)
+        sizes = config.head
         self.reward = ScalarHead(inputs, form=config.scalars, **sizes)
         self.discount = ScalarMLP(inputs, outputs=1, **sizes) if config.discount_head else None
 
@@ -58,13 +47,7 @@ class WorldModel(nn.Module):
         self.observation_space, self.action_space = observation_space, action_space
         codec = ActionCodec(action_space)
         self.continuous, action = not codec.discrete, codec.size
-        self.encoder = Encoder(
-            observation_space,
-            cnn_depth=config.cnn_depth,
-            units=config.mlp_units,
-            layers=config.mlp_layers,
-            norm=config.norm,
-        )
+        self.encoder = Encoder(observation_space, **config.body)
         cell: dict[str, Any] = {
             "stoch": config.stoch,
             "classes": config.classes,
