@@ -174,7 +174,7 @@ class SearchModel(Protocol):
 
 
 class LowModel(Imaginer, Protocol):
-    """A dynamics with what searches ask of it (:class:`thick.runtimes.torch.model.FrozenDynamics`)."""
+    """A dynamics with what searches ask of it (:class:`thick.runtimes.torch.dynamics.FrozenDynamics`)."""
 
     stoch: int
     classes: int
