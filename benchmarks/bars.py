@@ -13,18 +13,17 @@ import argparse
 import asyncio
 import os
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from benchmarks import native
 from benchmarks import searches as searches_of_equal_return
-from benchmarks.threads import Served, company
+from benchmarks.acting import Row, act_times, line
+from benchmarks.threads import company
 from thick.models.config import ModelConfig
 from thick.planning.jumps import JumpModel
 from thick.planning.mcts import MCTS
-from thick.planning.settings import session_key
 from thick.runtimes.native import library
 from thick.runtimes.native.model import NativeModel
 from thick.runtimes.native.runtime import NativeRuntime
@@ -34,27 +33,6 @@ REFERENCE = 80e9
 HUNDREDFOLD = {"samples": 2000, "iterations": 30, "elites": 200, "simulations": 4000}
 """ten times the candidates of doorkey6, ten times as often, and a hundred times its simulations"""
 DOORKEY = "minigrid:MiniGrid-DoorKey-6x6-v0+map"
-
-
-class Row(NamedTuple):
-    """A bar and what was measured."""
-
-    name: str
-    measured: float | None
-    """None where this machine cannot measure it"""
-    unit: str
-    bar: float
-    stretch: float
-    least: bool = False
-    """the bar is the least that is asked, not the most"""
-    note: str = ""
-
-    @property
-    def met(self) -> bool:
-        """Whether the bar is met."""
-        if self.measured is None:
-            return True
-        return self.measured >= self.bar if self.least else self.measured <= self.bar
 
 
 def main(options: argparse.Namespace) -> int:
@@ -74,16 +52,6 @@ def main(options: argparse.Namespace) -> int:
     missed = [row.name for row in rows if not row.met]
     print(f"\n{len(missed)} of {len(rows)} bars missed" + (f": {'; '.join(missed)}" if missed else ""))
     return 1 if missed else 0
-
-
-def line(row: Row) -> str:
-    """A row for people."""
-    if row.measured is None:
-        return f"{row.name:66} not measured: {row.note}"
-    sign = "≥" if row.least else "≤"
-    bars = f"{sign} {row.bar:7.3g} (stretch {row.stretch:.3g})"
-    verdict = "" if row.met else "  MISSED"
-    return f"{row.name:66} {row.measured:8.3g} {row.unit:5} {bars:26} {row.note}{verdict}"
 
 
 # -- rollouts, searches: the native runtime by itself -----------------------------------------------------------------
@@ -222,10 +190,10 @@ def acts(rate: float, seconds: float) -> list[Row]:
 
 
 async def _acts(scale: float, seconds: float) -> list[Row]:
-    hierarchical = native_runtime("doorkey6")
-    one = await act_times(hierarchical, sessions=1, threads=1, seconds=seconds)
-    ten = await act_times(hierarchical, sessions=10, threads=2, seconds=2 * seconds)
-    policy = await act_times(with_actor(), sessions=1, threads=1, seconds=seconds)
+    hierarchical, seen = native_runtime("doorkey6"), resets(16)
+    one = await act_times(hierarchical, seen, sessions=1, threads=1, seconds=seconds)
+    ten = await act_times(hierarchical, seen, sessions=10, threads=2, seconds=2 * seconds)
+    policy = await act_times(with_actor(), seen, sessions=1, threads=1, seconds=seconds)
     return [
         Row("hierarchical act of doorkey6, engine, 1 thread: p50", 1e3 * one, "ms", 50 * scale, 30 * scale),
         Row("ten sessions at once, 2 threads: an act", 1e3 * ten / 10, "ms", 30 * scale, 20 * scale),
@@ -260,53 +228,6 @@ def with_actor() -> NativeRuntime:
     )
     networks = AgentNetworks(config, like.observation_space, like.action_space)
     return NativeRuntime(native_agent(networks, planner={"method": "policy"}))
-
-
-async def act_times(
-    runtime: NativeRuntime,
-    *,
-    sessions: int,
-    threads: int,
-    seconds: float,
-    settings: Mapping[str, Any] | None = None,
-) -> float:
-    """The median time in which so many sessions, which ask at once, have all acted, s."""
-    from service.engine.engine import Engine
-    from service.engine.jobs import ActJob
-    from service.models.warmup import prepare
-    from service.operations.metrics import Metrics
-
-    model: Any = Served("check", runtime)
-    engine = Engine(metrics=Metrics(), threads=threads)
-    engine.start()
-    await prepare(model, runtime, engine)
-    loop, seen, planner = asyncio.get_running_loop(), resets(16), runtime.settings(settings or {})
-    high = runtime.agent.model.high
-
-    async def act(number: int, step: int) -> None:
-        job = ActJob(
-            model=model,
-            loop=loop,
-            future=loop.create_future(),
-            slot=model.initial_slot,
-            session=str(number),
-            observation=seen[(number + step) % len(seen)],
-            is_first=True,
-            settings=planner,
-            key=session_key(number, step),
-        )
-        result = await engine.submit(job)
-        model.slots.release(result.slot)
-
-    times: list[float] = []
-    until = time.perf_counter() + seconds
-    while len(times) < 5 or time.perf_counter() < until:
-        high.known.clear()  # nothing is remembered of other acts
-        began = time.perf_counter()
-        await asyncio.gather(*(act(number, len(times)) for number in range(sessions)))
-        times.append(time.perf_counter() - began)
-    await engine.stop()
-    return float(np.median(times[2:]))
 
 
 def elsewhere(rate: float, seconds: float) -> list[Row]:

@@ -18,7 +18,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.bars import act_times, native_runtime
+from benchmarks.acting import act_times
+from benchmarks.bars import native_runtime, resets
 from benchmarks.serving.measure import machine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +77,12 @@ async def point(axis: str, value: int, options: argparse.Namespace) -> float:
             settings["elites"] = max(2, value // 10)
     sessions = value if axis == "sessions" else 1
     return await act_times(
-        runtime, sessions=sessions, threads=options.threads, seconds=options.seconds, settings=settings
+        runtime,
+        resets(16),
+        sessions=sessions,
+        threads=options.threads,
+        seconds=options.seconds,
+        settings=settings,
     )
 
 

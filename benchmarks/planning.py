@@ -3,6 +3,7 @@
     python benchmarks/planning.py --check [--seconds 3]          # all bars; see benchmarks/bars.py
     python benchmarks/planning.py --threads-table [--check]      # see benchmarks/threads.py
     python benchmarks/planning.py --peers                        # see benchmarks/peers/command.py
+    python benchmarks/planning.py --device cuda [--check]        # see benchmarks/gpu.py
     python benchmarks/planning.py [--threads 2] [--repeat 5] [--precision auto|fp32|bf16] [--sessions 1] [--json FILE]
 
 One act of the paper's agent: z 32×32, h 256, c 16, a 64×64 image, 1000 candidates × 12 steps × 10 iterations, and,
@@ -75,6 +76,10 @@ def main() -> int:
         from benchmarks import threads
 
         return threads.main(options)
+    if options.device.startswith("cuda"):
+        from benchmarks import gpu
+
+        return gpu.main(options)
     if options.check:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # the product rate of one core
         from benchmarks import bars

@@ -259,7 +259,7 @@ def test_planning_imagination_and_the_agent_need_no_torch(repository: Repository
         name
         for package in ("thick.planning", "thick.imagination", "thick.agent", "thick.arrays", "thick.pytrees")
         for name in repository.modules(package)
-        if name != "thick.arrays.torch_arrays"
+        if name not in ("thick.arrays.torch_arrays", "thick.arrays.random_kernels")
     ]
     assert not repository.breaches([*modules, "thick.models.beliefs"], {"torch"})
 
@@ -297,7 +297,7 @@ def _normal(name: str) -> str:
         ("service.protocol", ("grpc", "dev")),
         ("service", ("service", "tracing", "cluster", "dev")),
         ("thick.envs", ("envs", "minihack", "metaworld")),
-        ("thick", ("train", "cluster", "minihack", "metaworld")),
+        ("thick", ("train", "cluster", "minihack", "metaworld", "gpu")),
     ],
 )
 def test_what_a_package_imports_is_among_the_dependencies_of_its_extras(

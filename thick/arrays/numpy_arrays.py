@@ -20,6 +20,7 @@ class NumpyArrays:
     """See :class:`~thick.arrays.operations.Arrays`."""
 
     device = "cpu"
+    random = None
 
     exp = staticmethod(functions.exp)
     log = staticmethod(functions.log)

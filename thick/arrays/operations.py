@@ -17,6 +17,8 @@ class Arrays(Protocol):
 
     device: Any
     """where the arrays are: ``"cpu"``, or a device of torch"""
+    random: Any
+    """kernels for random numbers (:mod:`thick.arrays.random_kernels`); None where they are made of operations"""
 
     # -- new arrays ------------------------------------------------------------------------------------------------
 

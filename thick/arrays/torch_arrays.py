@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -36,6 +37,9 @@ class TorchArrays:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.random: Any = None
+        if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+            self.random = importlib.import_module("thick.arrays.random_kernels")
 
     def zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, device=self.device)

@@ -61,15 +61,13 @@ class ICEM(CEM):
             return super().noise(batch, count, randomness)
         xp = of(self.actions.low)
         frequencies = length // 2 + 1
-        frequency = xp.as_float(xp.arange(frequencies)) * (1.0 / length)
-        frequency[0] = 1.0 / length
+        frequency = xp.clip(xp.as_float(xp.arange(frequencies)) * (1.0 / length), 1.0 / length)
         amplitude = xp.power(frequency, -self.colour / 2)  # [F]
         parts = randomness.normal(count, size, 2, frequencies) * amplitude
         real, imaginary = parts[..., 0, :], parts[..., 1, :]
         # The constant term is real, and so is the highest one of an even length.
-        real_only = xp.no(frequencies)
-        real_only[0] = True
-        real_only[-1] = length % 2 == 0
+        place = xp.arange(frequencies)
+        real_only = (place == 0) | (2 * place == length)
         imaginary = xp.where(real_only, 0.0, imaginary)
         real = xp.where(real_only, real * 2**0.5, real)
         power = amplitude * amplitude

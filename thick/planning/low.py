@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from thick import pytrees
 from thick.arrays import Array, of
+from thick.models.beliefs import Belief
 from thick.planning import table
 from thick.planning.actions import Actions
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
@@ -38,6 +39,61 @@ class LowProblem(NamedTuple):
     warm: Warm
     """the previous plan"""
     randomness: Randomness
+
+
+class LowGiven(NamedTuple):
+    """What differs from one search of the same settings to the next, a tree of arrays; leading dimension ``[B]``."""
+
+    belief: Belief
+    """where it starts"""
+    subgoal: Subgoal | None
+    """where it should go"""
+    warm: Warm
+    """the previous plan"""
+    keys: Array
+    """[B] int64, where each session's randomness starts"""
+
+
+LowSearches: TypeAlias = Callable[[LowGiven], LowSearch]
+"""makes the searches of one kind, whatever is given"""
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """What ``model.search`` may have besides :class:`~thick.planning.protocols.LowModel`: searches that are recorded
+    once and replayed."""
+
+    def recorded(self, settings: PlannerSettings, given: LowGiven, build: LowSearches) -> LowSearch:
+        """What ``build(given)`` is, or the replay of such a search; ``settings`` say which are alike."""
+
+
+def search_for(
+    dynamics: LowModel, settings: PlannerSettings, actions: Actions, given: LowGiven
+) -> LowSearch:
+    """The search over low-level actions for what is given.
+
+    Raises:
+        ValueError: the settings ask for one for the other kind of actions.
+    """
+
+    def build(given: LowGiven) -> LowSearch:
+        belief, subgoal = given.belief, given.subgoal
+        return low_search(
+            LowProblem(
+                dynamics=dynamics,
+                objective=objective(dynamics, settings, subgoal, belief.context),
+                settings=settings,
+                actions=actions,
+                belief=belief,
+                subgoal=subgoal,
+                warm=given.warm,
+                randomness=Randomness(given.keys),
+            )
+        )
+
+    if isinstance(dynamics, Recorder):
+        return dynamics.recorded(settings, given, build)
+    return build(given)
 
 
 def low_search(problem: LowProblem) -> LowSearch:

@@ -278,6 +278,36 @@ class Expansion(Protocol):
         """
 
 
+class Seen(NamedTuple):
+    """Several levels of a tree behind M states, G = the number of high-level actions."""
+
+    nodes: tuple[dict[str, Any], ...]
+    """for each level l = 0 …: numpy float32 arrays ``prior reward discount elapsed`` of ``[M · G^l, G]`` and ``value``
+    of ``[M · G^l]``, the node behind action g of node i at place i · G + g; as :class:`Node` has them, ``elapsed`` the
+    steps of each jump"""
+    stoch: Array
+    """[M · G^levels, S] classes of the states behind the last level"""
+    context: Array
+    """[M · G^levels, C]"""
+    reward: Array
+    """[M · G^levels] received on arriving there"""
+
+
+@runtime_checkable
+class Lookahead(Protocol):
+    """What ``model.high`` may have besides :class:`HighModel`: the nodes of several levels in one call.
+
+    For devices where a call costs far more than a row. A tree search then keeps its counts on the host
+    (:mod:`thick.planning.ahead`). The numbers must be those of :class:`thick.planning.jumps.JumpModel`, up to rounding.
+    """
+
+    rows: int
+    """jumps of the last level of a call that cost little more than one"""
+
+    def look_ahead(self, state: JumpState, levels: int, *, critic: bool) -> Seen:
+        """The nodes of states ``[M]`` and, where ``levels`` > 1, of those behind them."""
+
+
 class PlanningModel(Protocol):
     """All that planning with two levels asks of a model (:class:`thick.runtimes.torch.model.FrozenModel`)."""
 

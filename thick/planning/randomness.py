@@ -24,6 +24,7 @@ _INT64 = (np.dtype(np.int64),)
 _GOLDEN = _signed(0x9E3779B97F4A7C15)
 _FIRST = _signed(0xBF58476D1CE4E5B9)
 _SECOND = _signed(0x94D049BB133111EB)
+_TAG = 0x2545F4914F6CDD1D
 
 
 class Randomness:
@@ -50,7 +51,12 @@ class Randomness:
         if self._keys is None:  # now somebody wants to know
             assert self._folded is not None
             before, offset = self._folded
-            self._keys, self._folded = _mix(before.keys * _FIRST + offset), None
+            fused = of(before.keys).random
+            if fused is None:
+                self._keys = _mix(before.keys * _FIRST + offset)
+            else:
+                self._keys = fused.fold(before.keys, offset, 0, 1)[0]
+            self._folded = None
         return self._keys
 
     def _with(self, keys: Array | None, row: int) -> Randomness:
@@ -65,14 +71,26 @@ class Randomness:
     def fold(self, tag: int | str) -> Randomness:
         """Independent randomness for another purpose or another step."""
         number = zlib.crc32(tag.encode()) + (1 << 40) if isinstance(tag, str) else tag
-        offset = _signed((number + 1) * 0x2545F4914F6CDD1D & (1 << 64) - 1)
+        offset = _signed((number + 1) * _TAG & (1 << 64) - 1)
         folded = self._with(None, self.row)
         folded._folded = self, offset  # many are made for what then draws nothing
         return folded
 
+    def folds(self, count: int) -> Array:
+        """Keys of ``fold(0)`` … ``fold(count - 1)``, ``[count, B]`` int64, in one go."""
+        xp = of(self.keys)
+        if xp.random is not None:
+            folded: Array = xp.random.fold(self.keys, _TAG, _TAG, count)
+            return folded
+        return _mix(self.keys[None] * _FIRST + (xp.arange(1, count + 1) * _TAG)[:, None])
+
     def select(self, index: Array) -> Randomness:
         """The randomness of some of the sessions."""
         return self._with(self.keys[index], self.row)
+
+    def on_host(self) -> Randomness:
+        """The same for arrays of numpy."""
+        return self._with(of(self.keys).numpy(self.keys), self.row)
 
     def uniform(self, *shape: int) -> Array:
         """Multiples of 2⁻²⁴ in [0, 1), float32 ``[B, *shape]``."""
@@ -92,12 +110,19 @@ class Randomness:
 
     def _whole(self, shape: tuple[int, ...]) -> Array:
         """Whole numbers of 24 random bits as float32 ``[B, *shape]``."""
-        xp = of(self.keys)
-        count = math.prod(shape)
-        first = self.row * math.prod(shape[1:])
-        counter = xp.arange(first + 1, first + count + 1) * _GOLDEN
-        bits = _mix(self.keys[:, None] + counter)  # [B, count]; wraps around, as it should
-        return xp.as_float((bits >> 40) & 0xFFFFFF).reshape(self.keys.shape[0], *shape)
+        count, first = math.prod(shape), self.row * math.prod(shape[1:])
+        return _bits(self.keys, first, count).reshape(self.keys.shape[0], *shape)
+
+
+def _bits(keys: Array, first: int, count: int) -> Array:
+    """Whole numbers of 24 random bits as float32 ``[B, count]``, from the counter ``first`` on."""
+    xp = of(keys)
+    if xp.random is not None:
+        drawn: Array = xp.random.bits(keys, first, count)
+        return drawn
+    counter = xp.arange(first + 1, first + count + 1) * _GOLDEN
+    bits = _mix(keys[:, None] + counter)  # wraps around, as it should
+    return xp.as_float((bits >> 40) & 0xFFFFFF)
 
 
 def _mix(x: Array) -> Array:

@@ -16,10 +16,11 @@ from thick.arrays import Array
 from thick.models.beliefs import Belief
 from thick.planning import table
 from thick.planning.actions import Actions
+from thick.planning.ahead import AheadModel
 from thick.planning.goals import Worker, held
 from thick.planning.groups import GroupedSearch
 from thick.planning.jumps import JumpModel
-from thick.planning.low import Actor, LowProblem, act, low_search, objective
+from thick.planning.low import Actor, LowGiven, act, search_for
 from thick.planning.memory import (
     GoalMemory,
     LevelMemory,
@@ -30,9 +31,9 @@ from thick.planning.memory import (
     warm_sequence,
 )
 from thick.planning.objectives import Subgoal
-from thick.planning.protocols import PlanningModel
+from thick.planning.protocols import Lookahead, PlanningModel, SearchModel
 from thick.planning.randomness import Randomness
-from thick.planning.searches import HighSearch, LowSearch, Spent
+from thick.planning.searches import HighSearch, LowSearch, Path, Spent
 from thick.planning.settings import PlannerSettings
 
 
@@ -97,6 +98,7 @@ class ActionSearch:
         self._low: LowSearch | None = None
         self._chosen: Array | None = None
         self._held: GoalMemory | None = None
+        self._looks_ahead = isinstance(model.high, Lookahead)
         self._limit = None if budget_s is None else time.perf_counter() + budget_s / 2
         has = properties(model, actions)
         table.check("method", settings.method, has)
@@ -175,8 +177,9 @@ class ActionSearch:
         assert high is not None
         if self._high is None:
             belief = pytrees.select(self.belief, self._searched)
-            jumps = JumpModel(high, belief.stoch, belief.context, critic=settings.critic)
-            randomness = self.randomness.fold("exploration").select(self._searched)
+            jumps_of = AheadModel if self._looks_ahead else JumpModel
+            jumps: SearchModel = jumps_of(high, belief.stoch, belief.context, critic=settings.critic)
+            randomness = self._of_search("exploration")
             self._high = table.build("high", settings.high, jumps, settings, randomness)
         assert self._high is not None
         self._high.step()
@@ -189,20 +192,24 @@ class ActionSearch:
         done = self._high.simulations_done
         if self._above is None or self._above[0] != done:  # asked again by the low level and for the result
             self._above = done, self._found_above(self._high, self._searched)
-        level = pytrees.put(level, self._searched, self._above[1])
+        if self._searched.shape[0] == memory.taken.shape[0]:
+            level = self._above[1]
+        else:
+            level = pytrees.put(level, self._searched, self._above[1])
         return memory._replace(levels=(level, *above))
 
     def _found_above(self, search: HighSearch, rows: Array) -> LevelMemory:
         """What the high level of sessions ``rows`` found."""
         xp, high = self._xp, self.model.high
         assert high is not None
-        randomness = self.randomness.fold("temperature").select(rows)
+        randomness = self._of_search("temperature")
         first = search.best(temperature=self.settings.temperature, randomness=randomness)
-        path = search.path(first)
+        found = search.path(first)
+        elapsed = xp.array(search.states(found.nodes).elapsed)
+        path = Path(xp.array(found.actions), xp.array(found.nodes))
         belief = pytrees.select(self.belief, rows)
-        landing = high.jump(belief.stoch, belief.context, first)
+        landing = high.jump(belief.stoch, belief.context, xp.array(first))
         reached = path.nodes >= 0
-        elapsed = search.states(path.nodes).elapsed
         count = rows.shape[0]
         return LevelMemory(
             active=~xp.no(count),
@@ -210,9 +217,14 @@ class ActionSearch:
             subgoal=Subgoal(landing.logits_before, landing.action, landing.context, landing.continuation),
             actions=fitted(path.actions, -1),
             durations=fitted(xp.where(reached, elapsed, 0.0), 0),
-            values=search.root_values,
-            visits=search.root_visits,
+            values=xp.array(search.root_values),
+            visits=xp.array(search.root_visits),
         )
+
+    def _of_search(self, purpose: str) -> Randomness:
+        """Randomness of the sessions that search, where the search keeps its counts."""
+        randomness = self.randomness.fold(purpose).select(self._searched)
+        return randomness.on_host() if self._looks_ahead else randomness
 
     # -- low level -------------------------------------------------------------------------------------------------
 
@@ -247,17 +259,7 @@ class ActionSearch:
         if not settings.warm_start:
             warm = warm._replace(valid=self._xp.no(*warm.valid.shape))
         subgoal = memory.levels[0].subgoal if settings.method == "hierarchical" else None
-        problem = LowProblem(
-            dynamics=dynamics,
-            objective=objective(dynamics, settings, subgoal, belief.context),
-            settings=settings,
-            actions=self.actions,
-            belief=belief,
-            subgoal=subgoal,
-            warm=warm,
-            randomness=randomness,
-        )
-        return low_search(problem)
+        return search_for(dynamics, settings, self.actions, LowGiven(belief, subgoal, warm, randomness.keys))
 
     def _unsearched(self, memory: PlanMemory) -> Array:
         """What to do when there was no time to search: go on with the last plan, else as the actor would, else

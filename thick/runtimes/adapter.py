@@ -182,7 +182,7 @@ class AgentRuntime:
         return str(array.dtype)
 
     def _computing(self) -> AbstractContextManager[Any]:
-        """Around whatever the agent computes; leaving it waits for what was begun."""
+        """Around whatever the agent computes; leaving it may wait for what was begun."""
         return contextlib.nullcontext()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from thick.models.convolutions import ImageEncoder
 from thick.models.encoders import Encoder, GridEncoder, as_entries
 from thick.runtimes.torch.frozen import Chain, activation, affine, by_session, dense, elu
+from thick.runtimes.torch.graphs import Captured
 from thick.runtimes.torch.traced import Traced
 
 PIECES = (16, 4, 1)
@@ -26,7 +27,8 @@ class FrozenEncoder:
     """
 
     def __init__(self, encoder: Encoder, device: torch.device) -> None:
-        self._whole = encoder if device.type != "cpu" else None
+        self._whole = Captured(self._together) if device.type != "cpu" else None
+        self._encoder, self._keys = encoder, list(encoder.parts())
         self._parts: dict[str, FrozenImages | FrozenGrid | OneByOne] = {}
         for key, part in encoder.parts().items():
             if isinstance(part, ImageEncoder):
@@ -38,11 +40,16 @@ class FrozenEncoder:
 
     def __call__(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Embeddings ``[B, E]`` of a batch of observations."""
-        if self._whole is not None:
-            return self._whole(observation)  # type: ignore[no-any-return]
         arrays = as_entries(observation)
+        if self._whole is not None:
+            return self._whole(*(arrays[key] for key in self._keys))[0]
         embeddings = [part(arrays[key]) for key, part in self._parts.items()]
         return embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, -1)
+
+
+    def _together(self, *arrays: Tensor) -> tuple[Tensor]:
+        """All entries at once, as training does."""
+        return (self._encoder(dict(zip(self._keys, arrays, strict=True))),)
 
 
 class FrozenImages:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from thick.runtimes.torch.dynamics import FrozenDynamics
 from thick.runtimes.torch.encoder import FrozenEncoder
 from thick.runtimes.torch.frozen import affine, best_precision, by_session, draw, elu, one_hots
 from thick.runtimes.torch.goals import FrozenManager
+from thick.runtimes.torch.gpu import parts as gpu
 from thick.runtimes.torch.high import FrozenHighLevel
 from thick.runtimes.torch.refresh import take_weights, tensors_of
 from thick.runtimes.torch.traced import Traced
@@ -49,12 +49,15 @@ class FrozenModel:
         model = copy.deepcopy(model).requires_grad_(False).eval().to(device)
         self.device = device
         self.arrays = on(device)
-        self.exact = FrozenDynamics(model, torch.float32)
+        on_gpu = device.type == "cuda"
+        dynamics_of = gpu.dynamics if on_gpu else FrozenDynamics
+        level_of = gpu.HighLevel if on_gpu else FrozenHighLevel
+        self.exact = dynamics_of(model, torch.float32)
         self.search = (
-            self.exact if types[precision] == torch.float32 else FrozenDynamics(model, types[precision])
+            self.exact if types[precision] == torch.float32 else dynamics_of(model, types[precision])
         )
         self.manager = None if model.director is None else FrozenManager(model)
-        self.levels = [FrozenHighLevel(model, index) for index in range(len(model.levels))]
+        self.levels: list[FrozenHighLevel] = [level_of(model, index) for index in range(len(model.levels))]
         world = model.world
         self._encoder, self._decoder = FrozenEncoder(world.encoder, device), world.heads.decoder
         self._coarse_decoder = None if world.coarse_heads is None else world.coarse_heads.decoder

@@ -10,7 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thick.runtimes.torch.gpu.recorded import Recordings
+from thick.runtimes.torch.graphs import Captured
 from thick.runtimes.torch.traced import Traced
+
+_KEPT = (Traced, Captured, Recordings)
+"""hold no weights of their own, only what reads them"""
 
 
 def tensors_of(frozen: Any) -> dict[str, Tensor]:
@@ -59,5 +64,5 @@ def _walk(value: Any, path: str, found: dict[str, Tensor], seen: set[int]) -> No
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _walk(item, f"{path}.{index}", found, seen)
-    elif type(value).__module__.startswith("thick.runtimes.") and not isinstance(value, Traced):
+    elif type(value).__module__.startswith("thick.runtimes.") and not isinstance(value, _KEPT):
         _walk(vars(value), path, found, seen)

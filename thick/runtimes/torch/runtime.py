@@ -25,6 +25,8 @@ class TorchRuntime(AgentRuntime):
 
     def __init__(self, agent: Agent[FrozenModel]) -> None:
         self.device = torch.device(agent.device)
+        self._begun: torch.cuda.Event | None = None
+        """the end of the last call on a GPU"""
         on_cpu = self.device.type == "cpu"
         fast = agent.model.search.dtype == torch.bfloat16
         super().__init__(
@@ -81,9 +83,14 @@ class TorchRuntime(AgentRuntime):
 
     @contextlib.contextmanager
     def _on_gpu(self) -> Iterator[None]:
+        """What was begun goes on while the next is prepared, but never more than one call ahead of the GPU."""
         with torch.inference_mode():
             yield
-            torch.cuda.synchronize(self.device)
+            begun = torch.cuda.Event()
+            begun.record(torch.cuda.current_stream(self.device))
+            before, self._begun = self._begun, begun
+            if before is not None:
+                before.synchronize()
 
 
 class DeviceRows:

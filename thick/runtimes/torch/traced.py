@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thick.runtimes.torch.graphs import Captured
+
 SEEN = 2
 """calls with the same shapes after which a trace is made: what is seen once may never come again"""
 KEPT = 24
@@ -25,7 +27,7 @@ SETTLE = 3
 
 
 class Traced:
-    """A function on the CPU that is traced for the shapes it is called with; elsewhere it is called as it is.
+    """A function that is traced for the shapes it is called with on a CPU, and captured as a graph on a GPU.
 
     Args:
         function: of tensors alone, gives a tuple of new tensors; what it does depends on shapes and types, never on
@@ -37,9 +39,13 @@ class Traced:
         self._calls: Counter[Any] = Counter()
         self._making = threading.Lock()
         self._traces: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
+        self._captured = Captured(function)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        if inputs[0].device.type != "cpu" or torch.is_grad_enabled():
+        device = inputs[0].device.type
+        if device == "cuda":
+            return self._captured(*inputs)
+        if device != "cpu" or torch.is_grad_enabled():
             return self._function(*inputs)
         kind = (torch.is_inference_mode_enabled(), *((x.shape, x.dtype) for x in inputs))
         trace = self._traces.get(kind)
