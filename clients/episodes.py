@@ -130,10 +130,12 @@ class Task:
 
         Raises:
             ServiceError: there is no such model.
-            TaskMismatchError: no environment is known, or its spaces are not the model's.
+            TaskMismatchError: the model was not loaded, no environment is known, or its spaces are not the model's.
             thick.envs.UnusableEnvironmentError, thick.envs.MissingPackageError: it cannot be made here.
         """
         model = client.model(model_name)
+        if model.state == "failed":
+            raise TaskMismatchError(f"model {model.name} could not be loaded by the service: {model.reason}")
         if env_id is None:
             env_id = own_task(model)
         if env_options is None and env_id == model.task:

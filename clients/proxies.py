@@ -100,7 +100,7 @@ def bypasses(exceptions: str, scheme: str, host: str, port: int) -> bool:
 def is_loopback(host: str) -> bool:
     """Whether a name or address means this machine."""
     host = host.lower().rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
+    if host in ("localhost", "ip6-localhost", "ip6-loopback") or host.endswith(".localhost"):
         return True
     address = _address(host)
     return address is not None and (address.is_loopback or address.is_unspecified)
@@ -184,6 +184,8 @@ def _checked(value: str, transport: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError(expected) from None  # its words may hold a part of the password
+    if any("@" in part for part in (parts.path, parts.query, parts.fragment)):
+        raise ValueError(f"{expected}; '/', '?' and '#' in its password must be written as %2F, %3F and %23")
     if port == 0 or not _is_host(parts.hostname or ""):
         raise ValueError(expected)
     scheme = parts.scheme.lower()

@@ -39,6 +39,8 @@ class Retries:
     def _when(self, call: Call[Any]) -> Callable[[Exception], bool | float]:
         def when(error: Exception) -> bool | float:
             if isinstance(error, BusyError):  # nothing was done; the server says when to come back
+                if error.extra.get("state") == "failed":  # waiting does not mend a model
+                    return False
                 return min(error.retry_after, self.longest_pause_s) if error.retry_after else True
             if isinstance(error, ConnectionLostError):
                 return call.repeatable

@@ -252,7 +252,11 @@ class Settings(BaseSettings):
     def _plain_prefix(cls, value: str) -> str:
         prefix = value.rstrip("/")
         if prefix and not PATH_PREFIX.fullmatch(prefix):
-            raise ValueError("expected a path such as /thick or /robots/thick, in plain characters")
+            raise ValueError(
+                f"expected a path such as /thick or /robots/thick, in plain characters, got {value!r}"
+            )
+        if any(part in (".", "..") for part in prefix.split("/")):  # which a browser would resolve
+            raise ValueError(f"expected a path without . and .. such as /thick, got {value!r}")
         if prefix and "/" + prefix.split("/")[1] in OWN_PATHS:
             raise ValueError(
                 f"/{prefix.split('/')[1]} is a path of the service itself; choose another prefix"

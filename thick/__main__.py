@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from thick.cli import main
+try:
+    from thick.cli import main
+except KeyboardInterrupt:  # before anything was begun
+    print("thick: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 sys.exit(main())

@@ -38,7 +38,7 @@ def read_data(value: Any, path: str, *, encoding: str | None = None) -> bytes:
     if not isinstance(value, str):
         raise invalid(path, f"expected base64 text (JSON) or binary (msgpack), got {show(value)}")
     if is_data_uri(value):
-        value = _content(value, path, encoding)
+        value = _content(value.lstrip(), path, encoding)
     try:
         return base64.b64decode(value, validate=True)
     except ValueError:  # a character beyond ASCII, or binascii.Error: not in the form of RFC 4648 section 4
@@ -52,12 +52,12 @@ def encode_text(data: bytes) -> str:
 
 def is_data_uri(text: str) -> bool:
     """Whether a text is a data URI (RFC 2397)."""
-    return text[:5].lower() == "data:"
+    return text[:200].lstrip()[:5].lower() == "data:"
 
 
 def media_type_of(uri: str) -> str:
     """The media type that a data URI names, lower case."""
-    head = uri[5:200].partition(",")[0]
+    head = uri.lstrip()[5:200].partition(",")[0]
     return head.partition(";")[0].strip().lower() or "text/plain"
 
 

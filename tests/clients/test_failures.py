@@ -17,6 +17,7 @@ import pytest
 
 from clients import GrpcPlanningClient, PlanningClient
 from clients.connection import ServiceConnection, Tls
+from clients.episodes import Task, TaskMismatchError
 from clients.errors import (
     BusyError,
     ConnectionLostError,
@@ -132,8 +133,10 @@ def answering(*answers: Callable[[httpx.Request], httpx.Response], retries: Retr
     return client
 
 
-def problem(status: int, code: str, **headers: str) -> Callable[[httpx.Request], httpx.Response]:
-    body = json.dumps({"status": status, "code": code, "detail": "as it is"})
+def problem(
+    status: int, code: str, *, extra: dict[str, Any] | None = None, **headers: str
+) -> Callable[[httpx.Request], httpx.Response]:
+    body = json.dumps({"status": status, "code": code, "detail": "as it is", **(extra or {})})
     kind = {"content-type": "application/problem+json", **headers}
     return lambda _: httpx.Response(status, content=body, headers=kind)
 
@@ -168,6 +171,7 @@ def test_attempts_are_bounded() -> None:
     [
         (problem(504, "deadline_exceeded"), DeadlinePassedError),
         (problem(500, "internal", **{"x-request-id": "abc"}), ServerFailedError),
+        (problem(503, "model_not_ready", extra={"state": "failed", "retry_after": 30.0}), BusyError),
     ],
 )
 def test_what_would_fail_again_is_asked_once(answer: Any, error: Any) -> None:
@@ -276,6 +280,16 @@ def test_waiting_for_a_service_whose_models_are_damaged_ends_with_the_reason(
         with pytest.raises(ModelsFailedError, match=r"(?s)door.*failed.*SHA-256"):
             client.wait_until_ready(120)
         assert client.live() and not client.ready()
+
+
+@pytest.mark.slow
+def test_driving_a_model_that_failed_to_load_says_why_at_once(damaged: Address) -> None:
+    with PlanningClient(damaged.http) as client:
+        for env_id in (None, "gym:CartPole-v1"):
+            with pytest.raises(
+                TaskMismatchError, match=r"door.*could not be loaded by the service: .*SHA-256"
+            ):
+                Task.of(client, "doorkey", env_id=env_id, planner={})
 
 
 @pytest.fixture(scope="module")

@@ -135,7 +135,7 @@ def test_exceptions_in_every_form_that_people_write(entries: str, host: str, pas
 @pytest.mark.parametrize(
     "host",
     ["localhost", "LOCALHOST", "localhost.", "api.localhost", "127.0.0.1", "127.8.9.1", "127.1", "::1", "0.0.0.0",
-     "::", "::ffff:127.0.0.1", "0:0:0:0:0:0:0:1"],
+     "::", "::ffff:127.0.0.1", "0:0:0:0:0:0:0:1", "ip6-localhost", "ip6-loopback"],
 )  # fmt: skip
 def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
     assert is_loopback(host)
@@ -159,6 +159,7 @@ def test_other_machines_are(host: str) -> None:
 NONSENSE = [
     "http://", "://", "::::", "http://[bad", "http://p:port", "http://p:0", "http://:3128", "http://p q:1", "http://-p:1",
     "http://p:99999", "ftp://p:21", "socks4://p:1", "'http://p:1'", "http://a..b:1", "http://me:se/cret@p:1",
+    "http://me:x@x#cret@p:1", "http://me:12/cret@p:1", "http://me:x?cret@p:1",
 ]  # fmt: skip
 
 

@@ -304,6 +304,64 @@ class Shows(gymnasium.Env):
         return self.observation_space.sample(), 0, False, False, {}
 
 
+class Answers(Shows):
+    """Answers with one thing, whatever its space says."""
+
+    def __init__(self, observation: gymnasium.Space, answer: Any) -> None:
+        super().__init__(observation)
+        self.answer = answer
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return self.answer, {}
+
+
+@pytest.mark.parametrize(
+    ("space", "answer", "kept"),
+    [
+        (Box(0, 255, (3,), np.uint8), [256, -1, 3], [255, 0, 3]),
+        (Box(0, 255, (3,), np.uint8), [300.0, 4.0, 3.0], [255, 4, 3]),
+        (Box(-5, 5, (1,), np.int8), [259], [5]),
+        (Box(0, 9, (1,), np.int64), [-1], [0]),
+        (Box(-1, 1, (1,), np.float32), [1e300], [1]),
+    ],
+)
+def test_numbers_beyond_a_space_are_clipped_with_a_warning_and_never_wrap(
+    space: Box, answer: list[float], kept: list[float]
+) -> None:
+    env = adapted(Answers(space, answer), "own")
+    with pytest.warns(UserWarning, match="left its space"):
+        observation, _ = env.reset()
+    assert observation.tolist() == kept and env.observation_space.contains(observation)
+
+
+@pytest.mark.parametrize(
+    ("space", "answer", "says"),
+    [
+        (Box(0, 255, (2,), np.uint8), [0.0, 1.5], "expected whole numbers .uint8., got 1.5"),
+        (Box(0, 255, (2,), np.uint8), [0.0, np.nan], "expected whole numbers .uint8., got nan"),
+        (Discrete(5), 1.7, "1.7 is not in Discrete"),
+        (Discrete(5), 5, "5 is not in Discrete"),
+        (MultiBinary(2), [0.5, 1], "not in MultiBinary"),
+        (MultiBinary(2), [0, 256], "not in MultiBinary"),
+        (MultiDiscrete([3, 3]), [1, 2.5], "not in MultiDiscrete"),
+        (Box(-1, 1, (3,)), None, "expected numbers .*, got None"),
+    ],
+)
+def test_what_is_in_no_space_is_refused(space: gymnasium.Space, answer: Any, says: str) -> None:
+    with pytest.raises(UnusableEnvironmentError, match=says):
+        adapted(Answers(space, answer), "own").reset()
+
+
+@pytest.mark.parametrize("task", ["leaving:X", "gym:leaving:Id-v0"])
+def test_a_module_that_ends_the_program_is_an_error_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    (tmp_path / "leaving.py").write_text("import sys; sys.exit('bye')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnusableEnvironmentError, match=r"leaving cannot be imported.*bye"):
+        check(task)
+
+
 def shown(space: gymnasium.Space, **options: Any) -> tuple[Any, Any]:
     env = adapted(Shows(space), "own", **options)
     observation, _ = env.reset(seed=0)

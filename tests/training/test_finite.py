@@ -12,7 +12,7 @@ import torch
 from tests.training.conftest import finish, lines, tensors
 from thick.configuration import merge
 from thick.data.dataset import collect
-from thick.data.finite import NotFiniteError
+from thick.data.finite import NotFiniteError, check_answer, not_finite
 from thick.data.replay import ReplayRing
 from thick.training.config import TrainConfig
 from thick.training.evaluate import evaluate_agent
@@ -106,6 +106,17 @@ def test_evaluation_names_the_episode_of_a_nan() -> None:
         evaluate_agent(
             None, "walk:steps", settings=None, episodes=1, seed=5, options={"nan_at": 3, "nan_in": "reward"}
         )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+def test_numbers_that_are_too_large_to_learn_from_are_named_too(dtype: Any) -> None:
+    answer = {"observation": np.array([[0, 10**15], [0, 10**16]], dtype)}
+    check_answer(answer, 0, where="there")
+    with pytest.raises(
+        NotFiniteError, match=r"there: the observation is too large to learn from \(1.*at most 1e\+15"
+    ):
+        check_answer(answer, 1, where="there")
+    assert list(not_finite(answer)["observation"]) == [False, True]
 
 
 def test_a_ring_is_never_given_what_is_not_finite(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_an_update_that_was_left_half_done_is_never_saved(
     run.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_real_signal_stops_after_the_update_and_a_second_one_at_once(
     online: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -147,6 +147,18 @@ def test_a_real_signal_stops_after_the_update_and_a_second_one_at_once(
             finish(second)
     assert second.learner.updates == 4
     assert signal.getsignal(number) is before
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    try:
+        stop = StopRequest()
+        with on_signals(stop, ""):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_signals_are_left_alone_in_other_threads() -> None:

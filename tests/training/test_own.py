@@ -137,3 +137,14 @@ def test_a_missing_simulator_is_one_line(
         "lacks.py",
         "own_env.py",
     ]
+
+
+def test_the_fields_that_are_listed_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--env", "gym:CartPole-v1", "--fields"]) == 0
+    assert "--env 'gym:CartPole-v1'" in capsys.readouterr().out
+    assert main(["train", "--preset", "cartpole", "--updates", "5", "--fields"]) == 0
+    assert "--updates 5 " in capsys.readouterr().out
+    assert main(["train", "--fields"]) == 0
+    assert "--updates " in capsys.readouterr().out
+    assert main(["train", "--preset", "cartpole", "--updats", "5", "--fields"]) == 2
+    assert "updates" in capsys.readouterr().err

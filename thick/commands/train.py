@@ -54,11 +54,8 @@ def run(argv: list[str]) -> int:
     from thick.configuration import describe
     from thick.envs import MissingPackageError
     from thick.files import FolderInUseError
-    from thick.training.config import load_config, override
+    from thick.training.config import TrainConfig, load_config, override
 
-    if options.fields:
-        print(describe(load_config(*options.preset)))
-        return 0
     if options.resume:
         if options.run is None:
             parser.error("--resume needs --run DIR: the folder of the interrupted run")
@@ -72,8 +69,13 @@ def run(argv: list[str]) -> int:
 
             if options.preset:
                 config = override(load_config(*options.preset), rest)
+            elif options.fields and not rest:
+                config = TrainConfig()
             else:
                 config = without_preset(rest)
+            if options.fields:
+                print(describe(config))
+                return 0
             trainer = Trainer(config, options.run or Path("runs") / config.name)
     except (ValueError, TypeError, OSError, MissingPackageError, FolderInUseError) as error:
         print(f"thick train: {error}", file=sys.stderr)

@@ -168,8 +168,9 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
                 continue
             name = key or "the observation"
             if text:
+                advice = "leave it out with the view +notext" if len(found) > 1 else "observe numbers"
                 raise UnusableEnvironmentError(
-                    f"{self._id}: {name} is text, which no model here reads: leave it out with the view +notext"
+                    f"{self._id}: {name} is text, which no model here reads: {advice}"
                 )
             try:
                 given, convert = _array_form(space, channels, size)
@@ -200,9 +201,12 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
     def _one(self, entry: _Entry, value: Any) -> Any:
         """One array, in its space's shape, type and bounds."""
         space, name = entry.given, entry.key or "the observation"
+        if value is None:
+            raise UnusableEnvironmentError(f"{self._id}: {name}: expected numbers ({space}), got None")
         try:
             array = np.asarray(value)
-            cast = array.astype(space.dtype, copy=True)
+            with np.errstate(invalid="ignore", over="ignore"):
+                cast = array.astype(space.dtype, copy=True)
         except (TypeError, ValueError) as error:
             raise UnusableEnvironmentError(
                 f"{self._id}: {name}: expected numbers ({space}), got {type(value).__name__}"
@@ -214,30 +218,40 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
             raise UnusableEnvironmentError(f"{self._id}: {name}: expected shape {shape}, got {cast.shape}")
         if isinstance(space, spaces.Box):
             if space.dtype.kind == "f":
-                cast = self._within_bounds(array, cast, space, name)
-            elif array.dtype.kind == "f" and not (cast == array).all():
-                raise UnusableEnvironmentError(
-                    f"{self._id}: {name}: expected whole numbers ({space.dtype}), got fractions"
-                )
-            elif (cast < space.low).any() or (cast > space.high).any():
-                cast = self._within_bounds(array, cast, space, name)
-        elif not space.contains(cast if cast.ndim else cast.item()):
+                cast = self._within_bounds(cast, space, name)
+            else:
+                # As it came: a cast wraps what lies beyond the type, and cuts fractions off.
+                given = array.reshape(shape)
+                if given.dtype.kind == "f" and not (given == np.trunc(given)).all():
+                    raise UnusableEnvironmentError(
+                        f"{self._id}: {name}: expected whole numbers ({space.dtype}), got {_fraction(given)}"
+                    )
+                if not np.array_equal(given, cast) or (cast < space.low).any() or (cast > space.high).any():
+                    cast = self._within_bounds(given, space, name)
+        elif not (array.reshape(shape) == cast).all() or not space.contains(
+            cast if cast.ndim else cast.item()
+        ):
             raise UnusableEnvironmentError(f"{self._id}: {name}: {value!r} is not in {space}")
         converted = entry.convert(cast)
         return int(converted) if isinstance(space, spaces.Discrete) else converted
 
-    def _within_bounds(self, array: Array, cast: Array, space: Any, name: str) -> Array:
+    def _within_bounds(self, array: Array, space: Any, name: str) -> Array:
         """Values beyond the space's bounds are clipped, with one warning: a service would refuse them."""
-        clipped = np.clip(cast, space.low, space.high)
-        if not self._clipped and not np.array_equal(clipped, cast, equal_nan=True):
+        clipped = np.clip(array, space.low, space.high)
+        if not self._clipped and not np.array_equal(clipped, array, equal_nan=array.dtype.kind == "f"):
             self._clipped = True
-            at = int(np.argmax(clipped != cast))
+            at = int(np.argmax(clipped != array))
             warnings.warn(
                 f"{self._id}: {name} left its space: {array.flat[at]} is beyond {space.low.flat[at]} to "
                 f"{space.high.flat[at]}; such values are clipped, widen the space where they matter",
                 stacklevel=2,
             )
         return np.asarray(clipped, space.dtype)
+
+
+def _fraction(array: Array) -> str:
+    """The first number that is not whole."""
+    return f"{array.flat[int(np.argmax(array != np.trunc(array)))]}"
 
 
 def _leaves(

@@ -189,7 +189,7 @@ def _load_module(place: str) -> ModuleType:
         raise MissingPackageError(f"{place} cannot be imported: {error}") from error
     except ImportError as error:
         raise MissingPackageError(f"{place} cannot be imported: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnusableEnvironmentError(f"{place} cannot be imported: {reason(error)}") from error
 
 

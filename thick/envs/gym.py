@@ -24,7 +24,7 @@ def check(task: str) -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise MissingPackageError(f"gym:{task}: {module} cannot be imported ({error})") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UnusableEnvironmentError(
                 f"gym:{task}: {module} cannot be imported: {reason(error)}"
             ) from error

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""SIGHUP comes where a terminal is closed"""
 
 
 class Interrupted(Exception):
@@ -39,9 +42,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def on_signals(stop: StopRequest, announcement: str) -> Iterator[None]:
-    """SIGINT and SIGTERM ask to stop and say so; a second one raises KeyboardInterrupt wherever the program is.
+    """SIGINT, SIGTERM and SIGHUP ask to stop and say so; a second one raises KeyboardInterrupt wherever the program is.
 
-    Outside the main thread Python has no signals, and nothing is changed.
+    A SIGHUP that is ignored, as under ``nohup``, stays ignored. Outside the main thread Python has no signals, and
+    nothing is changed.
 
     Args:
         stop: what the first signal asks.
@@ -54,14 +58,17 @@ def on_signals(stop: StopRequest, announcement: str) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.requested:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for each in taken:
+                if each != signal.SIGINT:
+                    signal.signal(each, signal.SIG_DFL)
             raise KeyboardInterrupt
         stop.request()
         # Not print: the signal may have come in the middle of one.
         with contextlib.suppress(OSError):
             os.write(2, f"\n{announcement}\n".encode())
 
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in SIGNALS}
+    taken = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN or each == signal.SIGINT]
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in taken}
     try:
         yield
     finally:

@@ -25,8 +25,8 @@ from service.protocol.bodies import read_msgpack
 from service.protocol.errors import ProblemError, invalid, show
 from service.protocol.limits import Limits
 
-_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
-_EXPECTED = "expected bool, (u)int8..64 or float16..64"
+_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])|bool|u?int(8|16|32|64)|float(16|32|64)")
+_EXPECTED = "expected bool, (u)int8..64 or float16..64, as '<f4' or 'float32'"
 _UNFIT = {
     "O": "Python objects: they would have to be unpickled",
     "V": "records (a structured dtype): send one array for each of their fields",

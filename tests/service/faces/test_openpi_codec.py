@@ -75,6 +75,14 @@ def test_the_keys_of_an_array_are_text_or_bytes_and_its_kind_may_be_left_out(
     assert read.dtype == np.float32 and read.shape == (2,)
 
 
+@pytest.mark.parametrize("name", ["float32", "<f4", b"float32", "=f4"])
+def test_a_type_may_be_named_in_full(name: Any) -> None:
+    read = unpack(msgpack.packb({"observation": nd_form(type=name)}), Limits()).tree["observation"]
+    assert read.dtype == np.float32
+    with pytest.raises(ProblemError, match="as '<f4' or 'float32', got 'f'"):
+        unpack(msgpack.packb({"observation": nd_form(type="f")}), Limits())
+
+
 def test_an_observation_may_have_entries_whose_names_an_array_has_too() -> None:
     tree = {"nd": [1, 2], "type": 3, "data": [4]}
     assert unpack(msgpack.packb(tree), Limits()).tree == tree

@@ -63,6 +63,7 @@ def test_what_is_no_base64_is_explained(text: Any, says: str) -> None:
         {"encoding": "png", "data": f"data:;base64,{TEXT}"},
         {"encoding": "png", "data": f"data:image/png;base64,{TEXT.replace('+', '%2B').replace('=', '%3D')}"},
         f"data:image/png;base64,{TEXT}",
+        f"  \n data:image/png;base64,{TEXT}",
         f"data:image/png;base64,\n{textwrap.fill(TEXT, 76)}\n",
     ],
 )
