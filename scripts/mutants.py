@@ -22,7 +22,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("thick", "tests", "service", "clients", "checkpoints", "pyproject.toml", "README.md")
 WORLD = ("tests/learners/test_loss_numbers.py", "tests/learners/test_world_and_level.py", "tests/models")
-BEHAVIOUR = ("tests/behaviours/test_actor_critic.py", "tests/behaviours/test_returns.py")
+BEHAVIOUR = (
+    "tests/behaviours/test_actor_critic.py",
+    "tests/behaviours/test_actor_critic_numbers.py",
+    "tests/behaviours/test_returns.py",
+)
 DIRECTOR = ("tests/behaviours/test_director.py",)
 EXPLORE = ("tests/learners/test_plan2explore.py",)
 
@@ -199,6 +203,69 @@ MUTANTS = [
         (".square().sum(-1) / 2", ".square().sum(-1) / -2"),
         ("posterior, batch = shared.posterior,", "posterior, batch = shared.trajectory.posterior,"),
     ),
+    # -- what a reader planted and no test found --------------------------------------------------------------
+    *of(
+        "thick/models/actor.py",
+        BEHAVIOUR,
+        ("-(log_probs.exp() * log_probs).sum(-1)", "(log_probs.exp() * log_probs).sum(-1)"),
+    ),
+    *of(
+        "thick/models/distributions.py",
+        ("tests/models/test_distributions.py",),
+        ("slope = (low * _normal_density(low) - high * _normal_density(high)) / mass",
+         "slope = (high * _normal_density(high) - low * _normal_density(low)) / mass"),
+        ("sample = mean + std * _SQRT_2", "sample = mean - std * _SQRT_2"),
+    ),
+    *of(
+        "thick/models/encoders.py",
+        ("tests/models/test_encoders.py",),
+        ("total = total + logits.log_softmax(-1).gather(", "total = total - logits.log_softmax(-1).gather("),
+        ("return bernoulli_log_prob(output.float()", "return -bernoulli_log_prob(output.float()"),
+    ),
+    *of("thick/training/learner.py", WORLD, ("1 - options.weight_decay", "1 + options.weight_decay")),
+    *of(
+        "thick/behaviours/actor_critic.py",
+        BEHAVIOUR,
+        ('"policy": -(weight * advantage).mean()', '"policy": -advantage.mean()'),
+        ('"entropy": -(weight * entropy).mean()', '"entropy": -entropy.mean()'),
+        ("return -(weight * critic.log_prob(feature, goal)).mean()", "return -critic.log_prob(feature, goal).mean()"),
+        ("regression(behaviour.coarse_critic, coarse, goal, weight)",
+         "regression(behaviour.coarse_critic, coarse, returns.detach(), weight)"),
+        ("regression(behaviour.coarse_critic, coarse, goal, weight)",
+         "regression(behaviour.coarse_critic, coarse, goal, torch.ones_like(weight))"),
+        ("shared.coarse_logits(index))[:-1]", "shared.coarse_logits(index))[1:]"),
+        ("_detached(imagined.states, slice(None, -1))", "_detached(imagined.states, slice(1, None))"),
+        ("imagined.actions, states.context[1:])", "imagined.actions, states.context[:-1])"),
+        ("        return self.coarse_target\n", "        return self._parts[1].coarse_critic\n"),
+        ("max_time=self.max_time, sample=True", "max_time=self.max_time, sample=False"),
+        ("[0.05, 0.95]", "[0.0, 1.0]"),
+    ),
+    *of(
+        "thick/behaviours/rollouts.py",
+        BEHAVIOUR,
+        ("action = policy(world.dynamics.features(state).detach())",
+         "action = policy(world.dynamics.features(state))"),
+        ("beside[..., 0], gamma, dtype", "beside[..., 0], 1.0, dtype"),
+    ),
+    *of(
+        "thick/learners/world.py",
+        WORLD,
+        ("openings(posterior.gates, batch.is_first", "openings(posterior.gates.detach(), batch.is_first"),
+    ),
+    *of(
+        "thick/models/dynamics/rssm.py",
+        WORLD,
+        ("prior = self.prior(deter, context)\n        coarse",
+         "prior = self.prior(deter.detach(), context)\n        coarse"),
+        ("self.coarse_prior(previous, action, context)", "self.coarse_prior(previous.detach(), action, context)"),
+        ("self.coarse_prior(previous, action, context)", "self.coarse_prior(previous, action, context.detach())"),
+    ),
+    *of(
+        "thick/learners/level.py",
+        WORLD,
+        ("segment_ends(gates, batch.is_terminal,", "segment_ends(gates, batch.is_first,"),
+    ),
+    *of("thick/models/goals.py", DIRECTOR, (".square().mean(-1)", ".square().sum(-1)")),
 ]  # fmt: skip
 
 

@@ -194,6 +194,16 @@ def test_the_code_for_goals_is_taught_by_its_error_and_its_kl_to_uniform() -> No
     assert all(bool(gradient.any()) for gradient in encoder)
 
 
+def test_the_novelty_of_a_feature_is_the_mean_square_of_what_its_code_loses() -> None:
+    _, networks, _, shared = learning()
+    feature = deterministic(shared.posterior)
+    torch.manual_seed(3)
+    found = networks.autoencoder.novelty(feature)
+    torch.manual_seed(3)
+    decoded = array(networks.autoencoder.decode(one_hot_sample(networks.autoencoder.encode(feature))))
+    np.testing.assert_allclose(array(found), ((decoded - array(feature)) ** 2).mean(-1), rtol=1e-5)
+
+
 def test_a_code_for_goals_comes_to_hold_what_was_seen() -> None:
     _, networks, _, shared = learning()
     part = GoalPart(networks.autoencoder, DirectorConfig())

@@ -12,7 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import thick.envs
-from thick.envs import MissingPackageError, UnknownEnvironmentError, make, spec
+from thick.envs import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError, make, spec
 
 ONE_OF_EACH = [
     "minigrid:MiniGrid-DoorKey-5x5-v0",
@@ -150,3 +150,9 @@ def test_a_family_from_elsewhere_can_be_registered(monkeypatch: pytest.MonkeyPat
     assert make("boards:three").reset(seed=0)[0].shape == (64, 64, 3)
     with pytest.raises(ValueError, match="already provided"):
         thick.envs.register("minigrid", "somewhere.else")
+
+
+@pytest.mark.parametrize("env_id", ["pinpad:three", "minigrid:corridor-2"])
+def test_an_option_that_a_family_does_not_have_is_named(env_id: str) -> None:
+    with pytest.raises(UnusableEnvironmentError, match="has no option 'spilt'"):
+        make(env_id, spilt="train")

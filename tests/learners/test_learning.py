@@ -98,6 +98,14 @@ def test_a_chain_with_a_key_is_learned(learner: str, seed: int, tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("learner", "seed"), [("planet", 0), ("dreamer", 0), ("dreamer", 1), ("thick-dreamer", 0)])
+def test_signs_are_read_in_pixels(learner: str, seed: int, tmp_path: Path) -> None:
+    assert mean_return(None, "Signs") < 4.0
+    changes = {"model": {"cnn_depth": 4, "discount_head": False}}
+    assert learned(learner, "Signs", seed, tmp_path, **changes) > 6.0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["planet", "dreamer", "director"])
 def test_a_point_is_moved_to_its_place(learner: str, tmp_path: Path) -> None:
     assert mean_return(None, "Point") < 2.0

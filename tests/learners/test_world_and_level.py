@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.models.sizes import ACTIONS, CONTINUOUS, DISCRETE, GRID, MIXED, SPACES, VECTOR, batch, model, tiny
+from thick.configuration import merge
 from thick.learners.level import segment_batch
 from thick.learners.parts import Part, Shared
 from thick.learners.recipes import RECIPES
@@ -17,6 +18,7 @@ from thick.learners.schedules import Schedule
 from thick.learners.world import openings
 from thick.models.batch import Batch
 from thick.models.config import LossConfig
+from thick.models.dynamics.crssm import CRSSM
 from thick.models.networks import AgentNetworks
 from thick.training.config import TrainConfig, load_config
 from thick.training.learner import Learner, weighted
@@ -276,3 +278,66 @@ def test_openings_too_small_to_count_end_no_segment() -> None:
         config = replace(world.config.levels[0], segment_ends=("gates",))
         masks.append(segment_batch(world.world, config, data, posterior).mask.sum().item())
     assert masks[0] > 0 and masks[1] == 0
+
+
+def reached(world: AgentNetworks, term: str, data: Batch, *weights: Tensor) -> list[bool]:
+    """Which weights a term of the world model's losses has a gradient for."""
+    torch.manual_seed(0)
+    loss = parts(world)[0].losses(shared(world, data)).terms[term]
+    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    return [gradient is not None and bool(gradient.any()) for gradient in gradients]
+
+
+def test_a_gate_that_opens_is_taught_what_opening_costs() -> None:
+    world = model(VECTOR)
+    assert isinstance(world.world.dynamics, CRSSM)
+    assert reached(world, "sparsity", batch(VECTOR), world.world.dynamics.gatel0rd.gate.weight) == [True]
+
+
+def test_both_kls_teach_what_their_priors_are_made_of() -> None:
+    """With a posterior that reads the observation alone, and all of the KL on the prior's side, nothing else does."""
+    data = batch(VECTOR)
+    world = model(VECTOR, posterior="observation", kl_balance=1.0)
+    dynamics = world.world.dynamics
+    assert isinstance(dynamics, CRSSM)
+    # h, which the fine prior reads, comes from the GRU; what z was before from the posterior.
+    assert reached(world, "kl", data, dynamics.gru.weight, dynamics.obs_logit.weight) == [True, True]
+    assert reached(world, "coarse_kl", data, dynamics.gru.weight) == [False]
+    assert reached(world, "coarse_kl", data, dynamics.gatel0rd.candidate.weight) == [True]
+    with torch.no_grad():  # shut for good, so that the context tells nothing of z
+        dynamics.gatel0rd.gate.weight.zero_()
+        dynamics.gatel0rd.gate.bias.fill_(-9.0)
+    found = reached(world, "coarse_kl", data, dynamics.obs_logit.weight, dynamics.gatel0rd.candidate.weight)
+    assert found == [True, False]
+
+
+def test_a_terminal_step_ends_a_segment_where_ends_do() -> None:
+    """Gates stay shut: only the end of an episode is left to end a segment."""
+    data = batch(VECTOR)
+    is_first = torch.zeros_like(data.is_first)
+    is_first[:, 0] = 1
+    is_terminal = torch.zeros_like(data.is_terminal)
+    is_terminal[:, 4] = 1
+    data = data._replace(is_first=is_first, is_terminal=is_terminal)
+    world = model(VECTOR).eval()
+    assert isinstance(world.world.dynamics, CRSSM)
+    with torch.no_grad():
+        world.world.dynamics.gatel0rd.gate.weight.zero_()
+        world.world.dynamics.gatel0rd.gate.bias.fill_(-9.0)
+    seen = shared(world, data).posterior
+    for ends, until in (("gates",), 0), (("gates", "ends"), 4):
+        level = replace(world.config.levels[0], segment_ends=ends)
+        mask = segment_batch(world.world, level, data, seen).mask
+        assert mask[:, :until].bool().all() and not mask[:, until:].any(), ends
+
+
+def test_weights_decay_by_their_share_of_every_update() -> None:
+    config = load_config("learners/planet", "sizes/small")
+    config = merge(
+        config, {"optimizer": {"weight_decay": 0.25, "lr": 0.0}, "precision": "fp32", "threads": 1}
+    )
+    learner = Learner(config, VECTOR, DISCRETE)
+    before = {name: weight.detach().clone() for name, weight in learner.model.named_parameters()}
+    learner.update(batch(VECTOR))
+    for name, weight in learner.model.named_parameters():
+        torch.testing.assert_close(weight.detach(), 0.75 * before[name], msg=name)

@@ -98,3 +98,31 @@ class Recall(gymnasium.Env[np.ndarray, int]):
         if self.steps == 0:
             seen[self.CELLS + self.exit] = 1
         return seen
+
+
+class Signs(gymnasium.Env[np.ndarray, int]):
+    """A bandit in pixels: the colour of a square, wherever it stands, says which of three actions pays 1.
+
+    Each of an episode's 8 steps shows another square; who does not look gets 8 / 3.
+    """
+
+    observation_space = Box(0, 255, (16, 16, 3), np.uint8)
+    action_space = Discrete(3)
+    LIMIT = 8
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._shown(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        reward = float(int(action) == self.sign)
+        self.steps += 1
+        return self._shown(), reward, False, self.steps >= self.LIMIT, {}
+
+    def _shown(self) -> np.ndarray:
+        self.sign = int(self.np_random.integers(3))
+        left, top = self.np_random.integers(0, 8, 2)
+        image = np.full((16, 16, 3), 40, np.uint8)
+        image[top : top + 8, left : left + 8, self.sign] = 230
+        return image

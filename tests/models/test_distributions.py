@@ -13,7 +13,9 @@ from thick.models.distributions import (
     normal_log_prob,
     one_hot_mode,
     one_hot_sample,
+    truncated_normal_entropy,
     truncated_normal_log_prob,
+    truncated_normal_sample,
 )
 from thick.models.functions import balanced_kl
 
@@ -68,6 +70,21 @@ def test_a_truncated_normal_holds_all_its_mass_between_minus_one_and_one(mean: f
     x = torch.linspace(-1, 1, 20_001, dtype=torch.float64)
     density = truncated_normal_log_prob(x, torch.full_like(x, mean), torch.full_like(x, std)).exp()
     assert torch.trapezoid(density, x).item() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.9, 0.1), (-0.99, 2.1), (0.3, 0.5)])
+def test_entropy_and_samples_of_a_truncated_normal_are_those_of_its_density(mean: float, std: float) -> None:
+    x = torch.linspace(-1, 1, 20_001, dtype=torch.float64)
+    density = torch.exp(-0.5 * ((x - mean) / std) ** 2)
+    density = density / torch.trapezoid(density, x)
+    entropy = -torch.trapezoid(density * density.clamp_min(1e-300).log(), x).item()
+    found = truncated_normal_entropy(torch.tensor(mean), torch.tensor(std)).item()
+    assert found == pytest.approx(entropy, abs=2e-3)
+    torch.manual_seed(0)
+    drawn = truncated_normal_sample(torch.full((40_000,), mean), torch.full((40_000,), std)).double()
+    first, second = (torch.trapezoid(density * x**power, x).item() for power in (1, 2))
+    assert drawn.mean().item() == pytest.approx(first, abs=0.01)
+    assert (drawn**2).mean().item() == pytest.approx(second, abs=0.01)
 
 
 def test_a_truncated_normal_stays_finite_where_it_is_hardly_ever() -> None:

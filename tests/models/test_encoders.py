@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, MultiDiscrete
 from torch import nn
 
 from tests.models.sizes import GRID, IMAGE, MIXED, OTHERS, SPACES, VECTOR, observations
 from thick.models.encoders import (
+    BitsDecoder,
+    CategoriesDecoder,
     Decoder,
     Encoder,
     GridDecoder,
@@ -171,3 +175,27 @@ def test_a_dict_may_have_entries_of_any_name() -> None:
     module = encoder(OTHERS["names"])
     assert list(module.parts()) == sorted(OTHERS["names"].spaces)
     assert not any("." in name.removeprefix("encoders.").split(".mlp")[0] for name in module.state_dict())
+
+
+def test_categories_and_bits_are_as_likely_as_their_logits_say() -> None:
+    generator = torch.Generator().manual_seed(0)
+    space = MultiDiscrete([2, 3], start=[0, -1])
+    decoder = CategoriesDecoder(4, space, 8, 1)
+    logits, value = torch.randn(6, 5, generator=generator), torch.tensor([[0, -1], [1, 1]] * 3)
+    wanted = [
+        math.log(softmax(row[:2])[a]) + math.log(softmax(row[2:])[b + 1])
+        for row, (a, b) in zip(logits.tolist(), value.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(decoder.log_prob(logits, value), torch.tensor(wanted))
+    bits = BitsDecoder(4, Box(0, 1, (3,), np.int8), 8, 1)
+    logits, value = torch.randn(4, 3, generator=generator), torch.tensor([[0, 1, 1], [1, 0, 0]] * 2)
+    wanted = [
+        sum(math.log(1 / (1 + math.exp(-x if bit else x))) for x, bit in zip(row, given, strict=True))
+        for row, given in zip(logits.tolist(), value.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(bits.log_prob(logits, value), torch.tensor(wanted))
+
+
+def softmax(logits: list[float]) -> list[float]:
+    weights = [math.exp(each) for each in logits]
+    return [each / sum(weights) for each in weights]

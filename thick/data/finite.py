@@ -17,10 +17,10 @@ class NotFiniteError(ArithmeticError):
 
 def not_finite(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Which rows hold a number that is none: ``[N]`` bool for each array ``[N, ...]`` that has such rows."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
         if _may_fail(array) and not (fine := _fine(array)).all():
-            found[name] = ~fine.reshape(len(array), -1).all(-1)
+            found[name] = np.asarray(~fine.reshape(len(array), -1).all(-1))
     return found
 
 

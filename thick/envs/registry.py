@@ -9,6 +9,7 @@ line to `_MODULES`. Another package declares an entry point of the group `thick.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -202,7 +203,15 @@ def make(
     elif family(parsed.family).foreign:
         env = _made_by_others(parsed, None, render_mode, options)
     else:
-        env = family(parsed.family).build(parsed, render_mode=render_mode, **options)
+        try:
+            env = family(parsed.family).build(parsed, render_mode=render_mode, **options)
+        except (TypeError, UnusableEnvironmentError) as error:
+            unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if unknown is None or unknown[1] not in options:
+                raise
+            raise UnusableEnvironmentError(
+                f"{env_id}: {parsed.family} has no option {unknown[1]!r}; docs/environments.md has those of each family"
+            ) from error
     if seed is not None:
         from thick.envs.wrappers import FirstSeed
 

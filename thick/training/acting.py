@@ -48,7 +48,7 @@ class AgentPolicy:
     ) -> list[Any]:
         space = envs[0].action_space
         if self._steps % self._refresh == 0:
-            self._agent.model.take(self._learner.agent(self._config.planner, exploring=True).model)
+            self._learner.renew(self._agent, exploring=True)
         if self._state is None:
             self._state = self._agent.initial(len(envs))
         keys = torch.tensor(

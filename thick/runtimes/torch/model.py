@@ -32,6 +32,8 @@ class FrozenModel:
         model: the trained model.
         precision: of the candidates of a search: auto (bf16 where that is faster), fp32 or bf16.
         device: where to run.
+        own: take a copy of the weights, so that training may go on; without, who made it uses it at once
+            (:meth:`take`) and no longer.
     """
 
     def __init__(
@@ -40,13 +42,14 @@ class FrozenModel:
         *,
         precision: str = "auto",
         device: torch.device | str = "cpu",
+        own: bool = True,
     ) -> None:
         device = torch.device(device)
         types = {"auto": best_precision(device), "fp32": torch.float32, "bf16": torch.bfloat16}
         if precision not in types:
             raise ValueError(f"precision: expected auto, fp32 or bf16, got {precision!r}")
-        # A copy: training may go on with the original while this one acts.
-        model = copy.deepcopy(model).requires_grad_(False).eval().to(device)
+        if own:
+            model = copy.deepcopy(model).requires_grad_(False).eval().to(device)
         self.device = device
         self.arrays = on(device)
         on_gpu = device.type == "cuda"
