@@ -101,7 +101,15 @@ def test_a_chain_with_a_key_is_learned(learner: str, seed: int, tmp_path: Path) 
 @pytest.mark.parametrize(("learner", "seed"), [("planet", 0), ("dreamer", 0), ("dreamer", 1), ("thick-dreamer", 0)])
 def test_signs_are_read_in_pixels(learner: str, seed: int, tmp_path: Path) -> None:
     assert mean_return(None, "Signs") < 4.0
-    changes = {"model": {"cnn_depth": 4, "discount_head": False}}
+    # Twelve thousand pixels weigh more than a reward: so does what they are taught.
+    loss = {"decoder": 0.3, "reward": 20.0, "coarse_decoder": 0.3, "coarse_reward": 20.0}
+    changes = {
+        "updates": 700,
+        "batch": 12,
+        "length": 9,
+        "model": {"cnn_depth": 4, "discount_head": False, "loss": loss},
+        "behaviour": {"horizon": 2},
+    }
     assert learned(learner, "Signs", seed, tmp_path, **changes) > 6.0
 
 

@@ -99,7 +99,7 @@ def wanted_state(run: Run) -> RunState:
         _check_same(run, run.config)
     content = asdict(found) | {"axes": run.axes, "steps": run.steps}
     content["config"] = None if run.config is None else to_dict(run.config)
-    content["threads"] = 1 if run.config is None else run.config.threads
+    content["threads"] = 1 if run.config is None else run.config.threads or 1
     before = found.config or {}
     if any(before.get(name) != (content["config"] or {}).get(name) for name in ("updates", "stop")):
         content["trained"] = False  # it goes on to another end, and is measured again there

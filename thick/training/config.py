@@ -143,8 +143,8 @@ class TrainConfig:
     start_state: Literal["zero", "stored"] = "zero"
     """what sequences that begin within an episode start from: zero, or the state that the model had there when it last
     learned from the step before; stored states take room in memory and in every checkpoint"""
-    threads: Count = 2
-    """threads of torch on the CPU"""
+    threads: Index = 0
+    """threads of torch on the CPU; 0: as many as a trial at the beginning finds best on this machine"""
     device: str = "cpu"
     """cpu or cuda"""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"

@@ -6,14 +6,14 @@ processor reports of itself does not say which (it may have the instructions and
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 
 from thick.models.batch import Batch
+from thick.training import trials
 from thick.training.learner import Learner
 
 Precision = Literal["fp32", "bf16"]
@@ -22,11 +22,6 @@ WORTH = 1.1
 """bf16 is chosen when it is so many times faster: less is within what a busy machine adds"""
 HOPELESS = 2.0
 """when products alone are so many times slower, no update is tried"""
-ROUNDS = 3
-"""updates measured in each precision"""
-ENOUGH_S = 10.0
-"""seconds after which no further round is begun"""
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -65,30 +60,15 @@ def try_precisions(learner: Learner, batch: Batch, *, rates_wanted: bool = False
     products = _seconds_of_product(learner, torch.bfloat16) / _seconds_of_product(learner, torch.float32)
     if products > HOPELESS and not rates_wanted:
         return Trial("fp32", {}, products)
-    devices = [learner.device] if learner.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        tensors = {name: value.clone() for name, value in learner.tensors().items()}
-        updates, precision = learner.updates, learner.precision
-        try:
-            rates = _rates(learner, batch)
-        finally:
-            learner.load(tensors, {"update": updates})
-            learner.precision = precision
+    with trials.without_trace(learner):
+        rates = _rates(learner, batch)
     return Trial("bf16" if rates["bf16"] > WORTH * rates["fp32"] else "fp32", rates, products)
 
 
 def _rates(learner: Learner, batch: Batch) -> dict[str, float]:
-    """Updates a second: the best of some, taken in turns, since other programs only ever make them slower."""
-    best: dict[str, float] = {}
-    began = time.perf_counter()
-    for turn in range(1 + ROUNDS):  # the first is slower: memory is taken, kernels are chosen
-        for precision in get_args(Precision):
-            learner.precision = precision
-            seconds = _seconds(lambda: learner.update(batch), learner.device)
-            best[precision] = seconds if turn <= 1 else min(best[precision], seconds)
-        if time.perf_counter() - began > ENOUGH_S:
-            break
-    return {precision: 1 / seconds for precision, seconds in best.items()}
+    """Updates a second in each precision."""
+    forms = {name: partial(setattr, learner, "precision", name) for name in get_args(Precision)}
+    return trials.rates(learner, batch, forms)
 
 
 def _seconds_of_product(learner: Learner, dtype: torch.dtype) -> float:
@@ -98,14 +78,4 @@ def _seconds_of_product(learner: Learner, dtype: torch.dtype) -> float:
     left = torch.randn(config.batch * config.length, 2 * width, generator=generator)
     right = torch.randn(2 * width, width, generator=generator)
     left, right = left.to(learner.device, dtype), right.to(learner.device, dtype)
-    return min(_seconds(lambda: left @ right, learner.device) for _ in range(5))
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return min(trials.seconds(lambda: left @ right, learner.device) for _ in range(5))

@@ -37,6 +37,7 @@ from thick.training.logs import RunLog
 from thick.training.measurements import Measurements
 from thick.training.precision import try_precisions
 from thick.training.runs import load_weights
+from thick.training.threads import try_threads
 
 FORMAT = 2
 """of the state in a checkpoint"""
@@ -86,7 +87,7 @@ class Trainer:
             self.folder.check_free()
         check_task(config)
         if config.device == "cpu":
-            torch.set_num_threads(config.threads)
+            torch.set_num_threads(config.threads or 1)
         torch.manual_seed(config.seed)
         self.collector = Collector(
             config.env, streams=config.data.streams, seed=config.seed, options=config.env_options
@@ -168,6 +169,7 @@ class Trainer:
             "update": self.learner.updates,
             "reported": self._reported,
             "precision": self.learner.precision,
+            "threads": torch.get_num_threads(),
             "rng": rng_state(self._rng),
             "torch_rng": torch.get_rng_state().tolist(),
             "cuda_rng": torch.cuda.get_rng_state(self.learner.device).tolist() if self._on_gpu else None,
@@ -277,6 +279,8 @@ class Trainer:
             )
         self.learner.load(found.tensors, state)
         self.learner.precision = state["precision"]
+        if not self.config.threads and not self._on_gpu:
+            torch.set_num_threads(state["threads"])  # with others, last bits may differ
         if self._policy is not None:
             acting = {
                 name.removeprefix("acting."): value
@@ -298,7 +302,7 @@ class Trainer:
             collected = self.experience.begin(self.stop, self.log.screen)
             if collected is not None:
                 self.log.event(0, "data", collected)
-            self._choose_precision()
+            self._choose_how_to_compute()
         else:
             for note in self.experience.resume(
                 state["experience"], self.stop, self.log.screen, self._latents
@@ -312,13 +316,20 @@ class Trainer:
                 )
         self._ready = True
 
-    def _choose_precision(self) -> None:
-        asked = self.config.precision
+    def _choose_how_to_compute(self) -> None:
+        """Threads and precision, where a trial decides."""
+        asked, threads = self.config.precision, not self.config.threads and not self._on_gpu
+        if asked == "fp32" and not threads:
+            return
+        arrays = self.experience.sample(np.random.default_rng([self.config.seed, 5]))
+        batch = batch_from_arrays(arrays, self.learner.device)
+        if threads:
+            count, rates_of = try_threads(self.learner, batch)
+            torch.set_num_threads(count)
+            self.log.event(0, "threads", {"taken": count, "rates": rates_of})
         if asked == "fp32":
             return
         self.log.say("trying updates in fp32 and bf16")
-        arrays = self.experience.sample(np.random.default_rng([self.config.seed, 5]))
-        batch = batch_from_arrays(arrays, self.learner.device)
         trial = try_precisions(self.learner, batch, rates_wanted=asked == "bf16")
         if asked == "auto":
             self.learner.precision = trial.precision
