@@ -114,8 +114,11 @@ def test_signs_are_read_in_pixels(learner: str, seed: int, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("learner", ["planet", "dreamer", "director"])
-def test_a_point_is_moved_to_its_place(learner: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    "learner", ["planet", "thick-planet", "dreamer", "thick-dreamer", "plan2explore", "director"]
+)
+def test_a_point_is_moved_to_its_place(learner: str, seed: int, tmp_path: Path) -> None:
     assert mean_return(None, "Point") < 2.0
     changes = {"model": {"discount_head": False}}
-    assert learned(learner, "Point", 0, tmp_path, **changes) > 4.5
+    assert learned(learner, "Point", seed, tmp_path, **changes) > 4.5

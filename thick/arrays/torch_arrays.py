@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,6 +15,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thick.arrays.operations import Arrays
+
+
+@functools.cache
+def kernels(device: torch.device) -> Any:
+    """The module of kernels for random numbers, where Triton can build kernels; else None."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return None
+    try:
+        module = importlib.import_module("thick.arrays.random_kernels")
+        module.bits(torch.zeros(1, dtype=torch.int64, device=device), 0, 1)
+    except Exception as error:  # no C compiler, say; each reason has an exception of its own
+        warnings.warn(
+            f"Triton cannot build kernels here ({error}); plans take several times longer without", stacklevel=2
+        )
+        return None
+    return module
 
 
 class TorchArrays:
@@ -37,9 +54,7 @@ class TorchArrays:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.random: Any = None
-        if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
-            self.random = importlib.import_module("thick.arrays.random_kernels")
+        self.random: Any = kernels(device)
 
     def zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, device=self.device)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import torch
 
+from thick.arrays.torch_arrays import kernels
 from thick.models.networks import AgentNetworks
 from thick.runtimes.torch.dynamics import FrozenDynamics
 from thick.runtimes.torch.gpu.lookahead import LookaheadHighLevel as HighLevel
@@ -16,8 +15,8 @@ __all__ = ["HighLevel", "dynamics"]
 
 def dynamics(model: AgentNetworks, dtype: torch.dtype) -> FrozenDynamics:
     """The dynamics of a model as a GPU runs them fastest: with kernels of our own where there is Triton (it comes with
-    torch for GPUs) and they know the model's form."""
-    if importlib.util.find_spec("triton") is not None:
+    torch for GPUs), it can build them, and they know the model's form."""
+    if kernels(next(model.parameters()).device) is not None:
         from thick.runtimes.torch.gpu.rollouts import FusedDynamics, fits
 
         if fits(model):
