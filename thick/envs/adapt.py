@@ -16,8 +16,9 @@ import numpy as np
 
 from thick.envs.actions import ActionCodec
 from thick.envs.errors import UnusableEnvironmentError, reason
-from thick.envs.kinds import MOST_CHANNELS, SMALLEST_IMAGE, kind_of
+from thick.envs.kinds import MOST_CHANNELS, kind_of
 from thick.envs.packages import require
+from thick.envs.resizing import is_frame, resized, side_of
 from thick.envs.trial import check_protocol, reset_result, step_result
 from thick.spaces import DTYPES
 
@@ -115,7 +116,7 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
         self._id = env_id
         self._single = not isinstance(env.observation_space, spaces.Dict | spaces.Tuple)
         found = dict(_leaves(env.observation_space, (), env_id))
-        self._entries = self._chosen(found, notext, without, channels, _size(resize))
+        self._entries = self._chosen(found, notext, without, channels, side_of(resize))
         self._clipped = False
         if self._single:
             self.observation_space = self._entries[0].space
@@ -309,16 +310,16 @@ def _array_form(
         raise ValueError(f"numbers of type {space.dtype} cannot be read; expected one of {', '.join(DTYPES)}")
     steps: list[Callable[[Array], Array]] = []
     shape, first = space.shape, channels == "first"
-    if len(shape) == 2 and _frame(shape) and _pixels(space):
+    if len(shape) == 2 and is_frame(shape) and _pixels(space):
         steps.append(lambda x: x[..., None])
-    elif len(shape) == 3 and first and _frame(shape[1:]) and shape[0] <= MOST_CHANNELS:
+    elif len(shape) == 3 and first and is_frame(shape[1:]) and shape[0] <= MOST_CHANNELS:
         steps.append(lambda x: np.moveaxis(x, 0, -1))
-    elif len(shape) == 4 and _pixels(space) and first and _frame(shape[2:]):
+    elif len(shape) == 4 and _pixels(space) and first and is_frame(shape[2:]):
         steps.append(lambda x: np.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -1))
-    elif len(shape) == 4 and _pixels(space) and _frame(shape[1:3]) and shape[3] in (1, 3, 4):
+    elif len(shape) == 4 and _pixels(space) and is_frame(shape[1:3]) and shape[3] in (1, 3, 4):
         steps.append(lambda x: np.moveaxis(x, 0, -2).reshape(*x.shape[1:3], -1))
     if size is not None and space.dtype == np.uint8:
-        steps.append(lambda x: _resized(x, size))
+        steps.append(lambda x: resized(x, size))
 
     def convert(array: Array) -> Array:
         for step in steps:
@@ -333,34 +334,6 @@ def _array_form(
 
 def _pixels(space: Any) -> bool:
     return bool(space.dtype == np.uint8 and (space.low == 0).all() and (space.high == 255).all())
-
-
-def _frame(shape: Sequence[int]) -> bool:
-    return min(shape) >= SMALLEST_IMAGE
-
-
-def _size(resize: int | Sequence[int] | None) -> tuple[int, int] | None:
-    if resize is None:
-        return None
-    sides = [resize, resize] if isinstance(resize, int) else list(resize)
-    if len(sides) != 2 or any(type(side) is not int or side < SMALLEST_IMAGE for side in sides):
-        raise UnusableEnvironmentError(
-            f"resize: expected a side of at least {SMALLEST_IMAGE} pixels, or [height, width], got {resize!r}"
-        )
-    return sides[0], sides[1]
-
-
-def _resized(image: Array, size: tuple[int, int]) -> Array:
-    """An image [H, W, C], averaged over areas; other arrays as they are."""
-    from PIL import Image
-
-    if image.ndim != 3 or not _frame(image.shape[:2]):
-        return image
-    planes = [
-        np.asarray(Image.fromarray(image[..., c]).resize(size[::-1], Image.Resampling.BOX))
-        for c in range(image.shape[-1])
-    ]
-    return np.stack(planes, -1)
 
 
 def _actions(space: Any, bounds: Sequence[Any] | None) -> Any:
