@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -112,7 +113,8 @@ def nodes(repository: Path, tmp_path: Path) -> Iterator[tuple[Nodes, Cluster]]:
             wait_for(lambda: cluster.ready(1))
             yield made, cluster
         finally:
-            serve.shutdown()
+            with contextlib.suppress(ray.exceptions.RayError):  # of a proxy that was still starting
+                serve.shutdown()
             ray.shutdown()
             made.shutdown()
 

@@ -129,7 +129,7 @@ def test_an_exploring_start_can_be_solved() -> None:
     [
         ("minigrid:corridor-0", {}, "no task 'corridor-0'; did you mean"),
         ("minigrid:corridor-2", {"split": "validation"}, "split: expected train or test"),
-        ("minigrid:corridor-2", {"rooms": 3}, "unexpected keyword argument 'rooms'"),
+        ("minigrid:corridor-2", {"rooms": 3}, "minigrid has no option 'rooms'"),
         ("minigrid:corridor-2", {"room": 1}, "room: expected a side"),
     ],
 )

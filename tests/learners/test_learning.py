@@ -98,7 +98,7 @@ def test_a_chain_with_a_key_is_learned(learner: str, seed: int, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("learner", "seed"), [("planet", 0), ("dreamer", 0), ("dreamer", 1), ("thick-dreamer", 0)])
+@pytest.mark.parametrize(("learner", "seed"), [("planet", 0), ("dreamer", 0), ("dreamer", 1)])
 def test_signs_are_read_in_pixels(learner: str, seed: int, tmp_path: Path) -> None:
     assert mean_return(None, "Signs") < 4.0
     # Twelve thousand pixels weigh more than a reward: so does what they are taught.
@@ -114,10 +114,11 @@ def test_signs_are_read_in_pixels(learner: str, seed: int, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
-    "learner", ["planet", "thick-planet", "dreamer", "thick-dreamer", "plan2explore", "director"]
-)
+    ("learner", "seed"),
+    [("planet", 0), ("thick-planet", 0), ("dreamer", 0), ("dreamer", 1), ("thick-dreamer", 0), ("plan2explore", 0),
+     ("director", 0), ("director", 1)],
+)  # fmt: skip
 def test_a_point_is_moved_to_its_place(learner: str, seed: int, tmp_path: Path) -> None:
     assert mean_return(None, "Point") < 2.0
     changes = {"model": {"discount_head": False}}

@@ -107,11 +107,19 @@ class RayPool:
                 f"--ray: the package 'ray' is not installed: {install_command('cluster')}"
             ) from None
         self._ray = ray
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
-        except Exception as error:
-            text = str(error).strip().splitlines()[0]
-            raise ValueError(f"--ray {address}: {text}; start a cluster with: ray start --head") from error
+        attempts = 2 if address == "local" else 1  # on a busy machine it takes longer to start than Ray waits
+        for left in reversed(range(attempts)):
+            try:
+                ray.init(
+                    address=address, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True
+                )
+                break
+            except Exception as error:
+                if left:
+                    ray.shutdown()
+                    continue
+                text = str(error).strip().splitlines()[0]
+                raise ValueError(f"--ray {address}: {text}; start a cluster with: ray start --head") from error
         self._running: dict[Any, Path] = {}
         self._work = ray.remote(max_retries=2)(_work)
 
