@@ -27,7 +27,8 @@ def kernels(device: torch.device) -> Any:
         module.bits(torch.zeros(1, dtype=torch.int64, device=device), 0, 1)
     except Exception as error:  # no C compiler, say; each reason has an exception of its own
         warnings.warn(
-            f"Triton cannot build kernels here ({error}); plans take several times longer without", stacklevel=2
+            f"Triton cannot build kernels here ({error}); plans take several times longer without",
+            stacklevel=2,
         )
         return None
     return module

@@ -67,9 +67,7 @@ class Recorder(Protocol):
         """What ``build(given)`` is, or the replay of such a search; ``settings`` say which are alike."""
 
 
-def search_for(
-    dynamics: LowModel, settings: PlannerSettings, actions: Actions, given: LowGiven
-) -> LowSearch:
+def search_for(dynamics: LowModel, settings: PlannerSettings, actions: Actions, given: LowGiven) -> LowSearch:
     """The search over low-level actions for what is given.
 
     Raises:

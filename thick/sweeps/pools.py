@@ -119,7 +119,9 @@ class RayPool:
                     ray.shutdown()
                     continue
                 text = str(error).strip().splitlines()[0]
-                raise ValueError(f"--ray {address}: {text}; start a cluster with: ray start --head") from error
+                raise ValueError(
+                    f"--ray {address}: {text}; start a cluster with: ray start --head"
+                ) from error
         self._running: dict[Any, Path] = {}
         self._work = ray.remote(max_retries=2)(_work)
 

@@ -23,6 +23,7 @@ WORTH = 1.1
 HOPELESS = 2.0
 """when products alone are so many times slower, no update is tried"""
 
+
 @dataclass(frozen=True)
 class Trial:
     """What was measured, and what follows."""

@@ -121,7 +121,9 @@ async def test_the_header_takes_nothing_off_a_path_and_puts_no_strange_text_on_a
     assert ("url: '/health/openapi.json'" if sent == "/health" else "url: '/openapi.json'") in page
 
 
-@pytest.mark.parametrize("wrong", ["thick", "/a//b", "/a b", "/v1", "/docs/thick", "/<x>", "/a/../b", "/.", "/./a"])
+@pytest.mark.parametrize(
+    "wrong", ["thick", "/a//b", "/a b", "/v1", "/docs/thick", "/<x>", "/a/../b", "/.", "/./a"]
+)
 async def test_a_prefix_that_cannot_be_one_is_refused_at_the_start(wrong: str) -> None:
     with pytest.raises(SettingsError, match="--root-path") as refused:
         build({"root_path": wrong})

@@ -46,7 +46,6 @@ class FrozenEncoder:
         embeddings = [part(arrays[key]) for key, part in self._parts.items()]
         return embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, -1)
 
-
     def _together(self, *arrays: Tensor) -> tuple[Tensor]:
         """All entries at once, as training does."""
         return (self._encoder(dict(zip(self._keys, arrays, strict=True))),)
