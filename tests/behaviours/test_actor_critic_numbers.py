@@ -46,11 +46,12 @@ def wild(*modules: nn.Module | None) -> None:
             nn.init.normal_(parameter, std=0.6)
 
 
-def truncated(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def truncated(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """Points, and the density there, of normals truncated to [-1, 1]: ``[points, *shape]``."""
     x = torch.linspace(-1, 1, 4001, dtype=torch.float64).view(-1, *[1] * mean.ndim)
     density = torch.exp(-0.5 * ((x - mean.double()) / std.double()) ** 2)
-    return x, density / torch.trapezoid(density, x.expand_as(density), dim=0), x.expand_as(density)
+    x = x.expand_as(density)
+    return x, density / torch.trapezoid(density, x, dim=0)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -97,7 +98,7 @@ def test_every_term_is_what_its_equation_says(action: Any, kind: str, ends: bool
         gain = policy.log_prob(seen.actions.argmax(-1)) * (returns - value[:-1])
     else:
         mean, std = behaviour.actor.distribution(features)
-        _, density, x = truncated(mean, std)
+        x, density = truncated(mean, std)
         entropy = -torch.trapezoid(density * density.clamp_min(1e-300).log(), x, dim=0).float().sum(-1)
         gain = returns
     if normalize:

@@ -214,7 +214,7 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
             ) from error
         shape = space.shape or ()
         if cast.shape != shape and cast.size == 1 and np.prod(shape) == 1:
-            cast = cast.reshape(shape)
+            array, cast = array.reshape(shape), cast.reshape(shape)
         if cast.shape != shape:
             raise UnusableEnvironmentError(f"{self._id}: {name}: expected shape {shape}, got {cast.shape}")
         if isinstance(space, spaces.Box):
@@ -222,16 +222,13 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
                 cast = self._within_bounds(cast, space, name)
             else:
                 # As it came: a cast wraps what lies beyond the type, and cuts fractions off.
-                given = array.reshape(shape)
-                if given.dtype.kind == "f" and not (given == np.trunc(given)).all():
+                if array.dtype.kind == "f" and not (array == np.trunc(array)).all():
                     raise UnusableEnvironmentError(
-                        f"{self._id}: {name}: expected whole numbers ({space.dtype}), got {_fraction(given)}"
+                        f"{self._id}: {name}: expected whole numbers ({space.dtype}), got {_fraction(array)}"
                     )
-                if not np.array_equal(given, cast) or (cast < space.low).any() or (cast > space.high).any():
-                    cast = self._within_bounds(given, space, name)
-        elif not (array.reshape(shape) == cast).all() or not space.contains(
-            cast if cast.ndim else cast.item()
-        ):
+                if not np.array_equal(array, cast) or (cast < space.low).any() or (cast > space.high).any():
+                    cast = self._within_bounds(array, space, name)
+        elif not (array == cast).all() or not space.contains(cast if cast.ndim else cast.item()):
             raise UnusableEnvironmentError(f"{self._id}: {name}: {value!r} is not in {space}")
         converted = entry.convert(cast)
         return int(converted) if isinstance(space, spaces.Discrete) else converted

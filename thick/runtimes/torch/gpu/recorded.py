@@ -53,8 +53,12 @@ class Recordings:
             return build(given)
         tensors = pytrees.leaves(given)
         batch = padded(given.keys.shape[0])
-        kind = (settings, batch, *((x.shape[1:], x.dtype) for x in tensors))
-        free = self._free.setdefault(kind, [])
+        # A seed is in the keys already: sessions that differ by it alone share their recordings.
+        alike = settings if settings.seed is None else settings.updated({"seed": None})
+        kind = (alike, batch, *((x.shape[1:], x.dtype) for x in tensors))
+        free = self._free.get(kind, [])
+        if len(self._met) > 16 * KEPT:  # what was met once, long ago
+            self._met.clear()
         self._met[kind] += 1
         if not free and (self._met[kind] < SEEN or self._made[kind] >= AT_ONCE):
             with recording():  # what its functions would capture for themselves is of no use later
@@ -64,6 +68,7 @@ class Recordings:
             return search
         if not free:
             self._made[kind] += 1
+            free = self._free.setdefault(kind, [])
             free.append(Recording(given, batch, build))
             self._evict()
         taken = free.pop()
