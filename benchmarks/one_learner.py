@@ -17,8 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
-ENVS = {"paper": "pinpad:three", "small": "minigrid:MiniGrid-DoorKey-6x6-v0+map"}
-PRESETS = {"paper": ["tasks/pinpad"], "small": ["sizes/small", "tasks/doorkey"]}
+ENVS = {
+    "paper": "pinpad:three",
+    "paper-sampled": "pinpad:three",
+    "small": "minigrid:MiniGrid-DoorKey-6x6-v0+map",
+}
+PRESETS = {
+    "paper": ["tasks/pinpad"],
+    "paper-sampled": ["tasks/pinpad", "options/sampled"],
+    "small": ["sizes/small", "tasks/doorkey"],
+}
 
 
 def learner(name: str, size: str, threads: int) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from torch.distributions import Categorical
 
 from tests.behaviours.test_actor_critic import learning, losses
 from tests.models.sizes import CONTINUOUS, DISCRETE
+from thick.behaviours import actor_critic, rollouts
 from thick.behaviours.rollouts import rollout
 from thick.models.classes import Classes, dense
 
@@ -28,12 +29,14 @@ class Known:
     def __init__(self, long: Any) -> None:
         self.long, self.asked = long, list[tuple[Any, Any]]()
         self.coarse: Any = None
+        self.first: Any = None
 
     def __call__(self, states: Any, critic: Any) -> Tensor:
         self.asked.append((states, critic))
         return 3.0 * states.deter.sum(-1) - 2.0
 
     def coarse_features(self, *given: Any) -> Any:
+        self.first = given[1]
         self.coarse = self.long.coarse_features(*given)
         return self.coarse
 
@@ -55,12 +58,25 @@ def truncated(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("share", [1.0, 0.4], ids=["all", "a share"])
 @pytest.mark.parametrize("ends", [True, False], ids=["ends", "no end"])
 @pytest.mark.parametrize("kind", ["rssm", "thick"])
 @pytest.mark.parametrize("action", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
-def test_every_term_is_what_its_equation_says(action: Any, kind: str, ends: bool, normalize: bool) -> None:
+def test_every_term_is_what_its_equation_says(
+    action: Any, kind: str, ends: bool, share: float, normalize: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world, part, shared = learning(
-        action, kind=kind, horizon=HORIZON, lambda_=LAMBDA, long_weight=PSI, normalize=normalize
+        action,
+        kind=kind,
+        horizon=HORIZON,
+        lambda_=LAMBDA,
+        long_weight=PSI,
+        normalize=normalize,
+        critic_share=share,
+    )
+    chosen = []
+    monkeypatch.setattr(
+        actor_critic, "drawn", lambda *given: chosen.append(rollouts.drawn(*given)) or chosen[0]
     )
     heads, behaviour = world.world.heads, world.behaviour
     assert behaviour is not None
@@ -106,22 +122,28 @@ def test_every_term_is_what_its_equation_says(action: Any, kind: str, ends: bool
         gain = gain / max(1.0, float(high - low))
     torch.testing.assert_close(found.terms["policy"], -(weight * gain).mean(), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.terms["entropy"], -(weight * entropy).mean(), atol=2e-3, rtol=2e-3)
-    goal = returns
+    (which,) = chosen
+    count = len(shared.start_indices(part.config.starts or None))
+    assert (which == slice(None)) if share == 1 else len(which.unique()) == len(which) == round(share * count)
+    goal, weight = returns[:, which], weight[:, which]
     if known is not None:
-        long = 3.0 * seen.states.deter[:-1].sum(-1) - 2.0
-        goal = PSI * returns + (1 - PSI) * long
+        long = 3.0 * seen.states.deter[:-1, which].sum(-1) - 2.0
+        goal = PSI * goal + (1 - PSI) * long
         ((states, critic),) = known.asked
         assert critic is part.coarse_target
         for name in ("deter", "context"):
-            torch.testing.assert_close(getattr(states, name), getattr(seen.states, name)[:-1])
+            torch.testing.assert_close(getattr(states, name), getattr(seen.states, name)[:-1, which])
             assert not getattr(states, name).requires_grad
         assert behaviour.coarse_critic is not None
+        torch.testing.assert_close(known.first, shared.coarse_logits(shared.start_indices())[which])
+        size = world.config.stoch * world.config.classes
+        torch.testing.assert_close(dense(known.coarse)[..., size:], seen.states.context[:, which])
         expected = behaviour.coarse_critic(dense(known.coarse)[:-1].detach()).squeeze(-1)
         squared = 0.5 * ((expected - goal) ** 2 + math.log(2 * math.pi))
         torch.testing.assert_close(
             found.terms["coarse_value"], (weight * squared).mean(), atol=1e-4, rtol=1e-4
         )
-    squared = 0.5 * ((behaviour.critic(features).squeeze(-1) - goal) ** 2 + math.log(2 * math.pi))
+    squared = 0.5 * ((behaviour.critic(features[:, which]).squeeze(-1) - goal) ** 2 + math.log(2 * math.pi))
     torch.testing.assert_close(found.terms["value"], (weight * squared).mean(), atol=1e-4, rtol=1e-4)
 
 

@@ -15,7 +15,7 @@ from thick.learners.level import segment_batch
 from thick.learners.parts import Part, Shared
 from thick.learners.recipes import RECIPES
 from thick.learners.schedules import Schedule
-from thick.learners.world import openings
+from thick.learners.world import drawn_steps, openings
 from thick.models.batch import Batch
 from thick.models.config import LossConfig
 from thick.models.dynamics.crssm import CRSSM
@@ -341,3 +341,41 @@ def test_weights_decay_by_their_share_of_every_update() -> None:
     learner.update(batch(VECTOR))
     for name, weight in learner.model.named_parameters():
         torch.testing.assert_close(weight.detach(), 0.75 * before[name], msg=name)
+
+
+def test_a_share_of_the_coarse_path_is_decoded_as_all_of_it_is_on_average() -> None:
+    """The same loss in expectation, of features and observations of the same steps, and nothing else changes."""
+    world = model(GRID, DISCRETE)
+    world.eval()
+    data = batch(GRID, DISCRETE)
+    now = shared(world, data)
+    whole = parts(world)[0].losses(now).terms
+    part = parts(model(GRID, DISCRETE, coarse_decoded=0.25))[0]
+    part.world.load_state_dict(world.world.state_dict())
+    part.world.eval()
+    torch.manual_seed(0)
+    drawn = [part.losses(now).terms for _ in range(60)]
+    values = torch.stack([terms["coarse_decoder"].detach() for terms in drawn])
+    assert values.std() > 0
+    assert abs(values.mean() - whole["coarse_decoder"]) < 4 * values.std() / 60**0.5
+    for name in whole.keys() - {"coarse_decoder"}:
+        torch.testing.assert_close(drawn[0][name], whole[name])
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 12), (0.5, 6), (0.01, 1)])
+def test_steps_are_drawn_without_repetition_and_stay_together(share: float, count: int) -> None:
+    feature = torch.arange(12.0).reshape(3, 4, 1)
+    observation = {"a": feature.clone() + 100, "b": feature[..., None].repeat(1, 1, 2, 3)}
+    torch.manual_seed(0)
+    seen, drawn = drawn_steps(feature, observation, share)
+    numbers = seen.flatten()
+    assert len(numbers) == count == len(numbers.unique())
+    assert torch.equal(drawn["a"].flatten(), numbers + 100)
+    assert drawn["b"].shape[-2:] == (2, 3)
+    assert torch.equal(drawn["b"][..., 0, 0].flatten(), numbers)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.5])
+def test_a_share_that_decodes_nothing_or_too_much_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="coarse_decoded"):
+        merge(load_config("learners/thick-planet"), {"model": {"coarse_decoded": share}})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thick.behaviours.config import BehaviourConfig
 from thick.behaviours.returns import lambda_returns, long_returns
-from thick.behaviours.rollouts import Rollout, discounts, head_discount, rollout, survival
+from thick.behaviours.rollouts import Rollout, discounts, drawn, head_discount, rollout, survival
 from thick.learners.parts import Group, Losses, Reward, Shared
 from thick.models.beliefs import State
 from thick.models.classes import Classes
@@ -174,15 +174,16 @@ class ActorCritic(nn.Module):
             "policy_entropy": entropy.mean(),
             "survival": weight[-1].mean(),
         }
-        goal = returns.detach()
+        which = drawn(len(index), config.critic_share, weight.device)
+        few, goal, weight = imagined.of(which), returns.detach()[:, which], weight[:, which]
         if self.long is not None:
-            long = self.long(_detached(imagined.states, slice(None, -1)), self._coarse_target)
+            long = self.long(State(*(part[:-1] for part in few.states)), self._coarse_target)
             goal = config.long_weight * goal + (1 - config.long_weight) * long
             metrics["long_value"] = long.mean()
-            coarse = self.long.coarse_features(imagined, shared.coarse_logits(index))[:-1]
+            coarse = self.long.coarse_features(few, shared.coarse_logits(index)[which])[:-1]
             assert behaviour.coarse_critic is not None
             terms["coarse_value"] = regression(behaviour.coarse_critic, coarse, goal, weight)
-        terms["value"] = regression(behaviour.critic, seen, goal, weight)
+        terms["value"] = regression(behaviour.critic, few.features[:-1], goal, weight)
         return Losses(terms, {name: value.detach() for name, value in metrics.items()})
 
     @torch.no_grad()
@@ -205,7 +206,3 @@ class ActorCritic(nn.Module):
 def regression(critic: ScalarHead, feature: Tensor, goal: Tensor, weight: Tensor) -> Tensor:
     """Weighted negative log-likelihood of the goals ``[...]`` of features ``[..., F]``; a scalar."""
     return -(weight * critic.log_prob(feature, goal)).mean()
-
-
-def _detached(states: State, which: slice) -> State:
-    return State(*(part[which].detach() for part in states))

@@ -35,6 +35,15 @@ class BehaviourConfig:
     """divide the returns that teach the actor by the range of their 5th to 95th percentile, where it is above 1"""
     long_weight: Share = 0.9
     """ψ: share of V^λ against V_long in the critics' target"""
+    critic_share: Share = 1.0
+    """share of the imagined rollouts from which the critics learn and jumps are made, drawn anew in every update; the
+    actor learns from all; 1: all (paper)"""
+
+    def __post_init__(self) -> None:
+        if self.critic_share == 0:
+            raise ValueError(
+                "critic_share: expected a share above 0, up to 1 (every imagined rollout), got 0"
+            )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,11 @@ class Rollout(NamedTuple):
     features: Tensor
     """[H+1, N, F] fine features of the states"""
 
+    def of(self, which: Tensor | slice) -> Rollout:
+        """Some of the N rollouts, without gradient."""
+        states = State(*(part.detach()[:, which] for part in self.states))
+        return Rollout(states, self.actions.detach()[:, which], self.features.detach()[:, which])
+
 
 def rollout(world: WorldModel, policy: Callable[[Tensor], Tensor], start: State, horizon: int) -> Rollout:
     """Follow a policy in imagination; states are sampled from the fine prior.
@@ -46,6 +51,16 @@ def rollout(world: WorldModel, policy: Callable[[Tensor], Tensor], start: State,
         actions.append(action)
     imagined = State(*(_stacked(parts) for parts in zip(*states, strict=True)))
     return Rollout(imagined, torch.stack(actions), world.dynamics.features(imagined))
+
+
+def drawn(count: int, share: float, device: torch.device) -> Tensor | slice:
+    """Which of ``count`` rollouts are in a share that is drawn without repetition: an index of N.
+
+    A mean over them is one over all in expectation; at least one is drawn.
+    """
+    if share >= 1:
+        return slice(None)
+    return torch.randperm(count, device=device)[: max(1, round(share * count))]
 
 
 def _stacked(parts: Any) -> Any:

@@ -62,7 +62,9 @@ class WorldPart(Stateless):
         if isinstance(world.dynamics, CRSSM):
             assert world.coarse_heads is not None and trajectory.coarse_logits is not None
             feature = world.dynamics.coarse_features(posterior.stoch, posterior.context)
-            coarse = _head_terms(world, world.coarse_heads, feature, batch)
+            coarse = _head_terms(
+                world, world.coarse_heads, feature, batch, share=world.config.coarse_decoded
+            )
             terms |= {f"coarse_{name}": term for name, term in coarse.items()}
             kl, _ = balanced_kl(posterior.logits, trajectory.coarse_logits, balance)
             terms["coarse_kl"] = kl.mean()
@@ -93,8 +95,33 @@ def openings(gates: Tensor, is_first: Tensor, *, free: float) -> Tensor:
     return torch.relu(counted - free * steps).mean() / steps
 
 
-def _head_terms(world: WorldModel, heads: Heads, feature: Tensor, batch: Batch) -> dict[str, Tensor]:
-    decoded = heads.decoder.log_prob(heads.decoder(feature), batch.observation)
+def drawn_steps(
+    feature: Tensor, observation: dict[str, Tensor], share: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """A share of the steps of a batch, without repetition: a mean over them is one over all steps, in expectation.
+
+    Args:
+        feature: ``[B, T, F]``.
+        observation: ``[B, T, ...]`` by entry.
+        share: of the B·T steps; at least one is drawn, and with 1 all come back as they are.
+
+    Returns:
+        Feature ``[N, F]`` and observation ``[N, ...]`` of the same steps.
+    """
+    if share >= 1:
+        return feature, observation
+    steps = feature.shape[0] * feature.shape[1]
+    index = torch.randperm(steps, device=feature.device)[: max(1, round(share * steps))]
+    return feature.flatten(0, 1)[index], {
+        name: each.flatten(0, 1)[index] for name, each in observation.items()
+    }
+
+
+def _head_terms(
+    world: WorldModel, heads: Heads, feature: Tensor, batch: Batch, *, share: float = 1.0
+) -> dict[str, Tensor]:
+    seen, observation = drawn_steps(feature, batch.observation, share)
+    decoded = heads.decoder.log_prob(heads.decoder(seen), observation)
     reward = heads.reward.log_prob(feature, world.target_reward(batch.reward))
     terms = {"decoder": -decoded.mean(), "reward": -reward.mean()}
     if heads.discount is not None:

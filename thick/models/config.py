@@ -120,6 +120,8 @@ class ModelConfig:
     """each dimension of the context has a soft gate (paper), or one hard gate is shared, which can reopen"""
     free_openings: Share = 0.0
     """share of a window's steps on which gates may open at no cost; 0: every opening costs (paper)"""
+    coarse_decoded: Share = 1.0
+    """share of a batch's steps whose observation the coarse path decodes, drawn anew in every update; 1: all (paper)"""
     free_nats: Weight = 0.0
     """nats of the KL to the fine prior that cost nothing"""
     unimix: float = 0.0
@@ -160,6 +162,11 @@ class ModelConfig:
             )
         if not 0 <= self.unimix < 1:
             raise ValueError(f"unimix: expected a share from 0 up to, not including, 1, got {self.unimix}")
+        if not 0 < self.coarse_decoded <= 1:
+            raise ValueError(
+                f"coarse_decoded: expected a share above 0, up to 1 (every step), got {self.coarse_decoded}; "
+                "'loss: {coarse_decoder: 0}' leaves that loss out"
+            )
         if len(self.levels) > 1:
             raise ValueError(
                 f"levels: got {len(self.levels)}; expected a list of none or one; no learner trains a level above "
