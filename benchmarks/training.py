@@ -279,7 +279,11 @@ def bars(threads: int, rounds: int) -> bool:
     of, data = learner("thick-dreamer", "paper", threads)
     count = operations(of, data)
     del of, data
-    exact, sampled, flat = ("thick-dreamer", "paper"), ("thick-dreamer", "paper-sampled"), ("dreamer", "paper")
+    exact, sampled, flat = (
+        ("thick-dreamer", "paper"),
+        ("thick-dreamer", "paper-sampled"),
+        ("dreamer", "paper"),
+    )
     processes = {which: Process(*which, threads) for which in (exact, sampled, flat)}
     best, rate = dict.fromkeys(processes, float("inf")), 0.0
     for _ in range(rounds + 1):  # the first warms up

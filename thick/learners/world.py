@@ -62,9 +62,7 @@ class WorldPart(Stateless):
         if isinstance(world.dynamics, CRSSM):
             assert world.coarse_heads is not None and trajectory.coarse_logits is not None
             feature = world.dynamics.coarse_features(posterior.stoch, posterior.context)
-            coarse = _head_terms(
-                world, world.coarse_heads, feature, batch, share=world.config.coarse_decoded
-            )
+            coarse = _head_terms(world, world.coarse_heads, feature, batch, share=world.config.coarse_decoded)
             terms |= {f"coarse_{name}": term for name, term in coarse.items()}
             kl, _ = balanced_kl(posterior.logits, trajectory.coarse_logits, balance)
             terms["coarse_kl"] = kl.mean()
