@@ -156,6 +156,17 @@ def test_a_command_that_lacks_its_package_does_not_hide_the_others(
     assert cli.load(points["serve"]).summary in shown
 
 
+@pytest.mark.parametrize("value", ["json:nothing", "json:dumps", "json:"])
+def test_an_entry_point_of_others_that_is_wrong_does_not_hide_the_others(
+    value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = {**cli.discover(), "other": EntryPoint("other", value, cli.GROUP)}
+    monkeypatch.setattr(cli, "discover", lambda: points)
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    assert "  other     (not available: " in shown and cli.load(points["serve"]).summary in shown
+
+
 def test_an_entry_point_that_is_no_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("odd", "json:dumps", cli.GROUP)
     monkeypatch.setattr(cli, "discover", lambda: {"odd": point})
