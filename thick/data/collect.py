@@ -81,7 +81,7 @@ class Collector:
     Args:
         env_id: the task, or several of the same spaces, which streams take in turn.
         streams: number of environments.
-        seed: episode e of stream i is reset with a seed made of ``TRAINING_SEEDS``, this, i and e.
+        seed: episode e of stream i is reset with a seed made of this, i and e (:func:`training_seed`).
         options: for :func:`thick.envs.make`.
 
     Raises:
@@ -149,7 +149,9 @@ class Collector:
         for index, env in enumerate(self.envs):
             value: Any = 0.0
             if first[index]:
-                episode = self._running[index] = Episode(seed=self._episode_seed(index))
+                episode = self._running[index] = Episode(
+                    seed=training_seed(self._seed, index, int(self.episodes[index]))
+                )
                 self._observations[index], info = env.reset(seed=episode.seed)
                 self.episodes[index] += 1
                 self._over[index] = False
@@ -226,10 +228,6 @@ class Collector:
         for env in self.envs:
             env.close()
 
-    def _episode_seed(self, index: int) -> int:
-        offset = (self._seed * 1009 + index) * 100_003 + int(self.episodes[index])
-        return TRAINING_SEEDS + offset % (2**31 - TRAINING_SEEDS)
-
     def _replay(self, index: int, seed: int, actions: Sequence[Any], progress: Callable[[int], None]) -> None:
         """Reset stream ``index`` and play actions, until the episode ends where it had not."""
         env, episode = self.envs[index], Episode(seed=seed)
@@ -258,6 +256,11 @@ class Collector:
         episode.answered(observation, reward=reward, over=over, info=info, where=where)
         if over:
             self.finished.append(episode.summary())
+
+
+def training_seed(seed: int, stream: int, episode: int) -> int:
+    """What a collector with ``seed`` resets the environment of a stream with, for its episode of that number."""
+    return TRAINING_SEEDS + ((seed * 1009 + stream) * 100_003 + episode) % (2**31 - TRAINING_SEEDS)
 
 
 def summarize(episodes: Sequence[dict[str, Any]], *, steps: int) -> dict[str, Any]:
