@@ -167,7 +167,7 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
         "thick.envs",
         "thick.cli",
         "thick.distribution",
-        "thick.explaining.told",
+        "thick.explaining.record",
         "thick.nearest",
         "thick.spaces",
     )

@@ -1,4 +1,4 @@
-"""What follows an act that is stored: who watches is told, and the next one is planned ahead where that is wanted."""
+"""What follows an act that is stored: watchers are notified, and the next one is planned ahead where that is wanted."""
 
 from __future__ import annotations
 
