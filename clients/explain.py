@@ -13,7 +13,7 @@ from clients import flags
 from clients.episodes import Moment, Task, action_names, play_with
 from clients.results import Decision, Imagination
 from clients.session import Session
-from thick.envs.options import add_env_options
+from thick.arguments import at_least
 from thick.explaining.record import Change, EpisodeRecord, Explanation, Prediction
 
 SHOWN = ("observation", "reward")
@@ -29,15 +29,11 @@ def parser() -> argparse.ArgumentParser:
         "that needs nothing else, and PNG files. The posterior over high-level actions is left out: the service does "
         "not report it.",
     )
-    made.add_argument("--model", required=True, help="name of the model at the service")
+    flags.add_task(made)
     made.add_argument("--out", type=Path, default=Path("explained"), help="folder to write (explained)")
-    made.add_argument(
-        "--env", metavar="ID", help="another environment with the same spaces (the model's task)"
-    )
-    add_env_options(made)
-    made.add_argument("--episodes", type=int, default=2, help="(2)")
-    made.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i (0)")
-    made.add_argument("--max-steps", type=int, default=72, help="cut episodes here; 0: never (72)")
+    made.add_argument("--episodes", type=at_least(1), default=2, help="(2)")
+    made.add_argument("--seed", type=at_least(0), default=0, help="episode i is reset with SEED + i (0)")
+    made.add_argument("--max-steps", type=at_least(0), default=72, help="cut episodes here; 0: never (72)")
     flags.add_planner(made, baseline=False)
     flags.add_connection(made)
     return made

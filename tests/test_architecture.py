@@ -165,6 +165,7 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
         "clients",
         "service.protocol",
         "thick.envs",
+        "thick.arguments",
         "thick.cli",
         "thick.distribution",
         "thick.explaining.record",

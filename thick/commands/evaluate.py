@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thick.arguments import at_least
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -32,8 +33,8 @@ def run(argv: list[str]) -> int:
         "--env", metavar="ID", help="another environment with the same spaces (the model's task)"
     )
     add_env_options(parser)
-    parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i")
+    parser.add_argument("--episodes", type=at_least(1), default=200)
+    parser.add_argument("--seed", type=at_least(0), default=0, help="episode i is reset with SEED + i")
     parser.add_argument(
         "--method", action="append", choices=("hierarchical", "flat", "policy", "random"),
         help="may be given several times (default: hierarchical, flat and random, as far as the model has them)",
@@ -45,17 +46,17 @@ def run(argv: list[str]) -> int:
         metavar="NAME=VALUE",
         help="planner setting, such as samples=500",
     )
-    parser.add_argument("--parallel", type=int, default=20, help="environments stepped together")
-    parser.add_argument("--max-steps", type=int, default=0, help="cut episodes here")
+    parser.add_argument("--parallel", type=at_least(1), default=20, help="environments stepped together")
+    parser.add_argument("--max-steps", type=at_least(0), default=0, help="cut episodes here")
     parser.add_argument(
         "--within",
-        type=int,
+        type=at_least(1),
         nargs="+",
         default=[],
         metavar="STEPS",
         help="also report success within so many steps",
     )
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=at_least(1), default=2)
     parser.add_argument(
         "--backend",
         choices=("auto", "native", "torch"),

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thick.arguments import at_least
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -42,14 +43,14 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("explained"), help="folder to write")
     parser.add_argument("--env", metavar="ID", help="another environment with the same spaces")
     add_env_options(parser)
-    parser.add_argument("--episodes", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i")
-    parser.add_argument("--max-steps", type=int, default=72, help="cut episodes here; 0: never")
+    parser.add_argument("--episodes", type=at_least(1), default=2)
+    parser.add_argument("--seed", type=at_least(0), default=0, help="episode i is reset with SEED + i")
+    parser.add_argument("--max-steps", type=at_least(0), default=72, help="cut episodes here; 0: never")
     parser.add_argument("--play", choices=PLAYERS, default="plan", help="who acts (plan: the model)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="planner setting, such as samples=500"
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=at_least(1), default=2)
     options = parser.parse_args(argv)
 
     import torch
