@@ -349,6 +349,10 @@ class Trainer:
 
 def _check(config: TrainConfig) -> None:
     """ValueError for what no task or data could make right."""
+    if config.length < 2 and config.model.levels:
+        raise ValueError(
+            "length: expected at least 2, got 1: a high level learns from segments, which have two steps or more"
+        )
     try:
         device = torch.device(config.device)
     except RuntimeError:
