@@ -64,7 +64,9 @@ def main() -> int:
         help="every row with its bar, exit with 1 where one is missed; with --threads-table where the defaults lose "
         "more than 10 %%",
     )
-    parser.add_argument("--peers", action="store_true", help="beside other people's planners (benchmarks/peers)")
+    parser.add_argument(
+        "--peers", action="store_true", help="beside other people's planners (benchmarks/peers)"
+    )
     parser.add_argument("--states", type=int, default=16, help="states that everybody plans for with --peers")
     options = parser.parse_args()
     if options.peers:

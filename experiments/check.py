@@ -87,7 +87,9 @@ def trained() -> Found:
             trainer.run()
         finally:
             trainer.close()
-        lines = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
+        ]
     value = statistics.mean(line["collected"]["mean_return"] for line in lines if "collected" in line)
     mean = statistics.mean(values)
     half = STUDENT * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))

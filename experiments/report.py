@@ -27,7 +27,16 @@ ORDER = (
     "no-arrival-credit", "no-inserted-action", "no-redraw", "papers", "prior-subgoals", "random-subgoals",
     "ending-random",
 )  # fmt: skip
-DRAWN = ("random", "flat", "flat-x10", "hierarchical", "ending", "small-kappa", "random-subgoals", "ending-random")
+DRAWN = (
+    "random",
+    "flat",
+    "flat-x10",
+    "hierarchical",
+    "ending",
+    "small-kappa",
+    "random-subgoals",
+    "ending-random",
+)
 """planners of the figure, as far as they were run"""
 
 
