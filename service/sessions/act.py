@@ -43,7 +43,7 @@ from service.sessions.answers import ActAnswer, replayed
 from service.sessions.clock import Clock
 from service.sessions.journal import Journal
 from service.sessions.planner import deadline_of, session_settings
-from service.sessions.table import Session
+from service.sessions.session import Session
 from service.sessions.watching import Watching
 from service.stores.record import RevisionConflict
 from thick.planning.settings import PlannerSettings, session_key

@@ -10,7 +10,7 @@ from service.engine.jobs import ActResult
 from service.engine.pondering import PonderTask
 from service.protocol.requests import Act
 from service.sessions.planner import ponder_of
-from service.sessions.table import Session
+from service.sessions.session import Session
 from service.sessions.watching import Watching
 from thick.planning.settings import PlannerSettings, session_key
 
