@@ -66,6 +66,7 @@ native-check: $(VENV)/.installed-all  ## the native kernels under AddressSanitiz
 lint: $(VENV)/.installed-all  ## ruff, mypy, and that generated code is current
 	@failed=; set -x; \
 	$(VENV)/bin/ruff check . || failed=1; \
+	$(VENV)/bin/ruff format --check . || failed=1; \
 	$(VENV)/bin/mypy || failed=1; \
 	$(PY) -m service.protocol.generate --check || failed=1; \
 	$(PY) scripts/sync_clients.py --check || failed=1; \

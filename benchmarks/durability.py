@@ -6,7 +6,7 @@ Prints the tables of docs/operations/reliability.md: acts a second, their latenc
 store; then how long a server takes to start with that many sessions in its store. Closed loop over loopback,
 msgpack, ``policy`` acts of a small model (the cheapest, so that the store shows most). One server a store; all run
 at once and are asked in turn, round after round, so that whatever else the machine does falls on all. Needs
-``pip install -e '.[service,bench]'`` and, for its rows, ``redis-server``.
+``pip install -e '.[service,dev]'`` and, for its rows, ``redis-server``.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def http_ms(seconds: float, settings: Mapping[str, Any]) -> float:
 
 
 def show(rows: dict[str, dict[str, str]]) -> None:
-    """The table, and the picture beside it."""
+    """The table, and the picture of it."""
     own = lengths(rows["own"])
     print(
         "| search | act over HTTP, p50 | success | 95 % | against its own, points | steps where both succeed |"

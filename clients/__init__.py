@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 try:
-    from thick.distribution import check_own
+    from thick.distribution import check_own, naming_neighbours
 except ImportError as error:
     raise ImportError(
         f"{error}: Python finds another package or folder called `thick` before the one of thick-planner; see "
@@ -67,4 +67,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'clients' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    with naming_neighbours("clients"):
+        return getattr(importlib.import_module(_HOMES[name]), name)

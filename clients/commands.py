@@ -32,12 +32,12 @@ def run_demo(argv: list[str]) -> int:
 
 def tell_of_served(argv: list[str]) -> Any:
     """What ``thick explain --url`` is to draw, or the exit code of what went wrong."""
-    from clients.explain import tell
+    from clients.explain import explanation_of
 
     found: list[Any] = []
 
     def work(words: list[str]) -> int:
-        found.append(tell(words))
+        found.append(explanation_of(words))
         return 0
 
     code = _run("explain", work, argv)

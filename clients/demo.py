@@ -20,6 +20,7 @@ from clients.errors import ModelsFailedError, NotConnectedError
 from clients.http_client import PlanningClient
 from clients.imagine import draw_future
 from clients.results import Model
+from thick.arguments import at_least
 
 START_S = 180.0
 """how long the service may take to load and warm up"""
@@ -40,12 +41,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--models", type=Path, default=Path("checkpoints"), metavar="DIR", help="(checkpoints)")
     made.add_argument("--model", metavar="NAME", help="which one (the first THICK model of a MiniGrid task)")
-    made.add_argument("--episodes", type=int, default=20, metavar="N", help="(20)")
+    made.add_argument("--episodes", type=at_least(1), default=20, metavar="N", help="(20)")
     made.add_argument(
-        "--parallel", type=int, default=10, metavar="P", help="environments driven at once (10)"
+        "--parallel", type=at_least(1), default=10, metavar="P", help="environments driven at once (10)"
     )
     made.add_argument(
-        "--seed", type=int, default=10_000, metavar="S", help="episode i has the seed S + i (10000)"
+        "--seed", type=at_least(0), default=10_000, metavar="S", help="episode i has the seed S + i (10000)"
     )
     made.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="where pictures go (demo)"

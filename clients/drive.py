@@ -15,7 +15,7 @@ from typing import Any
 
 from clients import flags
 from clients.episodes import EpisodeResult, Pace, Task, Watcher, action_names, play, summarise
-from thick.envs.options import add_env_options
+from thick.arguments import above, at_least
 
 
 class Tally:
@@ -169,33 +169,33 @@ def parser() -> argparse.ArgumentParser:
         "service (`thick serve`), and report how often they succeed.",
         epilog="example: thick drive --model doorkey --episodes 20 --parallel 4 --gif episode.gif",
     )
+    flags.add_task(made)
+    made.add_argument("--episodes", type=at_least(1), default=10, metavar="N", help="(10)")
     made.add_argument(
-        "--model", required=True, help="name of the model at the service (`thick models` lists them)"
+        "--seed", type=at_least(0), default=0, metavar="S", help="episode i has the seed S + i (0)"
     )
     made.add_argument(
-        "--env",
-        metavar="ID",
-        help="environment, such as minigrid:MiniGrid-DoorKey-8x8-v0+map or own_env.py:Corridor (the model's task)",
+        "--parallel", type=at_least(1), default=1, metavar="P", help="environments driven at once (1)"
     )
-    add_env_options(made)
-    made.add_argument("--episodes", type=_positive, default=10, metavar="N", help="(10)")
-    made.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (0)")
-    made.add_argument(
-        "--parallel", type=_positive, default=1, metavar="P", help="environments driven at once (1)"
-    )
-    made.add_argument("--max-steps", type=_positive, metavar="N", help="end episodes after this many steps")
+    made.add_argument("--max-steps", type=at_least(1), metavar="N", help="end episodes after this many steps")
     pace = made.add_argument_group("an environment that does not wait")
+    pace.add_argument("--hz", type=above(0), metavar="R", help="steps a second; late answers are made up for")
     pace.add_argument(
-        "--hz", type=_above_zero, metavar="R", help="steps a second; late answers are made up for"
+        "--latency-ms", type=above(0, or_equal=True), default=0.0, metavar="MS", help="hold answers back (0)"
     )
     pace.add_argument(
-        "--latency-ms", type=_not_below_zero, default=0.0, metavar="MS", help="hold answers back (0)"
+        "--jitter-ms",
+        type=above(0, or_equal=True),
+        default=0.0,
+        metavar="MS",
+        help="latency varies by that (0)",
     )
     pace.add_argument(
-        "--jitter-ms", type=_not_below_zero, default=0.0, metavar="MS", help="latency varies by that (0)"
-    )
-    pace.add_argument(
-        "--tail", type=int, default=8, metavar="N", help="actions of a plan used at most after its step (8)"
+        "--tail",
+        type=at_least(0),
+        default=8,
+        metavar="N",
+        help="actions of a plan used at most after its step (8)",
     )
     made.add_argument("--gif", type=Path, metavar="FILE", help="write a film of the first episode")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the results")
@@ -259,24 +259,3 @@ def _pace(options: argparse.Namespace) -> Pace | None:
     if options.hz is None:
         return None
     return Pace(options.hz, options.latency_ms / 1e3, options.jitter_ms / 1e3, options.tail)
-
-
-def _above_zero(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return value
-
-
-def _not_below_zero(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of milliseconds, 0 or more, got {text}")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
-    return value

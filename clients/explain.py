@@ -13,8 +13,8 @@ from clients import flags
 from clients.episodes import Moment, Task, action_names, play_with
 from clients.results import Decision, Imagination
 from clients.session import Session
-from thick.envs.options import add_env_options
-from thick.explaining.told import Change, Prediction, Telling, Told
+from thick.arguments import at_least
+from thick.explaining.record import Change, EpisodeRecord, Explanation, Prediction
 
 SHOWN = ("observation", "reward")
 """of an imagined step"""
@@ -27,23 +27,19 @@ def parser() -> argparse.ArgumentParser:
         description="Play episodes with a model at a running service and draw them: where gates open, and at the "
         "beginning of each segment, where each high-level action leads and how probable it is. Writes one HTML page "
         "that needs nothing else, and PNG files. The posterior over high-level actions is left out: the service does "
-        "not tell it.",
+        "not report it.",
     )
-    made.add_argument("--model", required=True, help="name of the model at the service")
+    flags.add_task(made)
     made.add_argument("--out", type=Path, default=Path("explained"), help="folder to write (explained)")
-    made.add_argument(
-        "--env", metavar="ID", help="another environment with the same spaces (the model's task)"
-    )
-    add_env_options(made)
-    made.add_argument("--episodes", type=int, default=2, help="(2)")
-    made.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i (0)")
-    made.add_argument("--max-steps", type=int, default=72, help="cut episodes here; 0: never (72)")
+    made.add_argument("--episodes", type=at_least(1), default=2, help="(2)")
+    made.add_argument("--seed", type=at_least(0), default=0, help="episode i is reset with SEED + i (0)")
+    made.add_argument("--max-steps", type=at_least(0), default=72, help="cut episodes here; 0: never (72)")
     flags.add_planner(made, baseline=False)
     flags.add_connection(made)
     return made
 
 
-def tell(argv: Sequence[str]) -> Telling:
+def explanation_of(argv: Sequence[str]) -> Explanation:
     """What the command plays, for the page."""
     options = parser().parse_args(list(argv))
     with flags.connect(options) as client:
@@ -60,12 +56,12 @@ def tell(argv: Sequence[str]) -> Telling:
                 f"model {options.model} is {task.model.kind} and has no high level: contexts and jumps need a THICK "
                 "learner"
             )
-        told = [episode(task, options.seed + index) for index in range(options.episodes)]
+        episodes = [episode(task, options.seed + index) for index in range(options.episodes)]
         env = task.make_env()
         space, names = env.observation_space, action_names(env)
         env.close()
-    return Telling(
-        told,
+    return Explanation(
+        episodes,
         space,
         heading=f"{options.model}: {task.env_id}",
         note=f"{options.episodes} episodes, seeds from {options.seed}; a served model plans.",
@@ -74,9 +70,9 @@ def tell(argv: Sequence[str]) -> Telling:
     )
 
 
-def episode(task: Task, seed: int, *, most_changes: int = 12) -> Told:
-    """One episode, told with what the high level expects where its segments begin."""
-    told, futures = Told(seed), dict[int, Imagination]()
+def episode(task: Task, seed: int, *, most_changes: int = 12) -> EpisodeRecord:
+    """One episode, with what the high level expects where its segments begin."""
+    record, futures = EpisodeRecord(seed), dict[int, Imagination]()
     session: Session
 
     def choose(observation: Any, reward: float) -> Decision:
@@ -91,15 +87,15 @@ def episode(task: Task, seed: int, *, most_changes: int = 12) -> Told:
     last: list[Any] = [None]
 
     def watch(moment: Moment) -> None:
-        told.observations.append(moment.observation)
-        told.frames.append(moment.frame)
-        told.actions.append(last[0])
-        told.rewards.append(moment.reward)
-        told.events.append(list(moment.events))
+        record.observations.append(moment.observation)
+        record.frames.append(moment.frame)
+        record.actions.append(last[0])
+        record.rewards.append(moment.reward)
+        record.events.append(list(moment.events))
         plan = None if moment.decision is None else moment.decision.plan
-        told.gates.append(np.array([plan is not None and bool(plan.gates_open)]))
-        told.success = moment.success
-        told.ended = moment.terminated
+        record.gates.append(np.array([plan is not None and bool(plan.gates_open)]))
+        record.success = moment.success
+        record.ended = moment.terminated
         last[0] = moment.action
 
     env = task.make_env()
@@ -110,13 +106,13 @@ def episode(task: Task, seed: int, *, most_changes: int = 12) -> Told:
             play_with(task, env, seed, choose, watch=watch)
     finally:
         env.close()
-    count = len(told.observations)
+    count = len(record.observations)
     begin = 0
-    ends = sorted({*told.opened, *([count - 1] if told.ended and count > 1 else [])})
+    ends = sorted({*record.opened, *([count - 1] if record.ended and count > 1 else [])})
     for end in ends[:most_changes]:
-        told.changes.append(Change(begin, end, bool(told.gates[end].any()), _predictions(futures[begin])))
+        record.changes.append(Change(begin, end, bool(record.gates[end].any()), _predictions(futures[begin])))
         begin = end
-    return told
+    return record
 
 
 def _predictions(imagined: Imagination) -> list[Prediction]:

@@ -10,6 +10,8 @@ from typing import Any, get_args
 from clients.base import SyncClient
 from clients.connection import API_KEY_VARIABLE, Tls
 from service.protocol.requests import HighSearch, LowSearch, PlanMethod
+from thick.arguments import above
+from thick.envs.options import add_env_options
 
 METHODS = get_args(PlanMethod)
 
@@ -23,6 +25,19 @@ _NUMBERS: dict[str, tuple[type, str]] = {
     "kappa": (float, "weight of the distance to the subgoal"),
     "temperature": (float, "softness of the choice among candidates"),
 }
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """``--model``, and where it acts."""
+    parser.add_argument(
+        "--model", required=True, help="name of the model at the service (`thick models` lists them)"
+    )
+    parser.add_argument(
+        "--env",
+        metavar="ID",
+        help="environment, such as minigrid:MiniGrid-DoorKey-8x8-v0+map or own_env.py:Corridor (the model's task)",
+    )
+    add_env_options(parser)
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +54,7 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--api-key", help=f"bearer key (the variable {API_KEY_VARIABLE})")
     group.add_argument("--ca", type=Path, metavar="PEM", help="who may have signed the server's certificate")
     group.add_argument(
-        "--timeout", type=float, default=300.0, metavar="S", help="longest wait for an answer (300)"
+        "--timeout", type=above(0), default=300.0, metavar="S", help="longest wait for an answer (300)"
     )
 
 

@@ -13,7 +13,7 @@ from clients.episodes import Task, action_names
 from clients.errors import InvalidRequestError
 from clients.results import Imagination
 from clients.session import Session
-from thick.envs.options import add_env_options
+from thick.arguments import at_least
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,22 +26,22 @@ def parser() -> argparse.ArgumentParser:
         "context changes) and what follows.",
         epilog="example: thick imagine --model doorkey --level high --steps 5 --out sheet.png",
     )
-    made.add_argument("--model", required=True, help="name of the model at the service")
+    flags.add_task(made)
     made.add_argument("--level", choices=("high", "low"), default="high", help="(high)")
     made.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="picture to write: .png, .webp or .gif"
     )
-    made.add_argument("--env", metavar="ID", help="environment to look at (the model's task)")
-    add_env_options(made)
     made.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="of the environment and the session (0)"
-    )
-    made.add_argument("--steps", type=int, default=0, metavar="N", help="steps to play before imagining (0)")
-    made.add_argument(
-        "--future", type=int, metavar="N", help="steps to imagine (2 at the high level, 8 at the low)"
+        "--seed", type=at_least(0), default=0, metavar="S", help="of the environment and the session (0)"
     )
     made.add_argument(
-        "--rollouts", type=int, default=4, metavar="N", help="futures, unless --policy is all (4)"
+        "--steps", type=at_least(0), default=0, metavar="N", help="steps to play before imagining (0)"
+    )
+    made.add_argument(
+        "--future", type=at_least(1), metavar="N", help="steps to imagine (2 at the high level, 8 at the low)"
+    )
+    made.add_argument(
+        "--rollouts", type=at_least(1), default=4, metavar="N", help="futures, unless --policy is all (4)"
     )
     made.add_argument(
         "--policy",

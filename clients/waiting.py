@@ -33,7 +33,7 @@ class Signal:
 
 
 class Background:
-    """Work that goes on beside the caller."""
+    """Work in the background of the caller."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._thread = threading.Thread(target=work, name="thick-realtime", daemon=True)

@@ -247,7 +247,7 @@ MUTANTS = [
         BEHAVIOUR,
         ("action = policy(world.dynamics.features(state).detach())",
          "action = policy(world.dynamics.features(state))"),
-        ("beside[..., 0], gamma, dtype", "beside[..., 0], 1.0, dtype"),
+        ("rest[..., 0], gamma, dtype", "rest[..., 0], 1.0, dtype"),
     ),
     *of(
         "thick/learners/world.py",

@@ -165,9 +165,10 @@ def test_clients_use_only_the_protocol_and_the_environments(repository: Reposito
         "clients",
         "service.protocol",
         "thick.envs",
+        "thick.arguments",
         "thick.cli",
         "thick.distribution",
-        "thick.explaining.told",
+        "thick.explaining.record",
         "thick.nearest",
         "thick.spaces",
     )
@@ -215,8 +216,14 @@ def test_the_service_knows_nothing_of_training(repository: Repository) -> None:
     assert not repository.breaches(repository.modules("service"), {"thick.training", "thick.data", "clients"})
 
 
-@pytest.mark.parametrize("room", ["engine", "sessions", "stores", "models", "core"])
-def test_what_schedules_and_keeps_sessions_reaches_no_torch(repository: Repository, room: str) -> None:
+@pytest.mark.parametrize(
+    "room",
+    [
+        "cluster", "core", "dreams", "engine", "faces", "models", "operations", "sessions", "settings", "stores", "ui",
+        "workers",
+    ],
+)  # fmt: skip
+def test_everything_but_the_process_itself_reaches_no_torch(repository: Repository, room: str) -> None:
     modules = repository.modules(f"service.{room}")
     assert modules, f"service.{room} is missing"
     assert not repository.breaches(modules, {"torch"})

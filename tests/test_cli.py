@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -60,6 +61,33 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     assert code == 0
     assert "usage" in shown.lower()
     assert name in shown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate x --episodes 0", "evaluate x --parallel 0", "evaluate x --threads 0", "evaluate x --max-steps -1",
+        "evaluate x --seed -1", "evaluate x --within 0", "explain x --episodes 0", "explain x --max-steps -4",
+        "explain x --seed -1", "explain --url http://x --model m --episodes 0",
+        "imagine --model m --out x.png --steps -1",
+        "imagine --model m --out x.png --rollouts 0", "imagine --model m --out x.png --future 0",
+        "imagine --model m --out x.png --seed -1", "drive --model m --seed -1", "drive --model m --episodes 1.5",
+        "drive --model m --hz nan", "drive --model m --timeout 0", "drive --model m --latency-ms inf",
+        "demo --episodes 0",
+        "demo --parallel 0", "collect --env x --out y --steps 0", "collect --env x --out y --streams 0",
+        "collect --env x --out y --seed -1", "sweep x --jobs -1",
+    ],
+)  # fmt: skip
+def test_a_number_that_a_command_cannot_do_with_is_refused_in_words(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = line.split()
+    with pytest.raises(SystemExit) as left:
+        cli.main(words)
+    assert left.value.code == 2
+    assert re.search(
+        rf"argument {words[-2]}: expected (at least|a whole number|a number).*, got", capsys.readouterr().err
+    )
 
 
 def test_help_before_the_name_is_help_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +182,17 @@ def test_a_command_that_lacks_its_package_does_not_hide_the_others(
     shown = capsys.readouterr().out
     assert "not available" in next(line for line in shown.splitlines() if line.startswith("  other"))
     assert cli.load(points["serve"]).summary in shown
+
+
+@pytest.mark.parametrize("value", ["json:nothing", "json:dumps", "json:"])
+def test_an_entry_point_of_others_that_is_wrong_does_not_hide_the_others(
+    value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = {**cli.discover(), "other": EntryPoint("other", value, cli.GROUP)}
+    monkeypatch.setattr(cli, "discover", lambda: points)
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    assert "  other     (not available: " in shown and cli.load(points["serve"]).summary in shown
 
 
 def test_an_entry_point_that_is_no_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

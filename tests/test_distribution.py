@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -83,6 +84,60 @@ def test_a_command_next_to_a_stranger_s_package_says_so_in_one_line(
 def test_a_folder_without_code_in_the_way_is_none(tmp_path: Path) -> None:
     (tmp_path / "service").mkdir()  # a namespace: the real package is found after it, wherever it lies
     assert run("-c", "import clients.results", first=tmp_path).returncode == 0
+
+
+EDITABLE = f"""
+import importlib.machinery, sys
+class Last:  # as the finder of an editable installation: after everything that lies on the path
+    def find_spec(name, path=None, target=None):
+        return importlib.machinery.PathFinder.find_spec(name, [{str(ROOT)!r}] if path is None else path)
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)] + [Last]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("service", "`service` is imported from {}"), ("clients", "cannot import name")]
+)
+def test_a_folder_without_code_in_the_way_of_an_editable_installation_is_refused(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / name).mkdir()
+    code = EDITABLE + "from clients import PlanningClient"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+    )  # fmt: skip
+    assert said.format(tmp_path / name) in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Path:
+    """Two distributions in one folder: this project, and another whose files were installed over it."""
+    for package in distribution.PACKAGES:
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "build")
+        )
+    record = []
+    for file in ("service/commands.py", "clients/http_client.py"):
+        (tmp_path / file).write_text("")
+        record.append(f"{file},,\n")
+    info = tmp_path / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "RECORD").write_text("".join(record))
+    return tmp_path
+
+
+def test_files_that_another_distribution_replaced_are_reported_with_its_name(merged: Path) -> None:
+    said = "stranger also installs a package `{}`, into the folder of that of thick-planner"
+    for command, package in (("serve", "service"), ("drive", "clients"), ("demo", "clients")):
+        done = run("-m", "thick", command, "--model", "m", first=merged)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert done.stderr.startswith(f"thick {command}: ") and said.format(package) in done.stderr
+    listing = run("-m", "thick", first=merged)
+    assert said.format("service") in listing.stdout and listing.returncode == 0
+    done = run("-c", "from clients import PlanningClient", first=merged)
+    assert said.format("clients") in done.stderr.splitlines()[-1]
 
 
 def test_our_own_packages_pass_and_those_that_are_missing_are_left_to_the_import() -> None:

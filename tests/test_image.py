@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
+import tomllib
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,6 +44,51 @@ def test_what_the_image_sets_are_settings_of_the_service() -> None:
     names = set(re.findall(r"THICK_([A-Z_]+)=", RECIPE.partition("ENV PATH")[2]))
     assert {"MODELS", "HOST", "PORT", "GRPC_PORT"} <= names
     assert {name.lower() for name in names} <= set(Settings.model_fields)
+
+
+PLACES = (ROOT / "README.md", ROOT / "docs" / "installation.md", ROOT / "Dockerfile")
+
+
+def _docker_runs(place: Path) -> list[list[str]]:
+    """The words of each `docker run` of a page."""
+    text = place.read_text().replace("\\\n", " ")
+    return [shlex.split(line) for line in re.findall(r"^(?:#| ) +(docker run .*)$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+def test_every_docker_line_has_what_the_service_asks_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from service.flags import from_arguments
+
+    stage = RECIPE.rpartition("\nFROM ")[2]
+    inside = dict(re.findall(r"(THICK_[A-Z_]+)=(\S+)", stage))
+    volumes = set(re.findall(r'"(/[\w/]+)"', re.search(r"^VOLUME (.*)$", stage, re.MULTILINE)[1]))  # type: ignore[index]
+    runs = _docker_runs(place)
+    assert runs
+    for words in runs:
+        after = list(itertools.pairwise(words))
+        given = dict(value.split("=", 1) for flag, value in after if flag == "-e")
+        for name in [name for name in os.environ if name.startswith("THICK_")]:
+            monkeypatch.delenv(name)
+        for name, value in {**inside, **given}.items():
+            monkeypatch.setenv(name, value)
+        settings = from_arguments([])
+        settings.check_exposure()  # refuses to listen beyond loopback without a key
+        assert {value.split(":")[1] for flag, value in after if flag == "-v"} <= volumes
+        published = {int(value.split(":")[1]) for flag, value in after if flag == "-p"}
+        assert settings.port in published <= {settings.port, settings.grpc_port}
+        assert words[-1] == "thick"  # as `docker build -t` of the same page calls it
+        assert re.search(r"docker build (.* )?-t thick \.", place.read_text())
+
+
+@pytest.mark.parametrize("place", PLACES[1:], ids=lambda place: place.name)
+def test_every_build_argument_that_is_shown_is_one_of_the_recipe(place: Path) -> None:
+    shown = re.findall(r"--build-arg ([A-Z_]+)=([\w,]+)", place.read_text())
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"DEVICE", "EXTRAS"} <= {name for name, _ in shown}
+    assert {name for name, _ in shown} <= set(re.findall(r"^ARG ([A-Z_]+)", RECIPE, re.MULTILINE))
+    assert {extra for name, value in shown if name == "EXTRAS" for extra in value.split(",")} <= set(extras)
 
 
 def test_the_image_runs_as_an_ordinary_user_with_the_models_as_a_volume() -> None:

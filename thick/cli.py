@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from thick.distribution import PACKAGES, ForeignPackageError, check_own, install_command
+from thick.distribution import PACKAGES, ForeignPackageError, check_own, install_command, naming_neighbours
 from thick.nearest import nearest
 
 GROUP = "thick.commands"
@@ -115,7 +115,8 @@ def _dispatch(arguments: list[str]) -> int:
         print(unknown_command(name, known), file=sys.stderr)
         return 2
     try:
-        return int(load(known[name]).run(rest) or 0)
+        with naming_neighbours():
+            return int(load(known[name]).run(rest) or 0)
     except ForeignPackageError as error:
         print(f"thick {name}: {error}", file=sys.stderr)
         return 1
@@ -144,7 +145,8 @@ def load(point: EntryPoint) -> Command:
     package = point.value.partition(".")[0]
     if package in PACKAGES:
         check_own(package)
-    command = point.load()
+    with naming_neighbours(package):
+        command = point.load()
     if not isinstance(command, Command):
         raise TypeError(
             f"entry point {point.name} = {point.value!r} of {GROUP}: "
@@ -172,13 +174,13 @@ def usage(known: dict[str, EntryPoint]) -> str:
 
 
 def _summary(point: EntryPoint) -> str:
+    # One command that cannot be imported must not hide the others, whoever wrote it.
     try:
         return load(point).summary
-    except ForeignPackageError as error:
-        return f"(not available: {error})"
     except ModuleNotFoundError as error:
-        # One command that lacks a package must not hide the others.
         return f"(not available: {missing_module(error, point)})"
+    except Exception as error:
+        return f"(not available: {error})"
 
 
 def unknown_command(name: str, known: dict[str, EntryPoint]) -> str:

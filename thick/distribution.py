@@ -7,7 +7,10 @@ that it can be asked before anything else is imported.
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,6 +49,43 @@ def check_own(*packages: str) -> None:
                 "environments (docs/installation.md)",
                 name=package,
             )
+
+
+@contextlib.contextmanager
+def naming_neighbours(package: str | None = None) -> Iterator[None]:
+    """Around an import: where a part of this project cannot be imported since another distribution has installed files
+    into the same folder, the error names that distribution.
+
+    Args:
+        package: what an AttributeError inside is about, since it does not say so itself.
+
+    Raises:
+        ForeignPackageError: instead of such an ImportError or AttributeError.
+    """
+    try:
+        yield
+    except ForeignPackageError:
+        raise
+    except (ImportError, AttributeError) as error:
+        name = package if isinstance(error, AttributeError) else (error.name or "").partition(".")[0]
+        others = _others(name) if name in PACKAGES else []
+        if not others:
+            raise
+        raise ForeignPackageError(
+            f"{error}: {' and '.join(others)} also installs a package `{name}`, into the folder of that of {NAME}, and "
+            "has replaced files there; install the two in separate environments (docs/installation.md)",
+            name=name,
+        ) from error
+
+
+def _others(package: str | None) -> list[str]:
+    """Other distributions that have files in a package's folder. Slow: it reads what each has installed."""
+    names = {
+        str(found.metadata["Name"])
+        for found in distributions()
+        if any(file.parts[:1] == (package,) for file in found.files or ())
+    }
+    return sorted(names - {NAME})
 
 
 def _folder(package: str) -> Path | None:

@@ -1,6 +1,6 @@
 """What an act costs without a server: the model called directly, and the engine called from an event loop.
 
-    python bare.py --models DIR
+    python benchmarks/serving/bare.py --models DIR
 
 Reads lines ``MODEL METHOD LEVEL SESSIONS SECONDS`` (level ``model`` or ``engine``, the latter for one session)
 and answers each with a line of JSON: the latencies and the CPU time of all acts, in seconds. The observations

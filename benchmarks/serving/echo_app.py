@@ -1,6 +1,6 @@
 """The least that a server over each transport can do: decode the body of an act, look at its numbers, and answer.
 
-    python echo_app.py --port P --grpc-port G
+    python benchmarks/serving/echo_app.py --port P --grpc-port G
 
 A bare FastAPI endpoint and bare grpc.aio methods, which take the very bodies that the service takes. No session, no
 model, no check, no store: what the service takes beyond it is the service's own. In place of a model each request

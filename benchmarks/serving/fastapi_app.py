@@ -1,7 +1,7 @@
 """The same models behind a plain FastAPI application: one request at a time on one thread off the event
 loop, JSON or msgpack.
 
-    python fastapi_app.py --models DIR --port P
+    python benchmarks/serving/fastapi_app.py --models DIR --port P
 
 No batching, no check of the input, no exactly-once, no store.
 """

@@ -1,6 +1,6 @@
 """The same models behind LitServe, with its batching and its fast queue.
 
-    python litserve_app.py --models DIR --port P
+    python benchmarks/serving/litserve_app.py --models DIR --port P
 
 LitServe has no sessions: its one worker process keeps them in memory. There is no check of the input, no
 exactly-once, no store; what those cost the service is part of the comparison.

@@ -161,7 +161,7 @@ class AsyncRealtime:
             await sleep(due - now)
         self._next = due + self.period_s
 
-    # -- beside the loop -----------------------------------------------------------------------------------------------
+    # -- off the loop --------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
         while not self._over:

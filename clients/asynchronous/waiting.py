@@ -32,7 +32,7 @@ class Signal:
 
 
 class Background:
-    """Work that goes on beside the caller."""
+    """Work in the background of the caller."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._task = asyncio.create_task(work())

@@ -13,7 +13,8 @@ import numpy as np
 
 from service.models.hosted import Hosted
 from service.protocol.errors import ProblemError
-from service.sessions.table import MAX_DRAWN_SEED, rfc3339
+from service.sessions.table import MAX_DRAWN_SEED
+from service.sessions.turn import rfc3339
 from service.stores.record import DREAM, KIND, Record, now
 from thick.planning.randomness import Randomness
 from thick.planning.settings import session_key

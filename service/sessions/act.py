@@ -43,7 +43,7 @@ from service.sessions.answers import ActAnswer, replayed
 from service.sessions.clock import Clock
 from service.sessions.journal import Journal
 from service.sessions.planner import deadline_of, session_settings
-from service.sessions.table import Session
+from service.sessions.session import Session
 from service.sessions.watching import Watching
 from service.stores.record import RevisionConflict
 from thick.planning.settings import PlannerSettings, session_key
@@ -159,7 +159,7 @@ class ActPipeline:
         answer: ActAnswer,
         planned: float,
     ) -> None:
-        """The act is stored: remember how long that took, tell who watches, and plan ahead if that is wanted."""
+        """The act is stored: remember how long that took, notify who watches, and plan ahead if that is wanted."""
         tail_s = time.monotonic() - planned
         self._tail_s += 0.1 * (tail_s - self._tail_s)
         clock.timing = {"decode_ms": 1e3 * clock.decode_s, **result.timing, "store_ms": 1e3 * tail_s}

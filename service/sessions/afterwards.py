@@ -1,4 +1,4 @@
-"""What follows an act that is stored: who watches is told, and the next one is planned ahead where that is wanted."""
+"""What follows an act that is stored: watchers are notified, and the next one is planned ahead where that is wanted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.engine.jobs import ActResult
 from service.engine.pondering import PonderTask
 from service.protocol.requests import Act
 from service.sessions.planner import ponder_of
-from service.sessions.table import Session
+from service.sessions.session import Session
 from service.sessions.watching import Watching
 from thick.planning.settings import PlannerSettings, session_key
 

@@ -14,7 +14,9 @@ from service.engine.slots import as_row
 from service.models.hosted import Hosted
 from service.operations.metrics import Metrics
 from service.protocol.errors import ProblemError
-from service.sessions.table import Session, SessionTable, expired
+from service.sessions.session import Session
+from service.sessions.table import SessionTable
+from service.sessions.turn import expired
 from service.stores.record import Record, RevisionConflict, SessionStore, StoreError, is_dream, now
 
 log = structlog.get_logger("thick.sessions")

@@ -15,7 +15,8 @@ from service.protocol.requests import CreateSession, Fork, Planner, check_limits
 from service.sessions import snapshots
 from service.sessions.journal import Journal
 from service.sessions.planner import planner_settings, ponder_of
-from service.sessions.table import Session, SessionTable
+from service.sessions.session import Session
+from service.sessions.table import SessionTable
 from service.sessions.watching import Watching
 from service.stores.record import RevisionConflict
 

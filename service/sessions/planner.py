@@ -9,7 +9,7 @@ from typing import Any
 from service.models.hosted import Hosted
 from service.protocol.errors import invalid
 from service.protocol.requests import Planner
-from service.sessions.table import Session
+from service.sessions.session import Session
 from thick.planning.settings import PlannerSettings
 
 

@@ -12,7 +12,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from service.protocol.errors import ProblemError, show
-from service.sessions.table import Session
+from service.sessions.session import Session
 from thick.runtimes.layout import Layout
 
 FORMAT = "thick-belief-1"

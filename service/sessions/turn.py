@@ -14,7 +14,7 @@ WAITING_ACTS = 16
 
 
 class Turning(Protocol):
-    """A session, as far as its turn is concerned (``service.sessions.table.Session``)."""
+    """A session, as far as its turn is concerned (``service.sessions.session.Session``)."""
 
     session_id: str
     waiting: int

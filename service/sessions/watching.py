@@ -1,6 +1,6 @@
 """Who watches a session: its latest events, kept for those who come late or come back.
 
-For a watcher an act costs no more than an entry in a list; pictures are made when somebody is told of it.
+For a watcher an act costs no more than an entry in a list; pictures are made when somebody is notified of it.
 A slow watcher loses events, and is told how many.
 """
 
@@ -96,7 +96,7 @@ class Watching:
                 del self._sessions[session_id]
 
     def close(self) -> None:
-        """Tell every watcher that the server is about to stop."""
+        """Notify every watcher that the server is about to stop."""
         self._closed = True
         for watched in self._sessions.values():
             watched.changed.set()

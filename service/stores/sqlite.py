@@ -66,7 +66,7 @@ Entry = tuple[Operation, asyncio.Future[Any]]
 
 
 class _Signal(Enum):
-    """What the thread is told beside operations."""
+    """What the thread is sent in addition to operations."""
 
     LOOK = "look at the log's size"
     STOP = "end after what came before"

@@ -13,17 +13,17 @@ from clients.explain import episode
 from clients.http_client import PlanningClient
 from tests.clients.conftest import Address
 from thick.commands.explain import run
-from thick.explaining.told import Told
+from thick.explaining.record import EpisodeRecord
 
 
-def told(address: Address, **options: object) -> Told:
+def record(address: Address, **options: object) -> EpisodeRecord:
     with PlanningClient(address.http, api_key="me") as client:
         task = Task.of(client, "doorkey", env_id=None, planner={"method": "flat", "samples": 4}, **options)  # type: ignore[arg-type]
         return episode(task, 3)
 
 
 def test_segments_end_where_gates_opened_and_begin_with_what_each_jump_leads_to(address: Address) -> None:
-    found = told(address, max_steps=12)
+    found = record(address, max_steps=12)
     count = len(found.observations)
     assert count == len(found.actions) == len(found.gates) == len(found.rewards) <= 13
     assert found.actions[0] is None and all(action is not None for action in found.actions[1:])
@@ -39,7 +39,7 @@ def test_segments_end_where_gates_opened_and_begin_with_what_each_jump_leads_to(
 
 
 def test_an_episode_that_is_cut_did_not_end(address: Address) -> None:
-    assert not told(address, max_steps=2).ended
+    assert not record(address, max_steps=2).ended
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])

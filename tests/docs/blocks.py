@@ -23,7 +23,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 SHELL, PYTHON, OTHER = "shell", "python", "other"
 _LANGUAGES = {"bash": SHELL, "sh": SHELL, "shell": SHELL, "console": SHELL, "python": PYTHON, "py": PYTHON}
-_PROGRAMS = {
+PROGRAMS = {
     "apt-get", "curl", "docker", "export", "git", "grpcurl", "make", "pip", "pipx", "printf", "protoc", "python",
     "python3", "ray", "redis-server", "scripts/install.sh", "serve", "source", "thick",
 }  # fmt: skip
@@ -87,7 +87,7 @@ def _guess(text: str) -> str:
     """The language of a block that does not say it."""
     for line in text.splitlines():
         words = [word for word in line.split() if not re.match(r"[A-Z_]+=", word)]
-        if words and words[0] in _PROGRAMS:
+        if words and words[0] in PROGRAMS:
             return SHELL
         if re.match(r"(from [\w.]+ )?import [\w.]+", line):
             return PYTHON

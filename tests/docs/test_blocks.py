@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import PAGES, PYTHON, ROOT, SHELL, Block, blocks, commands, inline
+from tests.docs.blocks import OTHER, PAGES, PROGRAMS, PYTHON, ROOT, SHELL, Block, blocks, commands, inline
 from thick import cli
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -81,6 +81,86 @@ def test_a_block_that_is_not_run_says_why_or_which_test_runs_it() -> None:
             assert (ROOT / text.partition("::")[0]).exists(), f"{block.place}: there is no test {text}"
         else:
             assert len(text) > 5, f"{block.place}: say why it cannot run where tests run"
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.marker and b.marker[0] == "run by"], ids=lambda b: b.place
+)
+def test_the_test_that_runs_a_block_knows_of_what_it_shows(block: Block) -> None:
+    assert block.marker is not None
+    text = (ROOT / block.marker[1].partition("::")[0]).read_text()
+    if block.page.name in text:
+        return  # it reads the page
+    if block.language == PYTHON:
+        shown = {
+            node.module or ""
+            for node in ast.walk(ast.parse(block.text))
+            if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(("clients", "thick"))
+        }
+    else:
+        shown = {
+            word
+            for command in commands(block.text)
+            for word in [*command[1:2], *(word for word in command if word.startswith("--"))]
+        }
+    assert shown and not [word for word in shown if word not in text], block.place
+
+
+def test_no_command_stands_where_the_tests_do_not_look() -> None:
+    hidden = [
+        f"{block.place}: {line}"
+        for block in BLOCKS
+        if block.language == OTHER
+        for line in block.text.splitlines()
+        if re.match(
+            r"\s*(\$ )?([A-Z_]+=\S+ |sudo |nice |exec )*(\S*/)?(" + "|".join(sorted(PROGRAMS)) + r") [\w./-]",
+            line,
+        )
+    ]
+    for page in PAGES:
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            if re.match(r"\s*(~~~|\t\S|<(pre|code)\b)", line):
+                hidden.append(f"{page.relative_to(ROOT)}:{number}: {line}")
+    assert not hidden, (
+        "a block of commands is fenced with ```bash, or indented by four spaces and begins with one"
+    )
+
+
+def _told() -> list[tuple[str, str]]:
+    """Commands in docstrings of Python files, and in comments of the files that are no Python."""
+    found: list[tuple[str, str]] = []
+    folders = ("thick", "service", "clients", "benchmarks", "experiments", "examples", "scripts")
+    for file in sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                lines = [line for line in text.splitlines() if line.startswith("    ")]
+                lines += re.findall(r"``([^`]+)``", " ".join(text.split()))
+                found += [(str(file.relative_to(ROOT)), line.strip()) for line in lines]
+    others = [
+        ROOT / "Dockerfile",
+        ROOT / "Makefile",
+        *ROOT.glob("*/*.yaml"),
+        *(ROOT / "scripts").glob("*.sh"),
+    ]
+    for file in others:
+        comments = [line.lstrip("# ") for line in file.read_text().splitlines() if line.startswith("#")]
+        lines = [*comments, *(span for line in comments for span in re.findall(r"`([^`]+)`", line))]
+        found += [(str(file.relative_to(ROOT)), line) for line in lines]
+    return [(place, line) for place, line in found if re.match(r"(thick|make|pip|scripts/\S+|python) ", line)]
+
+
+def test_every_command_that_a_docstring_shows_exists() -> None:
+    told = _told()
+    assert len(told) > 60
+    wrong = [
+        f"{place}: {problem}"
+        for place, line in told
+        if line.count("'") % 2 == 0
+        for command in commands(line)
+        for problem in problems(command)
+    ]
+    assert not wrong
 
 
 def test_a_fence_says_its_language() -> None:

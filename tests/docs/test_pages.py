@@ -11,6 +11,7 @@ from thick import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+CODE = ("thick", "service", "clients", "benchmarks", "experiments", "examples", "scripts", "tests")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -33,6 +34,17 @@ def test_every_page_is_in_the_index() -> None:
         str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if page not in {*listed, index}
     ]
     assert not missing
+
+
+def test_a_word_of_the_field_has_one_spelling() -> None:
+    wrong = []
+    files = [*PAGES, *(file for folder in CODE for file in (ROOT / folder).rglob("*.py"))]
+    for file in files:
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            found = re.search(r"\b[Rr]oll[- ]outs?\b|\b[Tt]ime[- ]step|\b[Cc]heck[- ]points?\b", line)
+            if found and file != Path(__file__):
+                wrong.append(f"{file.relative_to(ROOT)}:{number}: {found[0]}")
+    assert not wrong, "rollout, step, checkpoint"
 
 
 def _shown(program: str) -> set[str]:

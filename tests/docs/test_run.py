@@ -20,6 +20,13 @@ from tests.docs.blocks import PAGES, PYTHON, ROOT, SHELL, Block, blocks
 STEPS = 4
 """an episode of a page ends after so many steps"""
 
+SHORTER = {
+    "--episodes 20 --parallel 10": "--episodes 2 --parallel 2 --max-steps 4",
+    "--episodes 200 --seed 10000 --parallel 10": "--episodes 2 --seed 10000 --parallel 2 --max-steps 4",
+    "range(100)": "range(3)",
+}
+"""what is asked here instead: fewer of everything"""
+
 RUN = {
     page: [block for block in blocks(page) if block.language in (SHELL, PYTHON) and block.marker is None]
     for page in PAGES
@@ -37,7 +44,7 @@ What runs where, and against which service: tests/docs/test_run.py."""
 def test_the_blocks_of_a_page_run(
     page: Path, address: Address, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names: dict[str, Any] = {"__name__": "__main__"}
+    names: dict[str, Any] = {"__name__": "__main__", "robot": Robot()}
     (tmp_path / "checkpoints").symlink_to(bundled)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(thick.envs, "make", _short_episodes(thick.envs.make))
@@ -78,8 +85,31 @@ def _run_shell(block: Block, address: Address, folder: Path) -> None:
         pytest.fail(f"{block.place} ended with status {done.returncode}.\n{output}{ADVICE}", pytrace=False)
 
 
+class Robot:
+    """What pages call a robot."""
+
+    def observe(self) -> Any:
+        """An observation of doorkey6."""
+        env = thick.envs.make("minigrid:MiniGrid-DoorKey-6x6-v0+map")
+        return env.reset(seed=0)[0]
+
+    def do(self, action: Any) -> None:
+        """Nothing."""
+        assert 0 <= int(action) < 6
+
+
+def test_what_is_shortened_stands_in_a_page() -> None:
+    texts = "\n".join(block.text for page in PAGES for block in RUN[page])
+    assert all(said in texts for said in SHORTER)
+
+
 def _here(text: str, address: Address) -> str:
-    """With the addresses of the service that runs for the tests."""
+    """With the addresses of the service that runs for the tests, and with less to do."""
+    for said, instead in SHORTER.items():
+        text = text.replace(said, instead)
+    # Commands ask the service at the default address, where they name none.
+    asks = r"^(thick (?:drive|imagine)\b)(?!.*--url)"
+    text = re.sub(asks, rf"\1 --url http://{_host(address.http)}", text, flags=re.MULTILINE)
     return text.replace("localhost:8000", _host(address.http)).replace("localhost:8001", _host(address.grpc))
 
 

@@ -31,6 +31,7 @@ from thick.envs.adapt import adapted
 from thick.envs.kinds import kinds_of
 from thick.envs.options import read_options
 from thick.envs.spaces import space_from_json
+from thick.envs.trial import step_result, try_out
 from thick.spaces import space_to_json
 
 CORRIDOR = '''
@@ -339,6 +340,7 @@ def test_numbers_beyond_a_space_are_clipped_with_a_warning_and_never_wrap(
     [
         (Box(0, 255, (2,), np.uint8), [0.0, 1.5], "expected whole numbers .uint8., got 1.5"),
         (Box(0, 255, (2,), np.uint8), [0.0, np.nan], "expected whole numbers .uint8., got nan"),
+        (Box(0, 255, (2,), np.uint8), [0.0, np.inf], "expected whole numbers .uint8., got inf"),
         (Discrete(5), 1.7, "1.7 is not in Discrete"),
         (Discrete(5), 5, "5 is not in Discrete"),
         (MultiBinary(2), [0.5, 1], "not in MultiBinary"),
@@ -350,6 +352,42 @@ def test_numbers_beyond_a_space_are_clipped_with_a_warning_and_never_wrap(
 def test_what_is_in_no_space_is_refused(space: gymnasium.Space, answer: Any, says: str) -> None:
     with pytest.raises(UnusableEnvironmentError, match=says):
         adapted(Answers(space, answer), "own").reset()
+
+
+def test_infinity_is_not_clipped_to_the_bounds_but_stays_a_fault() -> None:
+    env = adapted(Answers(Box(-1, 1, (3,), np.float32), [np.inf, 0.5, -np.inf]), "own")
+    assert env.reset()[0].tolist() == [np.inf, 0.5, -np.inf]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["reset", "observation", "reward"])
+def test_an_environment_that_is_not_finite_from_its_first_step_is_refused(where: str, value: float) -> None:
+    wrong = Answers(Box(-1, 1, (1,), np.float32), [value if where == "reset" else 0.5])
+    observation = np.array([value if where == "observation" else 0.5], np.float32)
+    reward = value if where == "reward" else 0.0
+    wrong.step = lambda action: (observation, reward, False, False, {})  # type: ignore[method-assign]
+    named = "the reward" if where == "reward" else "the observation"
+    with pytest.raises(
+        UnusableEnvironmentError, match=rf"own: (reset|step)\(\) gave {value} in {named}: expected finite"
+    ):
+        try_out(adapted(wrong, "own"), "own")
+
+
+@pytest.mark.parametrize(
+    ("reward", "terminated", "says"),
+    [
+        (None, False, "the reward is None: expected one number"),
+        (1j, False, "the reward is 1j: expected one number"),
+        ([1, 2], False, "expected one number"),
+        (0, np.nan, "terminated is nan: expected true or false"),
+        (0, np.array([True, False]), "terminated is array.*: expected true or false"),
+    ],
+)
+def test_a_step_that_says_neither_number_nor_truth_is_refused(
+    reward: Any, terminated: Any, says: str
+) -> None:
+    with pytest.raises(UnusableEnvironmentError, match=says):
+        step_result((0, reward, terminated, False, {}), "own")
 
 
 @pytest.mark.parametrize("task", ["leaving:X", "gym:leaving:Id-v0"])

@@ -23,6 +23,7 @@ def script(name: str) -> ModuleType:
 
 
 check, evaluate, report = script("check"), script("evaluate"), script("report")
+layouts = script("layouts")
 
 
 def row(planner: str, learner: str, seed: int, doors: int, steps: str) -> dict[str, str]:
@@ -106,3 +107,14 @@ def test_what_a_row_lets_one_more_measurement_be() -> None:
 def test_a_row_made_again_from_scratch_lands_in_its_interval(name: str) -> None:
     found = check.CHECKS[name]()
     assert found.holds, found
+
+
+def test_the_readme_says_how_much_of_the_evaluation_was_trained_on() -> None:
+    words = " ".join((ROOT / "README.md").read_text().split())
+    found = layouts.known(200)
+    assert f"all {found['layouts']['trained']} layouts of DoorKey-6x6 are in the training data" in words
+    assert found["layouts"]["share"] == 1
+    assert (
+        f"{found['beginnings']['share']:.0%}".replace("%", " %") + " of the evaluation seeds show one"
+        in words
+    )

@@ -11,6 +11,7 @@ import torch
 
 from tests.training.conftest import finish
 from thick.cli import main
+from thick.commands.evaluate import success_within
 from thick.configuration import merge
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.torch.model import FrozenModel
@@ -78,13 +79,23 @@ def test_the_command_prints_a_table_and_keeps_the_results_in_the_run(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["evaluate", str(trained), "--episodes", "2", "--max-steps", "3", "--threads", "1"]
-    assert main([*arguments, "--set", "samples=8"]) == 0
-    assert "hierarchical" in capsys.readouterr().out
+    assert main([*arguments, "--set", "samples=8", "--within", "2", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "hierarchical" in shown and "within 2" in shown and "within 3" in shown
     content = json.loads((trained / "results.json").read_text())
     assert set(content["methods"]) == {"hierarchical", "flat", "random"}
     assert content["planner"] == {"samples": 8}
+    assert content["methods"]["random"]["success_within"] == {"2": 0.0, "3": 0.0}
     assert main([*arguments, "--set", "sampels=8"]) == 2
     assert "samples" in capsys.readouterr().err
+
+
+def test_success_within_a_limit_counts_episodes_that_had_succeeded_by_then() -> None:
+    episodes = [
+        {"success": success, "length": length}
+        for success, length in [(True, 60), (True, 61), (False, 5), (None, 5)]
+    ]
+    assert success_within(episodes, [59, 60, 100]) == {"59": 0.0, "60": 0.25, "100": 0.5}
 
 
 def test_native_kernels_and_torch_come_to_the_same(trained: Path) -> None:

@@ -44,8 +44,23 @@ def test_a_nan_in_the_prefill_leaves_a_folder_that_can_be_started_anew(
     walk: TrainConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(RunStoppedError, match="no checkpoint was written yet"):
-        finish(Trainer(merge(walk, {"env_options": {"nan_at": 3}}), tmp_path / "run"))
+        finish(Trainer(merge(walk, {"env_options": {"nan_at": 5}}), tmp_path / "run"))
     finish(Trainer(walk, tmp_path / "run"), until=1)
+
+
+def test_an_answer_that_is_in_no_space_stops_the_run_as_nan_does(online: TrainConfig, tmp_path: Path) -> None:
+    config = merge(online, {"env_options": {"nan_at": 14, "nan_in": "shape", "length": 5}, "updates": 20})
+    with pytest.raises(RunStoppedError) as error:
+        finish(Trainer(config, tmp_path / "run"))
+    said = "expected shape (3,), got (4,) (stream 0, step 4 of the episode with seed 1000000002). Stopped at"
+    assert said in str(error.value) and str(tmp_path / "run" / "checkpoints") in str(error.value)
+
+
+def test_an_error_of_an_environment_says_in_which_episode_it_came(walk: TrainConfig, tmp_path: Path) -> None:
+    config = merge(walk, {"env_options": {"nan_at": 5, "nan_in": "raises", "length": 4}})
+    with pytest.raises(RuntimeError, match="diverged") as error:
+        finish(Trainer(config, tmp_path / "run"))
+    assert error.value.__notes__ == ["walk:steps: stream 0, step 1 of the episode with seed 1000000001"]
 
 
 @pytest.mark.parametrize(

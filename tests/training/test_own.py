@@ -94,6 +94,7 @@ def test_one_s_own_environment_is_trained_on_without_a_preset_and_named_in_the_m
             "scripted plays key-and-door rooms",
         ),
         (["--preset", "cartpole", "--env", "own_env.py:Corridor"], "'cem' needs continuous actions"),
+        (["--env", "own_env.py:Corridor", "--length", "1"], "length: expected at least 2, got 1"),
         (["--env", "pinpad:three", "--data.capacity", "100000000000"], "GB for"),
         ([], "name a task, such as --env own_env.py:Corridor, or a preset"),
     ],

@@ -38,7 +38,7 @@ def test_a_fact_is_found_where_it_is_and_not_where_it_is_not(monkeypatch: pytest
     found = linear_probes(model, EventPlay(episodes, [], facts))["carrying"]
     assert found["h"] > 0.99 and 0.4 < found["z"] < 0.6
     assert "c" not in found and 0.4 < found["rate"] < 0.6
-    with pytest.raises(ValueError, match="tells facts"):
+    with pytest.raises(ValueError, match="reports facts"):
         linear_probes(model, EventPlay(episodes, [], [[{}]] * 4))
 
 

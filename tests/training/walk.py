@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from thick.envs import Family, Spec
+from thick.envs.errors import UnusableEnvironmentError
 
 
 class Walk(gymnasium.Env[Any, Any]):
@@ -17,7 +18,7 @@ class Walk(gymnasium.Env[Any, Any]):
         push: actions are forces (Box), not steps (Discrete).
         length: of an episode; 0 draws it anew for each.
         nan_at: step, counted over all episodes, whose answer is NaN; 0: never.
-        nan_in: observation or reward.
+        nan_in: observation or reward; or ``shape``, where the observation has another one, or ``raises``.
         forgetful: answers differ though seed and actions are the same.
     """
 
@@ -53,6 +54,10 @@ class Walk(gymnasium.Env[Any, Any]):
         self._place = float(np.clip(self._place + moved + 0.1 * self.np_random.normal(), -9, 9))
         self._time += 1
         self._steps += 1
+        if self._steps == self._nan_at and self._nan_in == "raises":
+            raise RuntimeError("the simulator diverged")
+        if self._steps == self._nan_at and self._nan_in == "shape":
+            raise UnusableEnvironmentError("walk: expected shape (3,), got (4,)")
         reward = self._place / 10
         if self._steps == self._nan_at and self._nan_in == "reward":
             reward = float("nan")

@@ -75,8 +75,8 @@ def discounts(world: WorldModel, features: Tensor) -> Tensor:
 def head_discount(head: Callable[[Tensor], Tensor] | None, features: Tensor, gamma: float) -> Tensor:
     """The same by any discount head, ``[...]``; γ where there is none."""
     if head is None:
-        beside = features.rest if isinstance(features, Joined) else features
-        return torch.full_like(beside[..., 0], gamma, dtype=torch.float32)
+        rest = features.rest if isinstance(features, Joined) else features
+        return torch.full_like(rest[..., 0], gamma, dtype=torch.float32)
     return torch.sigmoid(head(features).squeeze(-1).float())
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from thick.arguments import at_least
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -36,9 +37,9 @@ def run(argv: list[str]) -> int:
         metavar="NAME=VALUE",
         help="option of the policy, such as epsilon=0.3",
     )
-    parser.add_argument("--steps", type=int, default=100_000, help="steps in all")
-    parser.add_argument("--streams", type=int, default=8, help="environments side by side")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=at_least(1), default=100_000, help="steps in all")
+    parser.add_argument("--streams", type=at_least(1), default=8, help="environments side by side")
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder to write; must not hold a data set yet"
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thick.arguments import at_least
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -31,8 +33,8 @@ def run(argv: list[str]) -> int:
         "--env", metavar="ID", help="another environment with the same spaces (the model's task)"
     )
     add_env_options(parser)
-    parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i")
+    parser.add_argument("--episodes", type=at_least(1), default=200)
+    parser.add_argument("--seed", type=at_least(0), default=0, help="episode i is reset with SEED + i")
     parser.add_argument(
         "--method", action="append", choices=("hierarchical", "flat", "policy", "random"),
         help="may be given several times (default: hierarchical, flat and random, as far as the model has them)",
@@ -44,9 +46,17 @@ def run(argv: list[str]) -> int:
         metavar="NAME=VALUE",
         help="planner setting, such as samples=500",
     )
-    parser.add_argument("--parallel", type=int, default=20, help="environments stepped together")
-    parser.add_argument("--max-steps", type=int, default=0, help="cut episodes here")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--parallel", type=at_least(1), default=20, help="environments stepped together")
+    parser.add_argument("--max-steps", type=at_least(0), default=0, help="cut episodes here")
+    parser.add_argument(
+        "--within",
+        type=at_least(1),
+        nargs="+",
+        default=[],
+        metavar="STEPS",
+        help="also report success within so many steps",
+    )
+    parser.add_argument("--threads", type=at_least(1), default=2)
     parser.add_argument(
         "--backend",
         choices=("auto", "native", "torch"),
@@ -103,17 +113,22 @@ def run(argv: list[str]) -> int:
     except (ValueError, ArithmeticError) as error:
         print(f"thick evaluate: {error}", file=sys.stderr)
         return 1
+    for result in results.values():
+        if options.within and result["success_rate"] is not None:
+            result["success_within"] = success_within(result["episodes"], options.within)
     table = Table(title=f"{task}, {options.episodes} episodes, seeds from {options.seed}")
-    for heading in ("method", "success", "return", "length", "context changes"):
+    within = [f"within {steps}" for steps in options.within]
+    for heading in ("method", "success", *within, "return", "length", "context changes"):
         table.add_column(heading)
     for method, result in results.items():
-        rate, change = result["success_rate"], result.get("context_change")
+        early = result.get("success_within", {})
         table.add_row(
             method,
-            "-" if rate is None else f"{rate:.1%}",
+            _percent(result["success_rate"]),
+            *(_percent(early.get(str(steps))) for steps in options.within),
             f"{result['mean_return']:.3f}",
             f"{result['mean_length']:.1f}",
-            "-" if change is None else f"{change:.1%}",
+            _percent(result.get("context_change")),
         )
     Console().print(table)
     if any(result.get("events") for result in results.values()):
@@ -132,6 +147,23 @@ def run(argv: list[str]) -> int:
         write_atomically(options.model / "results.json", json.dumps(content, indent=1).encode())
         print(f"kept in {options.model / 'results.json'}")
     return 0
+
+
+def success_within(episodes: Sequence[dict[str, Any]], limits: Sequence[int]) -> dict[str, float]:
+    """The share of episodes that succeeded in so many steps or fewer, by the number of steps.
+
+    Args:
+        episodes: of :func:`thick.training.evaluate.evaluate_agent`, not empty.
+        limits: numbers of steps.
+    """
+    return {
+        str(limit): sum(bool(e["success"]) and e["length"] <= limit for e in episodes) / len(episodes)
+        for limit in limits
+    }
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _note(summary: dict[str, Any]) -> str:

@@ -8,17 +8,18 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thick.arguments import at_least
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
 
 if TYPE_CHECKING:
-    from thick.explaining.told import Telling
+    from thick.explaining.record import Explanation
 
 PLAYERS = ("plan", "random", "scripted")
 SERVED = "thick.explain"
-"""group of entry points; ``served`` there tells of a model at a running service: of arguments, what is to be drawn
-(:class:`~thick.explaining.told.Telling`), or an exit code"""
+"""group of entry points; ``served`` there plays with a model at a running service: from arguments, what is to be drawn
+(:class:`~thick.explaining.record.Explanation`), or an exit code"""
 
 
 def run(argv: list[str]) -> int:
@@ -42,21 +43,21 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("explained"), help="folder to write")
     parser.add_argument("--env", metavar="ID", help="another environment with the same spaces")
     add_env_options(parser)
-    parser.add_argument("--episodes", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="episode i is reset with SEED + i")
-    parser.add_argument("--max-steps", type=int, default=72, help="cut episodes here; 0: never")
+    parser.add_argument("--episodes", type=at_least(1), default=2)
+    parser.add_argument("--seed", type=at_least(0), default=0, help="episode i is reset with SEED + i")
+    parser.add_argument("--max-steps", type=at_least(0), default=72, help="cut episodes here; 0: never")
     parser.add_argument("--play", choices=PLAYERS, default="plan", help="who acts (plan: the model)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="planner setting, such as samples=500"
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=at_least(1), default=2)
     options = parser.parse_args(argv)
 
     import torch
 
     from thick.envs import make
     from thick.explaining.episodes import explain
-    from thick.explaining.told import Telling
+    from thick.explaining.record import Explanation
     from thick.planning.settings import planner_changes
     from thick.training.runs import load_agent, load_networks
 
@@ -66,7 +67,7 @@ def run(argv: list[str]) -> int:
             options.model, env_id=options.env, env_options=options.env_options
         )
         networks = load_networks(options.model)
-        told = explain(
+        episodes = explain(
             agent,
             networks,
             task,
@@ -85,8 +86,8 @@ def run(argv: list[str]) -> int:
     env.close()
     who = "the model plans" if options.play == "plan" else f"{options.play} play"
     return _draw(
-        Telling(
-            told,
+        Explanation(
+            episodes,
             agent.observation_space,
             heading=f"{options.model}: {task}",
             note=f"{options.episodes} episodes, seeds from {options.seed}; {who}.",
@@ -96,19 +97,19 @@ def run(argv: list[str]) -> int:
     )
 
 
-def _draw(telling: Telling) -> int:
+def _draw(explanation: Explanation) -> int:
     """Write the page, and say where it is."""
     from thick.explaining.page import write
 
     files = write(
-        telling.out,
-        telling.told,
-        telling.space,
-        heading=telling.heading,
-        note=telling.note,
-        names=telling.names,
+        explanation.out,
+        explanation.episodes,
+        explanation.space,
+        heading=explanation.heading,
+        note=explanation.note,
+        names=explanation.names,
     )
-    for episode in telling.told:
+    for episode in explanation.episodes:
         changes = ", ".join(str(step) for step in episode.opened) or "none"
         print(
             f"seed {episode.seed}: {len(episode.observations) - 1} steps, context changes at steps: {changes}"

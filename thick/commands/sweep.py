@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thick.arguments import at_least
 from thick.cli import Command
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("file", type=Path, help="YAML file of the sweep")
     parser.add_argument("--list", action="store_true", help="show the state of every run, and stop")
-    parser.add_argument("--jobs", type=int, default=0, help="runs at a time (default: one a processor)")
+    parser.add_argument(
+        "--jobs", type=at_least(0), default=0, help="runs at a time (default: one a processor)"
+    )
     parser.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, local, or its address")
     options = parser.parse_args(argv)
     if options.jobs < 0:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import gymnasium
@@ -13,6 +14,7 @@ from thick.data.episodes import Episode, actions_from_json
 from thick.data.replay import Field
 from thick.envs import make
 from thick.envs.actions import ActionCodec
+from thick.envs.errors import UnusableEnvironmentError
 from thick.envs.kinds import shape_of
 
 TRAINING_SEEDS = 1_000_000_000
@@ -81,7 +83,7 @@ class Collector:
     Args:
         env_id: the task, or several of the same spaces, which streams take in turn.
         streams: number of environments.
-        seed: episode e of stream i is reset with a seed made of ``TRAINING_SEEDS``, this, i and e.
+        seed: episode e of stream i is reset with a seed made of this, i and e (:func:`training_seed`).
         options: for :func:`thick.envs.make`.
 
     Raises:
@@ -136,6 +138,7 @@ class Collector:
 
         Raises:
             NotFiniteError: an environment answered with NaN or infinity.
+            UnusableEnvironmentError: its answer is not as its spaces say.
         """
         actions: list[Any] = [None] * len(self.envs)
         if not self._over.all():
@@ -146,15 +149,17 @@ class Collector:
         terminal = np.zeros(len(self.envs), bool)
         first = self._over.copy()
         answers: list[tuple[float, dict[str, Any]]] = []
-        for index, env in enumerate(self.envs):
+        for index in range(len(self.envs)):
             value: Any = 0.0
             if first[index]:
-                episode = self._running[index] = Episode(seed=self._episode_seed(index))
-                self._observations[index], info = env.reset(seed=episode.seed)
+                self._running[index] = Episode(
+                    seed=training_seed(self._seed, index, int(self.episodes[index]))
+                )
+                self._observations[index], info = self._reset(index)
                 self.episodes[index] += 1
                 self._over[index] = False
             else:
-                observation, value, terminated, truncated, info = env.step(actions[index])
+                observation, value, terminated, truncated, info = self._step(index, actions[index])
                 self._observations[index], reward[index], terminal[index] = observation, value, terminated
                 self._over[index] = terminated or truncated
                 self._running[index].actions.append(actions[index])
@@ -226,26 +231,43 @@ class Collector:
         for env in self.envs:
             env.close()
 
-    def _episode_seed(self, index: int) -> int:
-        offset = (self._seed * 1009 + index) * 100_003 + int(self.episodes[index])
-        return TRAINING_SEEDS + offset % (2**31 - TRAINING_SEEDS)
-
     def _replay(self, index: int, seed: int, actions: Sequence[Any], progress: Callable[[int], None]) -> None:
         """Reset stream ``index`` and play actions, until the episode ends where it had not."""
-        env, episode = self.envs[index], Episode(seed=seed)
-        self._running[index], self._over[index] = episode, False
+        episode = self._running[index] = Episode(seed=seed)
+        self._over[index] = False
         finished = list(self.finished)
-        self._observations[index], info = env.reset(seed=seed)
+        self._observations[index], info = self._reset(index)
         self._answered(index, self._arrays(index), 0.0, info)
         for step, action in enumerate(actions, 1):
             if self._over[index]:
                 break
-            self._observations[index], reward, terminated, truncated, info = env.step(action)
+            self._observations[index], reward, terminated, truncated, info = self._step(index, action)
             self._over[index] = terminated or truncated
             episode.actions.append(action)
             self._answered(index, self._arrays(index), float(reward), info)
             progress(step)
         self.finished = finished  # an episode that ended too early is none of the run's
+
+    def _reset(self, index: int) -> tuple[Any, dict[str, Any]]:
+        with self._named(index, "the reset"):
+            observation, info = self.envs[index].reset(seed=self._running[index].seed)
+        return observation, info
+
+    def _step(self, index: int, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        with self._named(index, f"step {self._running[index].length + 1}"):
+            return self.envs[index].step(action)
+
+    @contextlib.contextmanager
+    def _named(self, index: int, doing: str) -> Iterator[None]:
+        """What an environment raises says in which stream and episode it did."""
+        where = f"stream {index}, {doing} of the episode with seed {self._running[index].seed}"
+        try:
+            yield
+        except UnusableEnvironmentError as error:
+            raise UnusableEnvironmentError(f"{error} ({where})") from error
+        except Exception as error:
+            error.add_note(f"{self.tasks[index]}: {where}")
+            raise
 
     def _arrays(self, index: int) -> dict[str, np.ndarray]:
         return stack_observations([self._observations[index]], self.observation_space)
@@ -258,6 +280,11 @@ class Collector:
         episode.answered(observation, reward=reward, over=over, info=info, where=where)
         if over:
             self.finished.append(episode.summary())
+
+
+def training_seed(seed: int, stream: int, episode: int) -> int:
+    """What a collector with ``seed`` resets the environment of a stream with, for its episode of that number."""
+    return TRAINING_SEEDS + ((seed * 1009 + stream) * 100_003 + episode) % (2**31 - TRAINING_SEEDS)
 
 
 def summarize(episodes: Sequence[dict[str, Any]], *, steps: int) -> dict[str, Any]:

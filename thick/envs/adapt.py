@@ -219,10 +219,13 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
             raise UnusableEnvironmentError(f"{self._id}: {name}: expected shape {shape}, got {cast.shape}")
         if isinstance(space, spaces.Box):
             if space.dtype.kind == "f":
-                cast = self._within_bounds(cast, space, name)
+                # Infinity is not a value beyond the bounds but a fault: it stays, for who learns from it to stop at.
+                infinite = np.isinf(array) if array.dtype.kind == "f" else np.zeros(cast.shape, bool)
+                within = self._within_bounds(np.where(infinite, space.low, cast), space, name)
+                cast = np.where(infinite, cast, within)
             else:
                 # As it came: a cast wraps what lies beyond the type, and cuts fractions off.
-                if array.dtype.kind == "f" and not (array == np.trunc(array)).all():
+                if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.trunc(array))).all():
                     raise UnusableEnvironmentError(
                         f"{self._id}: {name}: expected whole numbers ({space.dtype}), got {_fraction(array)}"
                     )
@@ -249,7 +252,7 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
 
 def _fraction(array: Array) -> str:
     """The first number that is not whole."""
-    return f"{array.flat[int(np.argmax(array != np.trunc(array)))]}"
+    return f"{array.flat[int(np.argmax(~np.isfinite(array) | (array != np.trunc(array))))]}"
 
 
 def _leaves(

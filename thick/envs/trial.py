@@ -17,15 +17,17 @@ def try_out(env: Any, env_id: str) -> None:
     """Resets with a seed and takes a few random actions.
 
     Raises:
-        UnusableEnvironmentError: something is raised on the way, or is not as gymnasium has it.
+        UnusableEnvironmentError: something is raised on the way, is not as gymnasium has it, or is NaN or infinite.
     """
     codec, rng = ActionCodec(env.action_space), np.random.default_rng(0)
     doing = "reset()"
     try:
-        env.reset(seed=0)
+        observation, _ = env.reset(seed=0)
+        _check_finite(observation, 0.0, env_id, doing)
         doing = "step()"
         for _ in range(STEPS):
-            _, _, terminated, truncated, _ = env.step(codec.sample(rng))
+            observation, reward, terminated, truncated, _ = env.step(codec.sample(rng))
+            _check_finite(observation, reward, env_id, doing)
             if terminated or truncated:
                 break
     except (UnusableEnvironmentError, MissingPackageError):
@@ -84,12 +86,35 @@ def step_result(result: Any, env_id: str) -> tuple[Any, float, bool, bool, dict[
         )
     observation, reward, terminated, truncated, info = result
     try:
+        if reward is None or np.iscomplexobj(reward):
+            raise TypeError
         value = float(np.asarray(reward, np.float64).reshape(()))
     except (TypeError, ValueError) as error:
         raise UnusableEnvironmentError(f"{env_id}: the reward is {reward!r}: expected one number") from error
     if not isinstance(info, dict):
         raise UnusableEnvironmentError(f"{env_id}: info is a {type(info).__name__}: expected a dict")
-    return observation, value, bool(terminated), bool(truncated), info
+    terminated, truncated = _flag(terminated, "terminated", env_id), _flag(truncated, "truncated", env_id)
+    return observation, value, terminated, truncated, info
+
+
+def _flag(value: Any, name: str, env_id: str) -> bool:
+    try:
+        flag = bool(value)
+        if flag and value != value:
+            raise ValueError("NaN is neither")
+    except (TypeError, ValueError) as error:
+        raise UnusableEnvironmentError(f"{env_id}: {name} is {value!r}: expected true or false") from error
+    return flag
+
+
+def _check_finite(observation: Any, reward: float, env_id: str, doing: str) -> None:
+    """UnusableEnvironmentError where an answer is NaN or infinite."""
+    entries = observation if isinstance(observation, dict) else {"the observation": observation}
+    for name, value in (*entries.items(), ("the reward", reward)):
+        array = np.asarray(value)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = array[~np.isfinite(array)].flat[0]
+            raise UnusableEnvironmentError(f"{env_id}: {doing} gave {bad} in {name}: expected finite numbers")
 
 
 def _what(result: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from thick.envs.pictures import picture
-from thick.explaining.told import Change, Prediction, Told
+from thick.explaining.record import Change, EpisodeRecord, Prediction
 
 matplotlib.rcParams["svg.hashsalt"] = "explain"
 
@@ -21,35 +21,35 @@ COLUMNS = 12
 OPEN, EVENT, PAPER = "#e8730c", "#2f6bd7", "#fafaf8"
 
 
-def strip(told: Told, space: gymnasium.Space, names: Sequence[str] | None = None) -> Figure:
+def strip(record: EpisodeRecord, space: gymnasium.Space, names: Sequence[str] | None = None) -> Figure:
     """A whole episode: what was seen, with a frame around steps on which a gate opened, and the gates below.
 
     Args:
-        told: the episode.
+        record: the episode.
         space: of observations.
         names: of discrete actions.
     """
-    count = len(told.observations)
+    count = len(record.observations)
     lines = -(-count // COLUMNS)
     figure = Figure(figsize=(1.25 * COLUMNS, 2.05 * lines + 0.55), facecolor=PAPER)
     grid = figure.add_gridspec(
         2 * lines, COLUMNS, height_ratios=[1.0, 0.3] * lines, hspace=0.45, wspace=0.08,
         left=0.05, right=0.995, top=1 - 0.62 / (2.05 * lines + 0.55), bottom=0.1 / lines,
     )  # fmt: skip
-    figure.suptitle(title(told), x=0.05, ha="left", fontsize=12)
+    figure.suptitle(title(record), x=0.05, ha="left", fontsize=12)
     for step in range(count):
         line, column = divmod(step, COLUMNS)
         axes = figure.add_subplot(grid[2 * line, column])
-        _image(axes, shown(told, step, space))
-        label = f"{step}" if step == 0 else f"{step} {action_text(told.actions[step], names)}"
+        _image(axes, shown(record, step, space))
+        label = f"{step}" if step == 0 else f"{step} {action_text(record.actions[step], names)}"
         axes.set_title(label, fontsize=7, pad=2)
-        below = ", ".join(told.events[step])
-        if told.rewards[step]:
-            below = f"{below} r {told.rewards[step]:.2f}".strip()
+        below = ", ".join(record.events[step])
+        if record.rewards[step]:
+            below = f"{below} r {record.rewards[step]:.2f}".strip()
         axes.set_xlabel(below, fontsize=7, color=EVENT, labelpad=1)
-        if step in told.opened:
+        if step in record.opened:
             _frame(axes, OPEN)
-    gates = np.array(told.gates, bool)
+    gates = np.array(record.gates, bool)
     gates[0] = False
     for line in range(lines):
         axes = figure.add_subplot(grid[2 * line + 1, :])
@@ -65,11 +65,13 @@ def strip(told: Told, space: gymnasium.Space, names: Sequence[str] | None = None
     return figure
 
 
-def cards(told: Told, change: Change, space: gymnasium.Space, names: Sequence[str] | None = None) -> Figure:
+def cards(
+    record: EpisodeRecord, change: Change, space: gymnasium.Space, names: Sequence[str] | None = None
+) -> Figure:
     """A segment: what was, and what each high-level action would have led to.
 
     Args:
-        told: the episode.
+        record: the episode.
         change: the segment.
         space, names: as :func:`strip`.
     """
@@ -79,20 +81,20 @@ def cards(told: Told, change: Change, space: gymnasium.Space, names: Sequence[st
         2, count + 1, left=0.045, right=0.99, top=0.83, bottom=0.195, hspace=0.12, wspace=0.25
     )
     what = "gates opened" if change.opened else "the episode ended"
-    events = ", ".join(told.events[change.end])
+    events = ", ".join(record.events[change.end])
     figure.suptitle(
         f"steps {change.begin} to {change.end}: {what}" + f" ({events})" * bool(events),
         x=0.045, ha="left", fontsize=11, y=0.975,
     )  # fmt: skip
-    truth = [told.observations[change.end - 1], told.observations[change.end]]
+    truth = [record.observations[change.end - 1], record.observations[change.end]]
     for row, (label, observation) in enumerate(zip(("before", "after"), truth, strict=True)):
         axes = figure.add_subplot(grid[row, 0])
         _image(axes, picture(observation, space))
         axes.set_ylabel(label, fontsize=9)
         if not row:
             axes.set_title("what happened", fontsize=9, fontweight="bold", pad=4)
-    facts = [f"{change.end - change.begin} steps", f"by {action_text(told.actions[change.end], names)}"]
-    facts.append(f"reward {told.rewards[change.end]:.2f}")
+    facts = [f"{change.end - change.begin} steps", f"by {action_text(record.actions[change.end], names)}"]
+    facts.append(f"reward {record.rewards[change.end]:.2f}")
     figure.text(_middle(grid, 0), 0.175, "\n".join(facts), ha="center", va="top", fontsize=8)
     for column, prediction in enumerate(change.predictions, 1):
         for row, observation in enumerate((prediction.before, prediction.after)):
@@ -119,12 +121,12 @@ def facts_of(prediction: Prediction, names: Sequence[str] | None) -> list[str]:
     ]
 
 
-def title(told: Told) -> str:
+def title(record: EpisodeRecord) -> str:
     """Of an episode."""
-    outcome = {True: "success", False: "no success", None: "ended" if told.ended else "cut"}[told.success]
-    opened = len(told.opened)
+    outcome = {True: "success", False: "no success", None: "ended" if record.ended else "cut"}[record.success]
+    opened = len(record.opened)
     return (
-        f"seed {told.seed}: {len(told.observations) - 1} steps, return {sum(told.rewards):.2f}, {outcome}; "
+        f"seed {record.seed}: {len(record.observations) - 1} steps, return {sum(record.rewards):.2f}, {outcome}; "
         f"gates opened on {opened} of them (orange)"
     )
 
@@ -144,10 +146,10 @@ def png(figure: Figure, *, dpi: int = 100) -> bytes:
     return buffer.getvalue()
 
 
-def shown(told: Told, step: int, space: gymnasium.Space) -> np.ndarray:
+def shown(record: EpisodeRecord, step: int, space: gymnasium.Space) -> np.ndarray:
     """The frame that the environment rendered, or the observation as a picture."""
-    frame = told.frames[step]
-    return picture(told.observations[step], space) if frame is None else frame
+    frame = record.frames[step]
+    return picture(record.observations[step], space) if frame is None else frame
 
 
 def _chances(prediction: Prediction) -> str:

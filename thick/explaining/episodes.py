@@ -13,7 +13,7 @@ from thick import pytrees
 from thick.agent import Agent
 from thick.data.collect import POLICIES, encode_actions, stack_observations
 from thick.envs import make
-from thick.explaining.told import Change, Prediction, Told, rendered
+from thick.explaining.record import Change, EpisodeRecord, Prediction, rendered
 from thick.models.networks import AgentNetworks
 from thick.planning.settings import PlannerSettings, session_key
 
@@ -38,7 +38,7 @@ def explain(
     max_steps: int = 0,
     most_changes: int = 12,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[Told]:
+) -> list[EpisodeRecord]:
     """Play episodes, and ask the high level at the beginning of each segment where its actions lead.
 
     Args:
@@ -49,7 +49,7 @@ def explain(
         settings: of the planner; None takes the agent's own.
         episodes, seed: episode i is reset with ``seed + i``.
         max_steps: cut episodes here; 0 leaves the environment's own limit.
-        most_changes: segments of an episode that are told of.
+        most_changes: segments of an episode that are explained.
         progress: called with the number of finished episodes.
 
     Raises:
@@ -63,16 +63,16 @@ def explain(
     if player not in PLAYERS:
         raise ValueError(f"player: expected one of {', '.join(PLAYERS)}, got {player!r}")
     env = make(env_id, **(env_options or {}))
-    told = []
+    records = []
     try:
         for index in range(episodes):
-            told.append(
+            records.append(
                 _episode(agent, networks, env, player, settings, seed + index, max_steps, most_changes)
             )
             progress(index + 1)
     finally:
         env.close()
-    return told
+    return records
 
 
 def _episode(
@@ -84,9 +84,9 @@ def _episode(
     seed: int,
     max_steps: int,
     most_changes: int,
-) -> Told:
+) -> EpisodeRecord:
     policy = None if player == "plan" else POLICIES[player](seed)
-    told, state = Told(seed), agent.initial(1)
+    record, state = EpisodeRecord(seed), agent.initial(1)
     beliefs: list[Any] = []
     observation, info = env.reset(seed=seed)
     action, reward, over = None, 0.0, False
@@ -104,14 +104,14 @@ def _episode(
             state, tensors, is_first=torch.tensor([step == 0]), executed_action=executed, keys=key
         )
         beliefs.append(state.belief)
-        told.observations.append(observation)
-        told.frames.append(rendered(env))
-        told.actions.append(action)
-        told.rewards.append(float(reward))
-        told.events.append(list(info.get("events", ())))
-        told.gates.append(state.belief.gates[0].numpy() > 0)
+        record.observations.append(observation)
+        record.frames.append(rendered(env))
+        record.actions.append(action)
+        record.rewards.append(float(reward))
+        record.events.append(list(info.get("events", ())))
+        record.gates.append(state.belief.gates[0].numpy() > 0)
         if "success" in info:
-            told.success = bool(info["success"]) or bool(told.success)
+            record.success = bool(info["success"]) or bool(record.success)
         if over or (max_steps and step >= max_steps):
             break
         if policy is None:
@@ -120,22 +120,24 @@ def _episode(
         else:
             action = policy([env], [observation], np.array([step == 0]))[0]
         observation, reward, terminated, truncated, info = env.step(action)
-        told.ended, over = bool(terminated), bool(terminated or truncated)
+        record.ended, over = bool(terminated), bool(terminated or truncated)
     begin = 0
-    ends = sorted({*told.opened, *([len(beliefs) - 1] if told.ended and len(beliefs) > 1 else [])})
+    ends = sorted({*record.opened, *([len(beliefs) - 1] if record.ended and len(beliefs) > 1 else [])})
     for end in ends[:most_changes]:
-        told.changes.append(
-            Change(begin, end, bool(told.gates[end].any()), predictions(agent, networks, beliefs, begin, end))
+        record.changes.append(
+            Change(
+                begin, end, bool(record.gates[end].any()), predictions(agent, networks, beliefs, begin, end)
+            )
         )
         begin = end
-    return told
+    return record
 
 
 @torch.no_grad()
 def predictions(
     agent: Agent[Any], networks: AgentNetworks | None, beliefs: Sequence[Any], begin: int, end: int
 ) -> list[Prediction]:
-    """Where each high-level action leads from the belief at ``begin``, beside what was the case around ``end``.
+    """Where each high-level action leads from the belief at ``begin``, together with what was the case around ``end``.
 
     Args:
         beliefs: ``B = 1`` each.

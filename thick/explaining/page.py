@@ -1,4 +1,4 @@
-"""One self-contained HTML page of explained episodes; its pictures as PNG files beside it."""
+"""One self-contained HTML page of explained episodes; its pictures as PNG files next to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import gymnasium
 
 from thick.explaining import drawing
-from thick.explaining.told import Told
+from thick.explaining.record import EpisodeRecord
 from thick.files import write_atomically
 
 PAGE = "explain.html"
@@ -33,7 +33,7 @@ LEGEND = (
 
 def write(
     folder: Path,
-    told: Sequence[Told],
+    episodes: Sequence[EpisodeRecord],
     space: gymnasium.Space,
     *,
     heading: str,
@@ -45,7 +45,7 @@ def write(
 
     Args:
         folder: made where it is missing.
-        told: the episodes.
+        episodes: those to show.
         space: of observations.
         heading, note: what the page says above them.
         names: of discrete actions.
@@ -65,7 +65,7 @@ def write(
         data = base64.b64encode(picture).decode()
         return f'<img alt="{escape(words)}" src="data:image/png;base64,{data}">'
 
-    for index, episode in enumerate(told):
+    for index, episode in enumerate(episodes):
         words = drawing.title(episode)
         parts.append(f"<h2>{escape(words)}</h2>")
         parts.append(show(f"episode-{index}.png", drawing.strip(episode, space, names), words))

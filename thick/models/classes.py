@@ -46,7 +46,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Joined:
-    """z's classes and other numbers beside it: an input ``[..., S·K + R]`` of a layer."""
+    """z's classes joined with other numbers: an input ``[..., S·K + R]`` of a layer."""
 
     z: Classes
     rest: Tensor
@@ -80,7 +80,7 @@ class Joined:
 
 
 def join(z: Tensor | Classes, *rest: Tensor) -> Any:
-    """z and what stands beside it, as a layer reads it: one tensor ``[..., S·K + R]``, or :class:`Joined`."""
+    """z and what is joined to it, as a layer reads it: one tensor ``[..., S·K + R]``, or :class:`Joined`."""
     if isinstance(z, Classes):
         return Joined(z, rest[0] if len(rest) == 1 else torch.cat(rest, -1))
     return torch.cat([z.flatten(-2), *rest], -1)

@@ -2,7 +2,7 @@
 
 The states stay where the model is. What a search sees are their places and numbers on the host, so that it counts,
 selects and carries back without asking. It asks when it comes to a state whose jumps are not known yet, and then learns
-those of the states beside and behind it, too: a search that went there will soon look at them. The tree that it finds
+those of its siblings and children, too: a search that went there will soon look at them. The tree that it finds
 is the one it would find without.
 """
 
@@ -86,7 +86,7 @@ class AheadModel:
         )
 
     def _look(self, unknown: np.ndarray) -> None:
-        """Ask for the families of places ``[M]``, and note what is beside and behind them."""
+        """Ask for the families of places ``[M]``, and note their siblings and children."""
         families = np.unique(self._family[unknown])
         sizes = self._size[families]
         room = self._high.rows // self._actions

@@ -45,7 +45,7 @@ def gather(plan: Plan) -> list[Path]:
 
 
 def identity(run: Run, state: RunState) -> dict[str, Any]:
-    """What tells a run from others: place in the grid, configuration without seed (a digest), seed, commit, data."""
+    """What identifies a run: place in the grid, configuration without seed (a digest), seed, commit, data."""
     assert run.config is not None
     return {
         "run": run.name,

@@ -51,7 +51,7 @@ class Experience:
 
     @property
     def foreign(self) -> str | None:
-        """What to tell people of a given data set that names other tasks than the run's: shapes that are alike need not
+        """What to report of a given data set that names other tasks than the run's: shapes that are alike need not
         mean the same (another view of the same rooms)."""
         said = None if self.given is None else self.given.metadata.get("env")
         tasks = [said] if isinstance(said, str) else said

@@ -32,12 +32,12 @@ def linear_probes(model: WorldModel, play: EventPlay) -> dict[str, dict[str, Any
         area, None where the fact holds always or never.
 
     Raises:
-        ValueError: the environment tells no facts, or there are fewer than two episodes.
+        ValueError: the environment reports no facts, or there are fewer than two episodes.
     """
     names = sorted({name for facts in play.facts for step in facts for name in step})
     if not names or len(play.episodes) < 2:
         raise ValueError(
-            "a probe needs at least two episodes of an environment that tells facts in its info (minigrid does)"
+            "a probe needs at least two episodes of an environment that reports facts in its info (minigrid does)"
         )
     states: dict[str, list[np.ndarray]] = {"h": [], "c": [], "z": []}
     held: list[np.ndarray] = []

@@ -13,6 +13,7 @@ import torch
 from thick.configuration import to_dict
 from thick.data.collect import Collector, check_policy
 from thick.data.finite import NotFiniteError
+from thick.envs.errors import UnusableEnvironmentError
 from thick.models.batch import batch_from_arrays
 from thick.training.acting import AgentPolicy
 from thick.training.checkpoint import (
@@ -133,7 +134,8 @@ class Trainer:
             Whether it came to the end; False if somebody asked to stop.
 
         Raises:
-            RunStoppedError: a number is not finite, or a file cannot be written.
+            RunStoppedError: a number is not finite, an environment answers with what is not in its spaces, or a file
+                cannot be written.
             KeyboardInterrupt: the second signal.
         """
         self.folder.lock()
@@ -143,7 +145,7 @@ class Trainer:
                 return self._loop(until)
         except Interrupted:
             return False
-        except (NotFiniteError, CheckpointError) as error:
+        except (NotFiniteError, UnusableEnvironmentError, CheckpointError) as error:
             text = f"{error}. Stopped at update {self.learner.updates}; {self.last_checkpoint()}"
             self.log.event(self.learner.updates, "stopped", {"reason": str(error)})
             raise RunStoppedError(text) from error
@@ -347,6 +349,10 @@ class Trainer:
 
 def _check(config: TrainConfig) -> None:
     """ValueError for what no task or data could make right."""
+    if config.length < 2 and config.model.levels:
+        raise ValueError(
+            "length: expected at least 2, got 1: a high level learns from segments, which have two steps or more"
+        )
     try:
         device = torch.device(config.device)
     except RuntimeError:

@@ -20,7 +20,7 @@ from service.core import Clock, PlanningService
 from service.protocol import media
 from service.protocol.errors import ProblemError
 from service.protocol.generated import planner_pb2 as pb
-from service.sessions.table import rfc3339
+from service.sessions.turn import rfc3339
 from tests.service.grpc_support import failure, over_grpc
 from tests.service.sockets import over_sockets
 from tests.service.support import Caller, observe, over_http, running, write_model
@@ -283,7 +283,7 @@ async def test_using_a_session_without_changing_it_keeps_it_alive(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later_s = 0.0
-    for module in ("service.sessions.table", "service.sessions.journal"):
+    for module in ("service.sessions.session", "service.sessions.table", "service.sessions.journal"):
         monkeypatch.setattr(f"{module}.now", lambda: time.time() + later_s)
     async with running(small, store=f"sqlite:///{tmp_path}/sessions.sqlite") as service:
         act = {"observation": observe("arm"), "step": 0}

@@ -102,7 +102,7 @@ class Step:
     def _alike(self) -> bool:
         """Whether a row has the same bits at every place of a group, whatever its neighbours are.
 
-        The order in which a product is added up depends on shapes and places, not on values: so random ones tell.
+        The order in which a product is added up depends on shapes and places, not on values: so random ones show it.
         """
         rng = np.random.default_rng(0)
         group = {name: _random(each, GROUP, rng) for name, each in self.inputs.items()}

@@ -18,7 +18,7 @@ from service.operations.drawing import picture_uri
 from service.protocol import media
 from service.protocol.errors import ProblemError, invalid
 from service.protocol.events import encode_event
-from service.sessions.table import Session
+from service.sessions.session import Session
 from service.sessions.watching import ACT, Happened
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])

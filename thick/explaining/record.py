@@ -1,4 +1,4 @@
-"""An episode that is told: what was seen, when gates opened, and what the high level predicted."""
+"""An episode as `thick explain` shows it: what was seen, when gates opened, and what the high level predicted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Change:
 
 
 @dataclass
-class Told:
+class EpisodeRecord:
     """An episode, step by step; entry t of each list belongs to observation t."""
 
     seed: int
@@ -80,10 +80,10 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Telling:
+class Explanation:
     """Episodes, and what a page says of them."""
 
-    told: Sequence[Told]
+    episodes: Sequence[EpisodeRecord]
     space: gymnasium.Space
     """of observations"""
     heading: str
