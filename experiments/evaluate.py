@@ -24,6 +24,7 @@ from thick.agent import Agent
 from thick.commands.export import export_run
 from thick.configuration import differences
 from thick.files import write_atomically
+from thick.models.config import ModelConfig
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.native.agents import load_agent
 from thick.training.config import TrainConfig, load_config
@@ -53,7 +54,7 @@ def main() -> None:
             agent, updates, parameters = native(run)
             for name in options.planner or planners:
                 kind, settings = planners[name]
-                if kind not in ("any", config.model.kind):
+                if not fits(kind, config.model):
                     continue
                 env_options = {
                     key: value
@@ -95,6 +96,11 @@ def main() -> None:
                 )
 
 
+def fits(kind: str, model: ModelConfig) -> bool:
+    """Whether a planner for that kind of model goes with this one."""
+    return kind in ("any", model.kind) or (kind == "actor" and model.behaviour != "none")
+
+
 def played(
     agent: Agent[Any],
     settings: dict[str, Any] | None,
@@ -128,6 +134,8 @@ def played(
 
 def imagined(plan: PlannerSettings, actions: int) -> int:
     """Low-level steps that an act imagines; a simulation of the low-level tree imagines one of each action."""
+    if plan.method == "policy":
+        return 0
     if plan.low == "mcts":
         return max(1, plan.samples // 10) * plan.iterations * actions
     return plan.samples * plan.iterations * plan.horizon
