@@ -93,10 +93,7 @@ def test_a_killed_replica_and_a_restarted_redis_lose_no_step_and_repeat_none(
         player.join(300)
     assert not failures, failures
     assert [found[seed] for seed in SEEDS] == expected
-    until = time.monotonic() + 120
-    while not cluster.ready(2):  # Ray has started another one
-        assert time.monotonic() < until
-        time.sleep(1)
+    cluster.wait_ready(2)  # Ray has started another one
 
 
 def test_what_does_not_fit_a_cluster_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,9 +104,30 @@ def test_what_does_not_fit_a_cluster_is_said(capsys: pytest.CaptureFixture[str])
     assert "redis://" in capsys.readouterr().err
     assert main(["serve", "--ray", "local", "--workers", "2", "--store", "redis://x"]) == 2
     assert "--replicas" in capsys.readouterr().err
+    assert main(["serve", "--ray", "127.0.0.1:1", "--store", "redis://x"]) == 2  # at once
+    assert "no Ray cluster there" in capsys.readouterr().err
     assert [replicas_of(text) for text in ("2", "2..8")] == [(2, 2), (2, 8)]
     for wrong in ("0", "8..2", "two", "1..x", ""):
         with pytest.raises(SettingsError, match="replicas"):
             replicas_of(wrong)
-    made = build({"models": "checkpoints", "store": "redis://127.0.0.1:1/0", "replicas": "2..4"})
+    values = {"models": "checkpoints", "store": "redis://127.0.0.1:1/0", "replicas": "2..4"}
+    with pytest.raises(SettingsError, match="no keys"):  # Ray says who can reach it
+        build(values)
+    made = build({**values, "allow_anonymous": True})
     assert made is not None
+
+
+def test_the_config_file_is_one_that_ray_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import yaml
+    from ray._common.utils import import_attr
+    from ray.serve.config import gRPCOptions
+    from ray.serve.schema import ServeDeploySchema
+
+    from tests.docs.blocks import ROOT
+
+    config = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "deploy/serve.yaml").read_text()))
+    assert config.grpc_options is not None
+    assert gRPCOptions(**config.grpc_options.model_dump()).grpc_servicer_func_callable
+    (application,) = config.applications
+    assert application.import_path is not None
+    assert import_attr(application.import_path)({**application.args, "models": "checkpoints"}) is not None

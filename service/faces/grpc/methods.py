@@ -47,6 +47,10 @@ class Methods:
 
     def handler(self) -> Any:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
+        return grpc.method_handlers_generic_handler(protobuf.SERVICE_NAME, self.handlers())
+
+    def handlers(self) -> dict[str, Any]:
+        """The handler of each method, by its name."""
         single: dict[str, Answer] = {
             "ListModels": self._list_models,
             "GetModel": self._get_model,
@@ -77,7 +81,7 @@ class Methods:
         handlers["ActStream"] = grpc.stream_stream_rpc_method_handler(self._act_stream)
         handlers["DreamStepStream"] = grpc.stream_stream_rpc_method_handler(self._dream_step_stream)
         handlers["ImagineStream"] = grpc.unary_stream_rpc_method_handler(self._imagine_stream)
-        return grpc.method_handlers_generic_handler(protobuf.SERVICE_NAME, handlers)
+        return handlers
 
     def end_idle_streams(self) -> None:
         """End the streams that wait for their client's next act."""
