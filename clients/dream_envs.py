@@ -266,7 +266,7 @@ def final_observations(observations: Any, chosen: Any) -> Any:
         return observations
     made = np.full(len(chosen), None, object)
     for index in np.flatnonzero(chosen):
-        made[index] = _row(observations, index)
+        made[index] = _row(observations, int(index))
     return made
 
 

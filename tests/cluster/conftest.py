@@ -80,7 +80,7 @@ def cluster(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with RedisServer(folder) as redis, log.open("wb") as sink:
         command = [sys.executable, "-m", "thick", "serve", "--models", str(repository), "--ray", "local"]
         command += ["--replicas", "2", "--threads", "1", "--store", redis.url, "--port", str(port)]
-        command += ["--grpc-port", str(grpc_port), "--allow-anonymous"]
+        command += ["--grpc-port", str(grpc_port), "--allow-anonymous", "--watch-sessions"]
         process = subprocess.Popen(
             command, stdout=sink, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )

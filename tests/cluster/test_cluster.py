@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -67,6 +68,37 @@ def test_any_replica_goes_on_with_any_session(cluster: Cluster) -> None:
             assert answer.json()["step"] == step, answer.text
             names.add(answer.headers["thick-replica"])
     assert len(names) == 2
+
+
+def test_a_session_is_watched_through_the_proxy(repository: Path, cluster: Cluster) -> None:
+    """Where it acts: the same header leads both there."""
+    lines: list[str] = []
+    with PlanningClient(cluster.url) as client, client.session("arm", seed=1) as session:
+        with (
+            httpx.Client(base_url=cluster.url, trust_env=False, timeout=30) as http,
+            http.stream(
+                "GET", f"/v1/sessions/{session.id}/events", headers={"x-session-id": session.id}
+            ) as events,
+        ):
+            assert events.status_code == 200
+            reading = events.iter_lines()
+            assert next(reading).startswith(":")
+            for step in range(3):
+                session.act(observe("arm", step))
+            while sum(line.startswith("event: act") for line in lines) < 3:
+                lines.append(next(reading))
+    assert [json.loads(line[6:])["step"] for line in lines if line.startswith("data: ")][:2] == [0, 1]
+
+
+def test_the_websocket_goes_through_the_proxy(cluster: Cluster) -> None:
+    from openpi_client.websocket_client_policy import WebsocketClientPolicy
+
+    address = cluster.url.replace("http", "ws")
+    policy = WebsocketClientPolicy(f"{address}/openpi?model=arm&method=flat&iterations=1&samples=8&elites=2")
+    try:
+        assert policy.infer({"observation": observe("arm", 0), "prompt": "go"})["actions"].shape[-1] == 2
+    finally:
+        policy._ws.close()
 
 
 def test_a_killed_replica_and_a_restarted_redis_lose_no_step_and_repeat_none(
