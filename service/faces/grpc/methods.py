@@ -276,7 +276,7 @@ class Methods:
         return await self._whole(lambda: self._service.dreaming.get(tree["dream_id"]))
 
     async def _list_dreams(self, tree: Any, asked: Asked) -> Any:
-        return {"dreams": [_shown(dream) for dream in self._service.dreaming.listed()["dreams"]]}
+        return {"dreams": [_shown(dream) for dream in (await self._service.dreaming.listed())["dreams"]]}
 
     async def _reset_dream(self, tree: Any, asked: Asked) -> Any:
         body = _without(tree, "dream_id")
