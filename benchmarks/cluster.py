@@ -2,8 +2,9 @@
 
     python benchmarks/cluster.py [--seconds 3] [--rounds 4]
 
-Three ways to the same search: a process by itself, the same over a Redis of its own, and one replica over another,
-behind Ray's HTTP proxy. They take turns; p50 and p95 of an act, and acts a second, with one and with eight clients.
+The same search by a process itself, by one over a Redis of its own, and by a replica over another, behind Ray's
+proxies: HTTP with msgpack, and gRPC with a call an act. They take turns; p50 and p95 of an act, and acts a second, with
+one and with eight clients.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -22,7 +26,8 @@ import numpy as np
 
 from benchmarks.bars import resets
 from benchmarks.serving.measure import machine
-from clients.demo import service
+from clients.demo import free_ports, service
+from clients.grpc_client import GrpcPlanningClient
 from clients.http_client import PlanningClient
 from examples.cluster_demo import ROOT, cluster, redis
 
@@ -45,16 +50,20 @@ def main() -> int:
         alone = stack.enter_context(service(ROOT / "checkpoints", folders[0] / "log"))
         store = stack.enter_context(redis(folders[1]))
         over = stack.enter_context(service(ROOT / "checkpoints", folders[1] / "log", store=store))
-        behind = stack.enter_context(cluster(folders[2], 1))
-        urls = {
-            "thick serve, in memory": alone.connection.url,
-            "thick serve, Redis": over.connection.url,
-            "one replica behind Ray's proxy, Redis": behind,
+        (grpc_port,) = free_ports(1)
+        behind = stack.enter_context(cluster(folders[2], 1, grpc_port))
+        ways: dict[str, Callable[[], Any]] = {
+            "thick serve, in memory": partial(PlanningClient, alone.connection.url),
+            "thick serve, Redis": partial(PlanningClient, over.connection.url),
+            "one replica behind Ray's HTTP proxy, Redis": partial(PlanningClient, behind),
+            "one replica behind Ray's gRPC proxy, Redis": partial(
+                GrpcPlanningClient, f"127.0.0.1:{grpc_port}", stream_acts=False
+            ),
         }
-        found: dict[tuple[str, int], list[float]] = {(way, count): [] for way in urls for count in (1, 8)}
+        found: dict[tuple[str, int], list[float]] = {(way, count): [] for way in ways for count in (1, 8)}
         for _ in range(options.rounds):
             for way, count in found:
-                found[way, count] += window(urls[way], count, options.seconds, seen)
+                found[way, count] += window(ways[way], count, options.seconds, seen)
     print(f"\n{machine()}\n\n| | clients | p50 | p95 | acts a second |\n|---|---|---|---|---|")
     for (way, count), times in found.items():
         p50, p95 = 1e3 * np.quantile(times, [0.5, 0.95])
@@ -63,12 +72,12 @@ def main() -> int:
     return 0
 
 
-def window(url: str, count: int, seconds: float, seen: list[object]) -> list[float]:
+def window(client_of: Callable[[], Any], count: int, seconds: float, seen: list[object]) -> list[float]:
     """What each act took that so many clients made in a window, s."""
     times: list[float] = []
 
     def act(seed: int) -> None:
-        with PlanningClient(url) as client, client.session(MODEL, seed=seed, planner=QUICK) as session:
+        with client_of() as client, client.session(MODEL, seed=seed, planner=QUICK) as session:
             session.act(seen[0])
             until, step = time.perf_counter() + seconds, 0
             while (began := time.perf_counter()) < until:

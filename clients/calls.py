@@ -6,6 +6,7 @@ whether it may be sent again when an answer was lost.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -37,6 +38,24 @@ class Call(Generic[Result]):
     """whether sending it again after a lost answer does nothing twice"""
     gone_is_done: bool = False
     """whether 404 after a lost answer means that it worked"""
+
+    @property
+    def about(self) -> str | None:
+        """The session or dream that is asked, or started from: a cluster sends what is about one to one replica."""
+        body = {} if self.body is None or isinstance(self.body, bytes) else self.body
+        for names in (self.names, body):
+            for name in ("session_id", "dream_id"):
+                if is_id(names.get(name)):
+                    return str(names[name])
+        return None
+
+
+def is_id(value: Any) -> bool:
+    """Whether a session or dream may be called that; anything else is left for the service to refuse."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def _nothing(tree: Any) -> None:

@@ -112,8 +112,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
     Args:
         num_envs: how many.
         autoreset_mode: when an environment that ended begins anew: ``NEXT_STEP`` (in place of its next action),
-            ``SAME_STEP`` (at once; ``infos["final_obs"]`` holds what it ended with) or ``DISABLED`` (``reset`` with
-            ``options={"reset_mask": ...}`` does it).
+            ``SAME_STEP`` (at once; ``infos["final_obs"]`` and ``infos["final_info"]`` hold what it ended with) or
+            ``DISABLED`` (``reset`` with ``options={"reset_mask": ...}`` does it).
         client, model, version, start, sample, max_steps, seed, render_mode: as of :class:`DreamEnv`.
     """
 
@@ -183,7 +183,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
         self._ended, self._shown = terminated | truncated, made.observation
         infos: dict[str, Any] = _about(made)
         if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
-            infos |= {"final_obs": self._shown, "_final_obs": self._ended.copy()}
+            final = {"final_obs": final_observations(self._shown, self._ended), "final_info": _about(made)}
+            infos |= final | {f"_{name}": self._ended.copy() for name in final}
             self._shown, _ = self.reset(options={"reset_mask": self._ended})
         return self._shown, made.reward.astype(np.float64), terminated, truncated, infos
 
@@ -215,6 +216,7 @@ class _Dreaming:
         sample: bool,
         seed: int | None,
     ) -> None:
+        self._closed = False
         self._own = PlanningClient(client) if isinstance(client, str) else None
         used = client if isinstance(client, SyncClient) else self._own
         assert used is not None
@@ -241,8 +243,9 @@ class _Dreaming:
 
     def close(self) -> None:
         dream = getattr(self, "dream", None)
-        if dream is not None:
+        if dream is not None and not self._closed:
             dream.close()
+        self._closed = True
         if self._own is not None:
             self._own.close()
 
@@ -255,6 +258,16 @@ def _row(observation: Any, index: int) -> Any:
     if isinstance(observation, Mapping):
         return {key: value[index] for key, value in observation.items()}
     return observation[index]
+
+
+def final_observations(observations: Any, chosen: Any) -> Any:
+    """Observations of a Dict space as gymnasium keeps final ones: an object array, of a dict or None for each."""
+    if not isinstance(observations, Mapping):
+        return observations
+    made = np.full(len(chosen), None, object)
+    for index in np.flatnonzero(chosen):
+        made[index] = _row(observations, int(index))
+    return made
 
 
 def _positive(max_steps: int | None) -> int | None:

@@ -34,11 +34,13 @@ class GrpcTransport:
         """One call, one answer."""
         # wait_for_ready would hide that nothing listens; an answer has its own time.
         method = getattr(self._stub, rpc)
-        return method(message, timeout=self._timeout_s, metadata=self._wire.sent_along())
+        return method(message, timeout=self._timeout_s, metadata=self._wire.sent_along(message))
 
     def imagine_stream(self, message: Any) -> Iterator[Any]:
         """The answers of ``ImagineStream``; closing the iterator cancels it."""
-        answers = self._stub.ImagineStream(message, timeout=self._timeout_s, metadata=self._wire.sent_along())
+        answers = self._stub.ImagineStream(
+            message, timeout=self._timeout_s, metadata=self._wire.sent_along(message)
+        )
         try:
             yield from answers
         finally:

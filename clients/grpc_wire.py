@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 import grpc
 
 from clients import tracing
-from clients.calls import Call
+from clients.calls import Call, is_id
 from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
     ConnectionLostError,
+    GatewayError,
     NotConnectedError,
     ProxyError,
     UnexpectedAnswerError,
@@ -29,6 +30,10 @@ SERVING = b"\x08\x01"
 """grpc.health.v1.HealthCheckResponse with status SERVING"""
 
 _TOO_LARGE = "message larger than max"
+
+
+class NoStreamsError(Exception):
+    """What answers has no streams of requests: a cluster's proxy."""
 
 
 class GrpcWire:
@@ -56,9 +61,15 @@ class GrpcWire:
         credentials = grpc.ssl_channel_credentials(*connection.tls.read()) if connection.secure else None
         return connection.authority, credentials, options
 
-    def sent_along(self) -> list[tuple[str, str]]:
-        """Metadata of a call: the key, and the caller's trace."""
-        return [*self.metadata, *tracing.headers().items()]
+    def sent_along(self, message: Any) -> list[tuple[str, str]]:
+        """Metadata of a call: the key, the caller's trace, and which session or dream it is about.
+
+        Args:
+            message: the request.
+        """
+        about = getattr(message, "session_id", "") or getattr(message, "dream_id", "")
+        affine = [("session_id", about)] if is_id(about) else []  # as Ray Serve's proxy calls it
+        return [*self.metadata, *affine, *tracing.headers().items()]
 
     def message(self, call: Call[Any], *, traced: bool = False) -> Any:
         """The request of a call; ``traced`` ones hold the caller's trace themselves."""
@@ -111,6 +122,9 @@ class GrpcWire:
                 reason = f"cannot connect ({details}); is `thick serve` running there?"
                 return NotConnectedError(url, call.asked, reason)
             return ConnectionLostError(url, call.asked, f"the connection broke ({details})")
+        if status == grpc.StatusCode.INTERNAL:  # the service itself would have sent its problem along
+            reason = f"something on the way failed ({details[:300]})"
+            return GatewayError(url, call.asked, reason)
         if status == grpc.StatusCode.DEADLINE_EXCEEDED:
             return ConnectionLostError(url, call.asked, f"no answer within {self.connection.timeout_s:g} s")
         if status in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN):

@@ -79,8 +79,8 @@ class HttpWire:
     def request(self, call: Call[Any], accept: str | None = None) -> dict[str, Any]:
         """For ``client.request`` and ``client.stream``."""
         headers = {"Accept": f"{accept or self.media_type}, {media.PROBLEM_JSON}", **tracing.headers()}
-        if "session_id" in call.names:  # a cluster sends all of a session's requests to one replica
-            headers["X-Session-Id"] = str(call.names["session_id"])
+        if call.about is not None:
+            headers["X-Session-Id"] = call.about
         content: bytes | None = None
         if isinstance(call.body, bytes):
             content, headers["Content-Type"] = call.body, media.OCTET_STREAM

@@ -42,8 +42,10 @@ class Request:
     reward: float
     """received since the observation that was sent before"""
     is_first: bool
-    executed_action: Action | None
-    """what was done last, where the server takes it for something else"""
+    done: Action | None
+    """what was done last before it"""
+    executed_action: Action | None = None
+    """the same, where the server takes something else for it"""
 
 
 class Pacer:
@@ -69,7 +71,7 @@ class Pacer:
         self._planned: tuple[int, Sequence[Action], Decision] | None = None
         """tick of the last answer's observation, its plan, the answer"""
         self._told: Action | None = None
-        """the server's last answer, which it takes for what was done"""
+        """the server's last answer, which it takes for what was done; None where that is not known"""
         self._done: Action | None = None
         """what was done last"""
         self._exhausted = False
@@ -84,17 +86,15 @@ class Pacer:
         before = self._unsent
         if before is not None and not is_first:
             reward, is_first = reward + before.reward, before.is_first
-        executed = None
-        if not is_first and self._done is not None and not _same(self._done, self._told):
-            executed = self._done
-        self._unsent = Request(self._now, self._episode, observation, reward, is_first, executed)
+        self._unsent = Request(self._now, self._episode, observation, reward, is_first, self._done)
 
     def take(self) -> Request | None:
         """What to send now; None where there is nothing new, or an answer is still to come."""
         if self._flying or self._unsent is None:
             return None
         request, self._unsent, self._flying = self._unsent, None, True
-        return request
+        differs = request.done is not None and not _same(request.done, self._told)
+        return replace(request, executed_action=request.done if differs and not request.is_first else None)
 
     def answered(self, request: Request, decision: Decision) -> None:
         """The answer to what was taken."""
@@ -108,6 +108,7 @@ class Pacer:
     def lost(self, request: Request) -> None:
         """There will be no answer to what was taken. Its reward goes with the next observation."""
         self._flying = False
+        self._told = None  # the server may have acted: what it takes for done is not known
         if request.episode != self._episode:
             return
         newer = self._unsent

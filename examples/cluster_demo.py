@@ -102,8 +102,12 @@ def play(url: str, seed: int, steps: int, answered: list[float], found: dict[int
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, count: int) -> Iterator[str]:
-    """Redis and replicas; their address once all of them answer."""
+def cluster(folder: Path, count: int, grpc_port: int | None = None) -> Iterator[str]:
+    """Redis and replicas; their address once all of them answer.
+
+    Args:
+        grpc_port: port of Ray's gRPC proxy, on every address of this machine; None starts none.
+    """
     (port,) = free_ports(1)
     command = [
         sys.executable,
@@ -116,6 +120,8 @@ def cluster(folder: Path, count: int) -> Iterator[str]:
         "1",
     ]
     command += ["--ray", "local", "--replicas", str(count), "--port", str(port)]
+    if grpc_port is not None:
+        command += ["--grpc-port", str(grpc_port), "--allow-anonymous"]
     with redis(folder) as store, (folder / "serve.log").open("wb") as log:
         command += ["--store", store]
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)

@@ -225,6 +225,9 @@ class Settings(BaseSettings):
     max_samples: int = _field("limits", DEFAULT_LIMITS.samples, "candidates of a search", ge=1)
     max_iterations: int = _field("limits", DEFAULT_LIMITS.iterations, "iterations of a search", ge=1)
     max_simulations: int = _field("limits", DEFAULT_LIMITS.simulations, "simulations of a tree search", ge=1)
+    max_ponder_ms: float = _field(
+        "limits", DEFAULT_LIMITS.ponder_ms, "planning ahead between two acts of a session, ms", gt=0
+    )
 
     # -- watch -------------------------------------------------------------------------------------------
     log_level: Literal["debug", "info", "warning", "error"] = _field("watch", "info", "least severity logged")
@@ -299,6 +302,7 @@ class Settings(BaseSettings):
             samples=self.max_samples,
             iterations=self.max_iterations,
             simulations=self.max_simulations,
+            ponder_ms=self.max_ponder_ms,
             ttl_s=self.max_ttl_s,
         )
 

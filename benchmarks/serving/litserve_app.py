@@ -2,8 +2,9 @@
 
     python benchmarks/serving/litserve_app.py --models DIR --port P
 
-LitServe has no sessions: its one worker process keeps them in memory. There is no check of the input, no
-exactly-once, no store; what those cost the service is part of the comparison.
+LitServe has no sessions: its worker process keeps them in memory. There is no check of the input, no
+exactly-once, no store; what those cost the service is part of the comparison. With several workers each has a table of
+its own, and a session is in whichever got its request: as quick as it can be, and wrong.
 """
 
 from __future__ import annotations
@@ -55,13 +56,27 @@ def main() -> None:
     parser.add_argument("--max-batch", type=int, default=32)
     parser.add_argument("--batch-wait-ms", type=float, default=1.0)
     parser.add_argument("--slow-queue", action="store_true", help="without LitServe's fast_queue")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="that run models, and as many that answer HTTP"
+    )
     given = parser.parse_args()
     planner = Planner(
         given.models, given.threads, max_batch=given.max_batch, wait_s=given.batch_wait_ms / 1e3
     )
-    server = litserve.LitServer(planner, accelerator="cpu", fast_queue=not given.slow_queue, timeout=60)
+    server = litserve.LitServer(
+        planner,
+        accelerator="cpu",
+        workers_per_device=given.workers,
+        fast_queue=not given.slow_queue,
+        timeout=60,
+    )
     server.run(
-        host="127.0.0.1", port=given.port, generate_client_file=False, log_level="warning", access_log=False
+        host="127.0.0.1",
+        port=given.port,
+        num_api_servers=given.workers,
+        generate_client_file=False,
+        log_level="warning",
+        access_log=False,
     )
 
 

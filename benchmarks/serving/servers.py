@@ -131,6 +131,7 @@ def thick(
     store: str | None = None,
     sync: str = "process",
     access_log: bool = False,
+    workers: int = 1,
     name: str = "thick",
 ) -> tuple[Server, int]:
     """``thick serve`` and its gRPC port.
@@ -138,6 +139,7 @@ def thick(
     Args:
         store: ``THICK_STORE``; None takes an SQLite file in the folder.
         sync: what its writes survive.
+        workers: processes behind the same ports; more than one need Redis as the store.
     """
     port, grpc_port = free_port(), free_port()
     settings = {
@@ -145,6 +147,7 @@ def thick(
         "THICK_PORT": port,
         "THICK_GRPC_PORT": grpc_port,
         "THICK_THREADS": 1,
+        "THICK_WORKERS": workers,
         "THICK_STORE": store or f"sqlite:////{str(folder / name).lstrip('/')}.sqlite",
         "THICK_STORE_SYNC": sync,
         "THICK_ACCESS_LOG": int(access_log),
@@ -161,11 +164,16 @@ def thick(
     return server, grpc_port
 
 
-def litserve(models: Path, folder: Path) -> Server:
-    """LitServe, with batching."""
+def litserve(models: Path, folder: Path, *, workers: int = 1) -> Server:
+    """LitServe, with batching.
+
+    Args:
+        workers: processes that run models, and as many that answer HTTP.
+    """
     port = free_port()
     command = [str(HERE / "litserve_app.py"), "--models", str(models), "--port", str(port)]
-    return Server("litserve", command, port=port, health="/health", folder=folder)
+    command += ["--workers", str(workers)]
+    return Server(f"litserve-{workers}", command, port=port, health="/health", folder=folder)
 
 
 def fastapi(models: Path, folder: Path) -> Server:

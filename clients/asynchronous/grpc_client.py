@@ -13,7 +13,7 @@ from clients.asynchronous.grpc_transport import ActStream, GrpcTransport, Stream
 from clients.calls import Call
 from clients.connection import ServiceConnection, Tls
 from clients.errors import ClientError, ConnectionLostError
-from clients.grpc_wire import SERVING, GrpcWire
+from clients.grpc_wire import SERVING, GrpcWire, NoStreamsError
 from clients.retries import Retries
 from service.protocol import protobuf
 from service.protocol.events import END, Event
@@ -26,8 +26,8 @@ class AsyncGrpcPlanningClient(AsyncClient):
 
     Args:
         url: ``grpc://host:port``, ``grpcs://host:port`` (TLS) or ``host:port``.
-        stream_acts: acts of a session go over one bidirectional stream, opened at its first act; otherwise
-            each is a call of its own.
+        stream_acts: acts of a session go over one bidirectional stream, opened at its first act; otherwise, and
+            where there are no such streams (behind Ray Serve), each is a call of its own.
         api_key: bearer key; the variable ``THICK_API_KEY`` by default.
         tls: certificates, for ``grpcs``.
         timeout_s: how long an answer may take.
@@ -90,10 +90,13 @@ class AsyncGrpcPlanningClient(AsyncClient):
         return self._wire.read(call, answer)
 
     async def _run_act(self, session_id: str, call: Call[Result]) -> Result:
-        if not self._stream_acts:
-            return await self._run(call)
-        with tracing.span(call):
-            return await self._attempt_on_stream(session_id, call)
+        if self._stream_acts:
+            try:
+                with tracing.span(call):
+                    return await self._attempt_on_stream(session_id, call)
+            except NoStreamsError:
+                self._stream_acts = False
+        return await self._run(call)
 
     async def _attempt_on_stream(self, session_id: str, call: Call[Result]) -> Result:
         message = self._wire.message(call, traced=True)  # a stream's metadata are those of its first act
@@ -106,6 +109,8 @@ class AsyncGrpcPlanningClient(AsyncClient):
                     answer = await stream.act(message, self.connection.timeout_s)
                 except grpc.RpcError as error:
                     self._drop(session_id)
+                    if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                        raise NoStreamsError from error
                     raise self._wire.failure(call, error) from error
                 except StreamBrokenError as error:
                     self._drop(session_id)

@@ -42,11 +42,13 @@ class GrpcTransport:
         """One call, one answer."""
         # wait_for_ready would hide that nothing listens; an answer has its own time.
         method = getattr(self._stub, rpc)
-        return await method(message, timeout=self._timeout_s, metadata=self._wire.sent_along())
+        return await method(message, timeout=self._timeout_s, metadata=self._wire.sent_along(message))
 
     async def imagine_stream(self, message: Any) -> AsyncIterator[Any]:
         """The answers of ``ImagineStream``; closing the iterator cancels it."""
-        answers = self._stub.ImagineStream(message, timeout=self._timeout_s, metadata=self._wire.sent_along())
+        answers = self._stub.ImagineStream(
+            message, timeout=self._timeout_s, metadata=self._wire.sent_along(message)
+        )
         try:
             async for answer in answers:
                 yield answer

@@ -326,8 +326,9 @@ class Dreaming:
             rows = states.rows
         return await self._shown(dream, hosted, rows)
 
-    def listed(self) -> dict[str, Any]:
-        """``GET /v1/dreams``: those that this process knows"""
+    async def listed(self) -> dict[str, Any]:
+        """``GET /v1/dreams``"""
+        await self._dreams.catch_up()
         return {"dreams": [dream.view() for dream in self._dreams.all()]}
 
     async def delete(self, dream_id: str) -> None:

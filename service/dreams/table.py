@@ -56,7 +56,26 @@ class DreamTable:
         if dream is None:
             dream = Dream.stored(record)
             self._add(dream)
+        elif record.revision > dream.revision and not dream.lock.locked():  # another replica used it
+            dream.follow(record)
         return dream
+
+    async def catch_up(self) -> None:
+        """Know what other replicas began and ended, where there are any.
+
+        Raises:
+            ProblemError: ``store_unavailable``.
+        """
+        if not self._store.shared:
+            return
+        before = list(self._dreams.values())
+        records = [record for record in await _unless_down(self._store.load()) if is_dream(record)]
+        for record in records:
+            self.adopt(record)
+        there = {record.session_id for record in records}
+        for dream in before:  # known here before the store was read: whoever lacks it there was deleted
+            if dream.dream_id not in there and not dream.ended and not dream.lock.locked():
+                self._remove(dream)
 
     async def find(self, dream_id: str) -> Dream:
         """A live dream.

@@ -47,6 +47,8 @@ class Limits:
     """the most iterations of a search"""
     simulations: int = 100_000
     """the most simulations of a tree search"""
+    ponder_ms: float = 10_000.0
+    """the longest time a session may ask to have its next step planned ahead, between two acts"""
     ttl_s: float = 7 * 24 * 3600.0
     """the longest time a session may ask to live without being used, in seconds"""
 

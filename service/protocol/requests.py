@@ -311,6 +311,7 @@ def check_limits(request: Request, limits: Limits = DEFAULT_LIMITS) -> None:
         bound("planner.elites", planner.elites, limits.samples)
         bound("planner.iterations", planner.iterations, limits.iterations)
         bound("planner.simulations", planner.simulations, limits.simulations)
+        bound("planner.ponder_ms", planner.ponder_ms, limits.ponder_ms)
     if isinstance(request, Imagine):
         bound("horizon", request.horizon, limits.horizon)
         bound("rollouts", request.rollouts, limits.rollouts)

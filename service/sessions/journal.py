@@ -45,13 +45,19 @@ class Journal:
         self._metrics = metrics
 
     async def adopt_all(self) -> int:
-        """Take up everything that the store has; returns how many sessions live.
+        """Take up everything that the store has, and end what another replica ended; returns how many sessions live.
 
         Raises:
             ProblemError: ``store_unavailable``.
         """
-        for record in await _unless_down(self.store.load()):
+        before = [each for each in self._table.all() if each.revision] if self.store.shared else []
+        records = await _unless_down(self.store.load())
+        for record in records:
             (self._dream if is_dream(record) else self._table.adopt)(record)
+        there = {record.session_id for record in records}
+        for session in before:  # known here before the store was read: whoever lacks it there was deleted
+            if session.session_id not in there and not session.ended and not session.lock.locked():
+                self._table.remove(session)
         self._metrics.sessions.set(len(self._table))
         return len(self._table)
 

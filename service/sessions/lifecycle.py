@@ -70,6 +70,7 @@ class Lifecycle:
                 f"the belief is of other weights than {hosted.name!r} version {hosted.version!r} has here",
             )
         settings = planner_settings(hosted, snapshot.planner)
+        self._check_bounds(snapshot)
         row = snapshots.row_of(snapshot, hosted.slots.layout)
         with self._sessions.room():
             session = self._sessions.new(
@@ -87,6 +88,16 @@ class Lifecycle:
             (session.slot,) = await self._engine.call(lambda: hosted.slots.put(packed))
             await self._keep(session, state=row)
         return session.view()
+
+    def _check_bounds(self, snapshot: snapshots.Snapshot) -> None:
+        """A belief may ask for no more than who creates a session may.
+
+        Raises:
+            ProblemError: ``invalid_request``
+        """
+        ponder = {} if snapshot.ponder_ms is None else {"ponder": True, "ponder_ms": snapshot.ponder_ms}
+        planner = {**snapshot.planner, **ponder}
+        check_limits(parse(CreateSession, {"model": snapshot.model, "planner": planner}), self._limits)
 
     async def listed(self) -> dict[str, Any]:
         """``GET /v1/sessions``"""

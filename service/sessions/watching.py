@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ class _Watched:
     next: int = 0
     events: deque[Happened] = field(default_factory=lambda: deque(maxlen=BUFFER))
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """set when the next event comes, which has another one after it: no watcher can miss what another one saw"""
     watchers: int = 0
     left_at: float = 0.0
 
@@ -47,7 +48,12 @@ class _Watched:
     def add(self, name: str, data: Mapping[str, Any]) -> None:
         self.events.append(Happened(self.next, name, data))
         self.next += 1
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake whoever waits."""
         self.changed.set()
+        self.changed = asyncio.Event()
 
 
 class Watching:
@@ -99,20 +105,28 @@ class Watching:
         """Notify every watcher that the server is about to stop."""
         self._closed = True
         for watched in self._sessions.values():
-            watched.changed.set()
+            watched.tell()
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncIterator[Happened]:
+    async def follow(
+        self, session_id: str, after: int | None = None, *, alive: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[Happened]:
         """The kept events of a session, and those to come until it ends; ``gap`` for those that were lost.
 
         Args:
             after: number of the last event that the watcher knows; None for whatever is kept.
+            alive: whether the session still is; one that ended before this began is told of as one that ends.
         """
         watched = self._sessions.setdefault(session_id, _Watched())
+        if not alive():
+            self.ended(session_id)
         watched.watchers += 1
         known = after
         try:
+            if known is not None and known >= watched.next:  # of a server whose clock is ahead
+                known = watched.first - 1
+                yield Happened(known, GAP, {"missed": None})
             while not self._closed:
-                watched.changed.clear()
+                changed = watched.changed
                 for happened in list(watched.events):
                     if known is not None and happened.number <= known:
                         continue
@@ -124,7 +138,7 @@ class Watching:
                     yield happened
                     if happened.name == END:
                         return
-                await watched.changed.wait()
+                await changed.wait()
         finally:
             watched.watchers -= 1
             watched.left_at = time.monotonic()

@@ -20,6 +20,7 @@ from clients import (
     GrpcPlanningClient,
     PlanningClient,
 )
+from clients.dream_envs import final_observations
 from clients.errors import NotFoundError, StepConflictError
 from tests.clients.conftest import Address
 from tests.clients.test_contract import SEEN
@@ -160,8 +161,31 @@ def test_many_environments_are_one_vector_environment(address: Address, mode: Au
         if mode is AutoresetMode.SAME_STEP and over.any():
             assert infos["_final_obs"].tolist() == over.tolist()
             assert infos["final_obs"].shape == shown.shape
+            assert infos["_final_info"].tolist() == over.tolist()
+            assert set(infos["final_info"]) == set(infos) - {
+                "final_obs",
+                "_final_obs",
+                "final_info",
+                "_final_info",
+            }
             steps[over] = 0
     envs.close()
+
+
+def test_final_observations_of_a_dict_space_are_each_environments_own() -> None:
+    rows = {"position": np.arange(6.0).reshape(3, 2), "speed": np.arange(3.0).reshape(3, 1)}
+    made = final_observations(rows, np.array([True, False, True]))
+    assert made.shape == (3,) and made[1] is None  # as gymnasium's own vector environments have them
+    assert same(made[2], {"position": np.array([4.0, 5.0]), "speed": np.array([2.0])})
+
+
+def test_closing_twice_is_closing(address: Address) -> None:
+    for env in (
+        DreamEnv(address.http, "pads", max_steps=3),
+        DreamVectorEnv(address.http, "pads", num_envs=2, max_steps=3),
+    ):
+        env.close()
+        env.close()
 
 
 def test_a_wrong_argument_is_said_before_anything_is_made(address: Address) -> None:

@@ -134,3 +134,49 @@ def test_what_was_lost_is_sent_again_unless_there_is_something_newer(newer: bool
     request = pacer.take()
     assert request is not None and request.is_first
     assert (request.observation, request.reward) == (("new", 3.0) if newer else ("old", 1.0))
+
+
+def test_a_late_answer_is_not_taken_for_what_was_done_where_the_tail_repeats_the_answer_before() -> None:
+    """What was done is compared with what the server answered last when it is told, not when it was done."""
+    pacer = Pacer(tail=8)
+    request = seen(pacer)
+    assert request is not None
+    pacer.answered(request, decision(3, 3, 3))
+    pacer.choose()
+    late = seen(pacer)
+    assert late is not None
+    assert told(pacer.choose()) == (3, "tail", 1)
+    assert seen(pacer) is None  # the answer is still due
+    pacer.answered(late, decision(4, 4))  # the server takes 4 for done
+    request = pacer.take()
+    assert request is not None and request.executed_action == 3
+
+
+def test_after_a_lost_answer_the_server_is_told_what_was_done() -> None:
+    """It may have acted all the same, and takes for done what nobody received."""
+    pacer = Pacer(tail=8)
+    request = seen(pacer)
+    assert request is not None
+    pacer.answered(request, decision(3, 3, 3))
+    pacer.choose()
+    lost = seen(pacer)
+    assert lost is not None
+    pacer.choose()
+    pacer.lost(lost)
+    request = seen(pacer)
+    assert request is not None and request.executed_action == 3
+
+
+def test_what_is_sent_again_says_what_had_been_done_before_it() -> None:
+    """Not what was done since: that comes after its observation."""
+    pacer = Pacer(tail=8, hold=0)
+    request = seen(pacer)
+    assert request is not None
+    pacer.answered(request, decision(3, 1))
+    pacer.choose()
+    lost = seen(pacer)
+    assert lost is not None
+    assert told(pacer.choose()) == (1, "tail", 1)
+    pacer.lost(lost)
+    again = pacer.take()
+    assert again is not None and again.executed_action == 3

@@ -26,6 +26,7 @@ class Cluster:
     """Where it answers, and what it runs on."""
 
     url: str
+    grpc: str
     redis: RedisServer
     log: Path
 
@@ -50,6 +51,13 @@ class Cluster:
                     names.add(answer.headers["thick-replica"])
         return len(names) == replicas
 
+    def wait_ready(self, replicas: int, within_s: float = 120) -> None:
+        """Returns when so many replicas answer, such as after Ray has started another one."""
+        until = time.monotonic() + within_s
+        while not self.ready(replicas):
+            assert time.monotonic() < until, tail(self.log, 40)
+            time.sleep(1)
+
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,18 +71,20 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """``thick serve --ray local --replicas 2``."""
     folder = tmp_path_factory.mktemp("cluster")
-    (port,) = free_ports(1)
+    port, grpc_port = free_ports(2)
     log = folder / "serve.log"
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("THICK_", "RAY_"))
     }
+    environment["RAY_ADDRESS"] = "127.0.0.1:1"  # of another cluster, which --ray local does not ask
     with RedisServer(folder) as redis, log.open("wb") as sink:
         command = [sys.executable, "-m", "thick", "serve", "--models", str(repository), "--ray", "local"]
         command += ["--replicas", "2", "--threads", "1", "--store", redis.url, "--port", str(port)]
+        command += ["--grpc-port", str(grpc_port), "--allow-anonymous", "--watch-sessions"]
         process = subprocess.Popen(
             command, stdout=sink, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
-        made = Cluster(f"http://127.0.0.1:{port}", redis, log)
+        made = Cluster(f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}", redis, log)
         try:
             until = time.monotonic() + READY_S
             while not made.ready(2):

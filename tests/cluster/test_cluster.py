@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -69,6 +70,37 @@ def test_any_replica_goes_on_with_any_session(cluster: Cluster) -> None:
     assert len(names) == 2
 
 
+def test_a_session_is_watched_through_the_proxy(repository: Path, cluster: Cluster) -> None:
+    """Where it acts: the same header leads both there."""
+    lines: list[str] = []
+    with PlanningClient(cluster.url) as client, client.session("arm", seed=1) as session:
+        with (
+            httpx.Client(base_url=cluster.url, trust_env=False, timeout=30) as http,
+            http.stream(
+                "GET", f"/v1/sessions/{session.id}/events", headers={"x-session-id": session.id}
+            ) as events,
+        ):
+            assert events.status_code == 200
+            reading = events.iter_lines()
+            assert next(reading).startswith(":")
+            for step in range(3):
+                session.act(observe("arm", step))
+            while sum(line.startswith("event: act") for line in lines) < 3:
+                lines.append(next(reading))
+    assert [json.loads(line[6:])["step"] for line in lines if line.startswith("data: ")][:2] == [0, 1]
+
+
+def test_the_websocket_goes_through_the_proxy(cluster: Cluster) -> None:
+    from openpi_client.websocket_client_policy import WebsocketClientPolicy
+
+    address = cluster.url.replace("http", "ws")
+    policy = WebsocketClientPolicy(f"{address}/openpi?model=arm&method=flat&iterations=1&samples=8&elites=2")
+    try:
+        assert policy.infer({"observation": observe("arm", 0), "prompt": "go"})["actions"].shape[-1] == 2
+    finally:
+        policy._ws.close()
+
+
 def test_a_killed_replica_and_a_restarted_redis_lose_no_step_and_repeat_none(
     cluster: Cluster, repository: Path, tmp_path: Path
 ) -> None:
@@ -93,10 +125,7 @@ def test_a_killed_replica_and_a_restarted_redis_lose_no_step_and_repeat_none(
         player.join(300)
     assert not failures, failures
     assert [found[seed] for seed in SEEDS] == expected
-    until = time.monotonic() + 120
-    while not cluster.ready(2):  # Ray has started another one
-        assert time.monotonic() < until
-        time.sleep(1)
+    cluster.wait_ready(2)  # Ray has started another one
 
 
 def test_what_does_not_fit_a_cluster_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,9 +136,30 @@ def test_what_does_not_fit_a_cluster_is_said(capsys: pytest.CaptureFixture[str])
     assert "redis://" in capsys.readouterr().err
     assert main(["serve", "--ray", "local", "--workers", "2", "--store", "redis://x"]) == 2
     assert "--replicas" in capsys.readouterr().err
+    assert main(["serve", "--ray", "127.0.0.1:1", "--store", "redis://x"]) == 2  # at once
+    assert "no Ray cluster there" in capsys.readouterr().err
     assert [replicas_of(text) for text in ("2", "2..8")] == [(2, 2), (2, 8)]
     for wrong in ("0", "8..2", "two", "1..x", ""):
         with pytest.raises(SettingsError, match="replicas"):
             replicas_of(wrong)
-    made = build({"models": "checkpoints", "store": "redis://127.0.0.1:1/0", "replicas": "2..4"})
+    values = {"models": "checkpoints", "store": "redis://127.0.0.1:1/0", "replicas": "2..4"}
+    with pytest.raises(SettingsError, match="no keys"):  # Ray says who can reach it
+        build(values)
+    made = build({**values, "allow_anonymous": True})
     assert made is not None
+
+
+def test_the_config_file_is_one_that_ray_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import yaml
+    from ray._common.utils import import_attr
+    from ray.serve.config import gRPCOptions
+    from ray.serve.schema import ServeDeploySchema
+
+    from tests.docs.blocks import ROOT
+
+    config = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "deploy/serve.yaml").read_text()))
+    assert config.grpc_options is not None
+    assert gRPCOptions(**config.grpc_options.model_dump()).grpc_servicer_func_callable
+    (application,) = config.applications
+    assert application.import_path is not None
+    assert import_attr(application.import_path)({**application.args, "models": "checkpoints"}) is not None

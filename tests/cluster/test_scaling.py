@@ -23,7 +23,7 @@ from ray.cluster_utils import Cluster as Nodes
 from ray.serve.config import HTTPOptions
 
 from clients.demo import free_ports
-from service.cluster.deployment import build
+from service.cluster.deployment import application_of
 from tests.cluster.conftest import Cluster
 from tests.faults.stores import RedisServer
 
@@ -107,9 +107,10 @@ def nodes(repository: Path, tmp_path: Path) -> Iterator[tuple[Nodes, Cluster]]:
             ray.init(address=made.address, log_to_driver=False)
             serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=port))
             serve.run(
-                build({"models": repository, "threads": 1, "store": redis.url, "replicas": "1"}), name="thick"
+                application_of({"models": repository, "threads": 1, "store": redis.url, "replicas": "1"}),
+                name="thick",
             )
-            cluster = Cluster(f"http://127.0.0.1:{port}", redis, tmp_path / "none")
+            cluster = Cluster(f"http://127.0.0.1:{port}", "", redis, tmp_path / "none")
             wait_for(lambda: cluster.ready(1))
             yield made, cluster
         finally:
@@ -126,12 +127,12 @@ def test_a_node_that_dies_and_replicas_that_come_and_go_lose_no_step(
     values = {"models": repository, "threads": 1, "store": cluster.redis.url}
     with Crowd(cluster.url) as crowd:
         crowd.goes_on()
-        serve.run(build({**values, "replicas": "3"}), name="thick")
+        serve.run(application_of({**values, "replicas": "3"}), name="thick")
         wait_for(lambda: cluster.ready(3))
         crowd.goes_on()
         made.remove_node(made.list_all_nodes()[-1], allow_graceful=False)  # with one replica or two
         crowd.goes_on()
-        serve.run(build({**values, "replicas": "1"}), name="thick")
+        serve.run(application_of({**values, "replicas": "1"}), name="thick")
         wait_for(lambda: cluster.ready(1))
         crowd.goes_on()
     (tmp_path / "alone").mkdir()

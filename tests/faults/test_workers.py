@@ -108,3 +108,18 @@ def test_a_service_that_is_stopped_while_its_workers_start_ends_in_order(tiny: P
             until(lambda server=server: len(psutil.Process(server.pid).children()) == 2, 60)  # type: ignore[misc]
             time.sleep(wait)
             assert server.stop() == 0, server.logged[-2000:]
+
+
+def test_workers_do_not_outlive_the_process_that_started_them(tiny: Path, tmp_path: Path) -> None:
+    """They would keep the ports, and nobody would end them."""
+    with (
+        RedisServer(tmp_path) as redis,
+        Server(tiny, tmp_path, forked=False, store=redis.url, workers=2) as server,
+    ):
+        parent = psutil.Process(server.pid)
+        workers = parent.children()
+        parent.send_signal(signal.SIGKILL)
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        for worker in alive:
+            worker.kill()
+        assert not alive

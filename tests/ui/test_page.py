@@ -58,6 +58,11 @@ def client(address: Address) -> Iterator[PlanningClient]:
 
 
 def test_a_session_is_seen_acting(page: Any, client: PlanningClient, address: Address) -> None:
+    affine: set[str | None] = set()
+    page.on(
+        "request",
+        lambda asked: affine.add(asked.headers.get("x-session-id")) if "/events" in asked.url else None,
+    )
     with client.session("doorkey6", seed=1, planner={"samples": 16, "simulations": 8}) as session:
         page.goto(address.http + "/ui")
         page.get_by_role("link", name=session.id[:10]).click()
@@ -76,6 +81,7 @@ def test_a_session_is_seen_acting(page: Any, client: PlanningClient, address: Ad
         expect(tree.locator("circle.chosen").first).to_be_visible()
         expect(page.get_by_alt_text("the subgoal")).to_be_visible()
         expect(page.locator(".bar span").first).to_be_attached()
+        assert affine == {session.id}  # in a cluster, of the replica on which it acts
     expect(page.get_by_text("ended", exact=True)).to_be_visible()
 
 
@@ -95,6 +101,11 @@ def test_a_dream_is_played_taken_back_and_saved(page: Any, client: PlanningClien
         page.get_by_role("button", name="Back").click()
         expect(step).to_have_text("1")
         assert frame.get_attribute("src") == turned  # the same dream again
+        page.get_by_role("button", name="return to step 0").press("Enter")  # without a mouse
+        expect(step).to_have_text("0")
+        page.keyboard.press("1")
+        expect(step).to_have_text("1")
+        assert frame.get_attribute("src") == turned
         page.get_by_role("button", name="Every high-level action").click()
         expect(page.get_by_alt_text("what could happen next")).to_be_visible()
         page.get_by_role("button", name="Jump A2").click()
@@ -105,11 +116,19 @@ def test_a_dream_is_played_taken_back_and_saved(page: Any, client: PlanningClien
         page.get_by_role("button", name="Fork").click()
         expect(page.get_by_role("status")).to_contain_text("A second dream")
         assert len(client.dreams()) == 2
+        with page.context.expect_page() as opened:
+            page.get_by_role("link", name="fork at step 1").click()
+        fork = opened.value
+        expect(fork.locator("img.frame")).to_have_attribute("src", turned)  # it goes on from there
+        fork.close()
 
 
 def test_continuous_actions_have_sliders(page: Any, address: Address) -> None:
     page.goto(address.http + "/ui/#/dream")
     page.get_by_label("Model").select_option("cartpole")
+    page.route(
+        "**/v1/dreams/*", lambda route: (page.wait_for_timeout(300), route.continue_())
+    )  # its end is slow
     page.get_by_role("button", name="Begin", exact=True).click()
     slider = page.get_by_role("slider", name="action 0")
     expect(slider).to_be_visible()

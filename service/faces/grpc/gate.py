@@ -61,11 +61,16 @@ class Asked:
 
 
 class Gate:
-    """What every call of ``thick.v1.Planner`` passes through."""
+    """What every call of ``thick.v1.Planner`` passes through.
 
-    def __init__(self, envelope: Envelope, keys: Keys) -> None:
+    Args:
+        replica: name of this process among several, which trailing metadata carry (``thick-replica``).
+    """
+
+    def __init__(self, envelope: Envelope, keys: Keys, replica: str | None = None) -> None:
         self.envelope = envelope
         self._keys = keys
+        self._replica = (("thick-replica", replica),) if replica else ()
 
     async def unary(
         self, method: str, context: Context, answer: Callable[[Asked], Awaitable[bytes]]
@@ -96,8 +101,8 @@ class Gate:
             key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
         }
         request_id = identify(metadata.get("x-request-id"))
-        identity = ("x-request-id", request_id)
-        context.set_trailing_metadata((identity,))
+        said = (("x-request-id", request_id), *self._replica)
+        context.set_trailing_metadata(said)
         try:
             arrived = time.monotonic()
             role = self._keys.role(metadata.get("authorization"))
@@ -114,7 +119,7 @@ class Gate:
                 raise asyncio.CancelledError from error
             log.exception("request failed", path=path)
             failure = internal(request_id)
-        await end_call(context, failure, path, identity)
+        await end_call(context, failure, path, *said)
 
 
 def _takes(metadata: Mapping[str, str]) -> int | None:

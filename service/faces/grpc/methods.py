@@ -47,6 +47,10 @@ class Methods:
 
     def handler(self) -> Any:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
+        return grpc.method_handlers_generic_handler(protobuf.SERVICE_NAME, self.handlers())
+
+    def handlers(self) -> dict[str, Any]:
+        """The handler of each method, by its name."""
         single: dict[str, Answer] = {
             "ListModels": self._list_models,
             "GetModel": self._get_model,
@@ -77,7 +81,7 @@ class Methods:
         handlers["ActStream"] = grpc.stream_stream_rpc_method_handler(self._act_stream)
         handlers["DreamStepStream"] = grpc.stream_stream_rpc_method_handler(self._dream_step_stream)
         handlers["ImagineStream"] = grpc.unary_stream_rpc_method_handler(self._imagine_stream)
-        return grpc.method_handlers_generic_handler(protobuf.SERVICE_NAME, handlers)
+        return handlers
 
     def end_idle_streams(self) -> None:
         """End the streams that wait for their client's next act."""
@@ -272,7 +276,7 @@ class Methods:
         return await self._whole(lambda: self._service.dreaming.get(tree["dream_id"]))
 
     async def _list_dreams(self, tree: Any, asked: Asked) -> Any:
-        return {"dreams": [_shown(dream) for dream in self._service.dreaming.listed()["dreams"]]}
+        return {"dreams": [_shown(dream) for dream in (await self._service.dreaming.listed())["dreams"]]}
 
     async def _reset_dream(self, tree: Any, asked: Asked) -> Any:
         body = _without(tree, "dream_id")

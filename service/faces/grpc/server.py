@@ -66,7 +66,7 @@ class GrpcServer:
 
     async def start(self, service: PlanningService, tracing: Tracing) -> None:
         """Answer, from now on."""
-        gate = Gate(Envelope(service, tracing), Keys(service.settings))
+        gate = Gate(Envelope(service, tracing), Keys(service.settings), service.settings.replica)
         self._methods = Methods(service, gate)
         self._server.add_generic_rpc_handlers((self._methods.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(Health(service), self._server)

@@ -18,8 +18,13 @@ export class Problem extends Error {
   }
 }
 
-function headers(more = {}) {
+// What is about one session or dream goes to one replica of a cluster.
+const ABOUT = /^v1\/(?:sessions|dreams)\/([\w.-]+)/;
+
+function headers(path, more = {}) {
   const made = new Headers(more);
+  const about = ABOUT.exec(path);
+  if (about) made.set("X-Session-Id", about[1]);
   if (key.get()) made.set("Authorization", `Bearer ${key.get()}`);
   return made;
 }
@@ -38,7 +43,7 @@ export async function ask(method, path, body, { accept = "application/json", sig
   const response = await fetch(address(path), {
     method,
     signal,
-    headers: headers({ Accept: accept, ...(body === undefined ? {} : { "Content-Type": "application/json" }) }),
+    headers: headers(path, { Accept: accept, ...(body === undefined ? {} : { "Content-Type": "application/json" }) }),
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (!response.ok) throw await failed(response);
@@ -53,7 +58,7 @@ export async function follow(path, told, signal) {
     try {
       const response = await fetch(address(path), {
         signal,
-        headers: headers({ Accept: "text/event-stream", ...(last === null ? {} : { "Last-Event-ID": last }) }),
+        headers: headers(path, { Accept: "text/event-stream", ...(last === null ? {} : { "Last-Event-ID": last }) }),
       });
       if (!response.ok) throw await failed(response);
       told({ name: "open" });

@@ -8,17 +8,18 @@ const ARROWS = { ArrowLeft: 0, ArrowRight: 1, ArrowUp: 2, ArrowDown: 3 };
 export async function dream(view, say, signal, query) {
   const { models } = await ask("GET", "v1/models", undefined, { signal });
   const ready = models.filter((model) => model.state === "ready");
-  const from = query.get("session");
+  const from = query.get("session"), other = query.get("dream");
   const select = el("select", { id: "dream-model" }, ready.map((model) => el("option", { value: model.name }, model.name)));
   const seed = el("input", { id: "dream-seed", type: "number", min: 0, step: 1, value: Math.floor(Math.random() * 1e6), size: 8 });
   const sample = el("input", { id: "dream-sample", type: "checkbox", checked: !from });
+  const source = from ? { session_id: from } : other ? { dream_id: other } : null;
   const begin = el("button", { type: "button", class: "primary" }, "Begin");
   const stage = el("div");
   view.append(
     el("h1", {}, "Dream"),
     el("form", { class: "card row", "aria-label": "What to dream" },
-      from
-        ? el("span", {}, "from session ", el("span", { class: "mono" }, from.slice(0, 10)))
+      source
+        ? el("span", {}, `from ${from ? "session" : "dream"} `, el("span", { class: "mono" }, (from ?? other).slice(0, 10)))
         : el("span", { class: "row" }, el("label", { for: "dream-model" }, "Model"), select),
       el("label", { for: "dream-seed" }, "Seed"), seed,
       el("label", { for: "dream-sample" }, "Draw what comes"), sample, begin),
@@ -27,9 +28,12 @@ export async function dream(view, say, signal, query) {
   const start = async () => {
     try {
       begin.disabled = true;
-      await played?.end();
+      const before = played;
+      played = null;
+      stage.replaceChildren(); // what is about to be deleted cannot be played
+      await before?.end();
       const asked = { seed: Number(seed.value), sample: sample.checked, include: ["picture"], ttl_s: 1800 };
-      const made = await ask("POST", "v1/dreams", from ? { ...asked, session_id: from } : { ...asked, model: select.value });
+      const made = await ask("POST", "v1/dreams", { ...asked, ...(source ?? { model: select.value }) });
       played = new Played(stage, say, made);
     } catch (error) {
       say(error.message);
@@ -52,6 +56,7 @@ class Played {
     this.screen = el("div");
     this.figures = el("div");
     this.strip = el("div", { class: "strip", tabindex: "0", "aria-label": "What was dreamt so far" });
+    this.forks = el("p", { "aria-label": "Forks" });
     this.jumps = el("div", { class: "scroll" });
     this.back = el("button", { type: "button", "aria-keyshortcuts": "Backspace", onclick: () => this.takeBack() }, "Back");
     const buttons = el("div", { class: "row" }, this.back,
@@ -62,7 +67,7 @@ class Played {
       el("div", { class: "card" }, this.screen, this.figures),
       el("div", { class: "stack" },
         el("section", { class: "card" }, el("h2", {}, "Act"), this.actions(), buttons),
-        el("section", { class: "card" }, el("h2", {}, "So far"), this.strip),
+        el("section", { class: "card" }, el("h2", {}, "So far"), this.strip, this.forks),
         el("section", { class: "card" }, el("h2", {}, "What could happen next?"), this.questions(), this.jumps))));
     this.draw();
   }
@@ -144,6 +149,7 @@ class Played {
   async fork() {
     await this.doing(async () => {
       const made = await ask("POST", `v1/dreams/${this.id}/fork`, {});
+      this.forks.append(el("a", { href: `#/dream?dream=${made.dream_id}`, target: "_blank", rel: "opener" }, `fork at step ${this.frames.length - 1}`), " ");
       this.say(`A second dream in this state: ${made.dream_id}`);
     });
   }
@@ -202,7 +208,8 @@ class Played {
     this.strip.replaceChildren(...this.frames.slice(-24).map((each, index, all) => {
       const at = this.frames.length - all.length + index;
       return el("figure", { class: `${each.changed ? "changed" : ""} ${each === frame ? "current" : ""}` },
-        el("img", { src: each.picture, alt: `step ${at}`, title: "go back here", onclick: () => this.takeBack(at) }),
+        el("button", { type: "button", "aria-label": `return to step ${at}`, title: "go back here", onclick: () => this.takeBack(at) },
+          el("img", { src: each.picture, alt: `step ${at}` })),
         el("figcaption", {}, each.action === null ? "start" : `${at}: ${shown(each.action)}`));
     }));
     this.strip.scrollLeft = this.strip.scrollWidth;

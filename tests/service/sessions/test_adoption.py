@@ -20,6 +20,9 @@ class SharedStore(MemoryStore):
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
 
+    async def load(self) -> list[Record]:
+        return list(self.records.values())
+
     async def read(self, session_id: str) -> Record | None:
         return self.records.get(session_id)
 
@@ -64,6 +67,47 @@ async def test_a_session_that_another_replica_began_goes_on_and_counts_once_and_
             problem = await other.ask("GET", f"/v1/sessions/{late}", status=410)
             assert problem["code"] == "session_expired"
             assert await adoptions(other) == 1
+    finally:
+        for service in (one, two):
+            await service.stop()
+
+
+async def test_a_list_is_the_same_whichever_replica_is_asked(repository: Path) -> None:
+    store = SharedStore()
+    one, two = (PlanningService(settings_for(repository), store) for _ in range(2))
+    for service in (one, two):
+        await service.start()
+        await service.loaded()
+    try:
+        async with over_http(one) as here, over_http(two) as there:
+            caller, other = Caller(here), Caller(there)
+            kept, deleted = [await caller.session("arm", seed=seed) for seed in range(2)]
+            dreams = [
+                (await caller.ask("POST", "/v1/dreams", {"model": "arm"}, status=201))["dream_id"]
+                for _ in range(2)
+            ]
+            for each in (caller, other):
+                listed = await each.ask("GET", "/v1/sessions")
+                assert {session["session_id"] for session in listed["sessions"]} == {kept, deleted}
+                listed = await each.ask("GET", "/v1/dreams")
+                assert {dream["dream_id"] for dream in listed["dreams"]} == set(dreams)
+            act = {"actions": [[0.0, 0.0]], "step": 0, "include": []}
+            made = await caller.ask("POST", f"/v1/dreams/{dreams[0]}/step", act)
+            (seen,) = [
+                dream
+                for dream in (await other.ask("GET", "/v1/dreams"))["dreams"]
+                if dream["dream_id"] == dreams[0]
+            ]
+            assert seen["step"] == 1
+            again = await other.ask("POST", f"/v1/dreams/{dreams[0]}/step", act)
+            assert again == {**made, "replayed": True}
+            await caller.ask("DELETE", f"/v1/sessions/{deleted}", status=204)
+            await caller.ask("DELETE", f"/v1/dreams/{dreams[1]}", status=204)
+            for each in (caller, other):
+                listed = await each.ask("GET", "/v1/sessions")
+                assert {session["session_id"] for session in listed["sessions"]} == {kept}
+                listed = await each.ask("GET", "/v1/dreams")
+                assert {dream["dream_id"] for dream in listed["dreams"]} == set(dreams[:1])
     finally:
         for service in (one, two):
             await service.stop()

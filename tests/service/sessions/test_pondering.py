@@ -95,7 +95,7 @@ async def test_nobody_waits_for_it_and_no_place_is_lost(own: tuple[PlanningServi
     service, caller = own
     hosted = service.repository.get("arm")
     before = hosted.slots.used
-    thinking = await created(caller, ponder=True, ponder_ms=1e6)
+    thinking = await created(caller, ponder=True, ponder_ms=1e4)
     await act(caller, thinking, 0)
     assert service.engine.tasks
     plain, twin = await created(caller), await created(caller)
@@ -155,3 +155,29 @@ def test_the_plan_ahead_is_the_plan_of_the_expected_step(small: Path) -> None:
     while not search.done:
         search.step()
     assert np.array_equal(search.result().memory.sequence, after.sequence)
+
+
+async def test_no_session_may_have_the_worker_plan_ahead_for_ever(small: Path) -> None:
+    async with running(small, max_ponder_ms=50) as service, over_http(service) as client:
+        caller = Caller(client)
+        for way, body in (
+            ("/v1/sessions", {"model": "arm", "planner": {"ponder": True, "ponder_ms": 51}}),
+            ("/v1/act", {"model": "arm", "observation": observe("arm", 0), "planner": {"ponder_ms": 51}}),
+        ):
+            problem = await caller.ask("POST", way, body, status=422)
+            assert [each["path"] for each in problem["errors"]] == ["planner.ponder_ms"]
+        assert await created(caller, ponder=True, ponder_ms=50)
+
+
+async def test_a_belief_is_bound_as_what_creates_a_session(small: Path) -> None:
+    async with running(small) as service, over_http(service) as client:
+        caller = Caller(client)
+        session_id = await created(caller, ponder=True, ponder_ms=60, samples=64)
+        belief = (await caller.send("GET", f"/v1/sessions/{session_id}/belief")).content
+    for bound, path in (({"max_ponder_ms": 50}, "ponder_ms"), ({"max_samples": 32}, "samples")):
+        async with running(small, **bound) as service, over_http(service) as client:
+            answer = await client.post(
+                "/v1/sessions", content=belief, headers={"content-type": "application/octet-stream"}
+            )
+            assert answer.status_code == 422
+            assert [each["path"] for each in answer.json()["errors"]] == [f"planner.{path}"]

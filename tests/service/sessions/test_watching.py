@@ -204,3 +204,79 @@ async def test_events_of_sessions_that_nobody_watches_are_forgotten(monkeypatch:
     monkeypatch.setattr("service.sessions.watching.LINGER_S", -1.0)
     watching.sweep()
     assert not watching.watched("s")
+
+
+async def test_every_watcher_is_told_of_everything_however_slow_it_is() -> None:
+    """One that is still busy with an event when the next comes must not sleep over it because another was quicker."""
+    watching = Watching(enabled=True, observations=True)
+    slow, quick = watching.follow("s"), watching.follow("s")
+    first = asyncio.ensure_future(anext(slow)), asyncio.ensure_future(anext(quick))
+    await asyncio.sleep(0)
+    watching.acted("s", None, {"step": 0})
+    await asyncio.gather(*first)  # the slow one is now busy with it
+    following = asyncio.ensure_future(anext(quick))
+    await asyncio.sleep(0)
+    watching.ended("s")
+    assert (await following).name == "end"
+    with pytest.raises(StopAsyncIteration):
+        await anext(quick)
+    async with asyncio.timeout(5):
+        assert (await anext(slow)).name == "end"
+
+
+async def test_a_quick_watcher_that_waits_again_hides_nothing_from_a_slow_one() -> None:
+    watching = Watching(enabled=True, observations=True)
+    slow, quick = watching.follow("s"), watching.follow("s")
+    first = asyncio.ensure_future(anext(slow)), asyncio.ensure_future(anext(quick))
+    await asyncio.sleep(0)
+    watching.acted("s", None, {"step": 0})
+    await asyncio.gather(*first)
+    following = asyncio.ensure_future(anext(quick))
+    await asyncio.sleep(0)
+    watching.acted("s", None, {"step": 1})
+    await following
+    waiting = asyncio.ensure_future(anext(quick))  # waits for a third event
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert (await anext(slow)).data["step"] == 1
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    for each in (slow, quick):
+        await each.aclose()  # type: ignore[attr-defined]
+
+
+async def test_an_id_from_the_future_hides_nothing() -> None:
+    """Of another replica, whose clock is ahead; or of nobody."""
+    watching = Watching(enabled=True, observations=True)
+    keeping = watching.follow("s")
+    waiting = asyncio.ensure_future(anext(keeping))
+    await asyncio.sleep(0)
+    watching.acted("s", None, {"step": 0})
+    await waiting
+    ahead = watching.follow("s", after=10**18)
+    async with asyncio.timeout(5):
+        gap = await anext(ahead)
+        assert (gap.name, gap.data["missed"]) == (GAP, None)
+        assert (await anext(ahead)).data["step"] == 0
+    for each in (keeping, ahead):
+        await each.aclose()  # type: ignore[attr-defined]
+
+
+async def test_who_begins_to_watch_as_a_session_ends_is_told_so(
+    watched: tuple[PlanningService, Caller],
+) -> None:
+    service, caller = watched
+    session_id = await session_of(caller)
+    find = service.journal.find
+
+    async def found_just_before_its_end(name: str) -> Any:
+        service.journal.find = find  # type: ignore[method-assign]
+        session = await find(name)
+        await caller.ask("DELETE", f"/v1/sessions/{session_id}", status=204)
+        return session
+
+    service.journal.find = found_just_before_its_end  # type: ignore[method-assign]
+    watcher = Watcher(service, session_id)
+    assert (await watcher.next())[1].name == "end"
+    await watcher.leave()
+    assert not service.watching.watched(session_id)

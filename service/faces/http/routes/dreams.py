@@ -40,7 +40,7 @@ async def create_dream(request: Request) -> Response:
 
 @router.get("/dreams", **documented(summary="Live dreams", answer=DreamList, problems=[406]))
 async def list_dreams(request: Request) -> Response:
-    return respond(service_of(request).dreaming.listed(), body_type(request))
+    return respond(await service_of(request).dreaming.listed(), body_type(request))
 
 
 @router.get(

@@ -52,7 +52,7 @@ async def watch(request: Request, session_id: str) -> Response:
 
 async def _events(service: PlanningService, session: Session, after: int | None) -> AsyncIterator[bytes]:
     """The events of a session; starlette stops asking for them when the watcher goes away."""
-    followed = service.watching.follow(session.session_id, after)
+    followed = service.watching.follow(session.session_id, after, alive=lambda: not session.ended)
     yield b": watching\n\n"
     following: asyncio.Task[Happened] | None = None
     try:
