@@ -9,6 +9,7 @@ import importlib.util
 import itertools
 import json
 import multiprocessing
+import statistics
 import sys
 import tempfile
 import time
@@ -125,7 +126,7 @@ def running(folder: Path, say: Any) -> Iterator[Bench]:
         lit = servers.litserve(repository, folder) if importlib.util.find_spec("litserve") else None
         plain = servers.fastapi(repository, folder)
         started += [each for each in (lit, plain) if each is not None]
-        endpoints, echo_grpc = servers.echo(folder)
+        endpoints, echo_grpc = servers.echo(repository, folder)
         started.append(endpoints)
         alone = Bare(repository, folder)
         started.append(alone)
@@ -195,14 +196,16 @@ async def overhead(bench: Bench, pace: Pace) -> list[Row]:
     names = (*OURS, *ENDPOINTS)
     found = {name: Row(name, "image", "policy", 1) for name in names}
     once = Pace(pace.seconds, pace.warm, 1, pace.most_s)
+    work: list[float] = []
     for _ in range(max(2, pace.rounds)):
         for row, level in zip(rows, levels, strict=True):
             await bare(bench.bare, level, row, once)
-        work_us = round(1e3 * rows[1].quantile_ms(0.5))
-        await asyncio.to_thread(servers.keep_busy, bench.endpoints, work_us)
+        await asyncio.to_thread(servers.work, bench.endpoints)  # of what came before
         for more in await cell(bench.named(*names), "image", "policy", 1, once):
             _add(found[more.target], more)
-            found[more.target].work_s = work_us / 1e6
+        work += await asyncio.to_thread(servers.work, bench.endpoints)
+    for row in found.values():
+        row.work_s = statistics.median(work)
     return rows + list(found.values())
 
 
