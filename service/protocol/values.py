@@ -49,7 +49,12 @@ def _as_it_is(value: Any, space: Box, limits: Limits) -> np.ndarray | None:
         return None
     dtype, size, name = form
     data, shape = value.get("data"), value.get("shape")
-    if type(data) is not bytes or len(data) != size or size > limits.array_bytes or value.get("dtype") != name:
+    if (
+        type(data) is not bytes
+        or len(data) != size
+        or size > limits.array_bytes
+        or value.get("dtype") != name
+    ):
         return None
     if type(shape) is not list or tuple(shape) != space.shape or {*map(type, shape)} != {int}:
         return None
