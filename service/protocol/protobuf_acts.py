@@ -19,6 +19,7 @@ from service.protocol.protobuf import MAX_DIMENSIONS, from_dict, to_dict
 
 MAX_NAMES = 64
 """parts of an answer that are asked for here; more are looked at the long way"""
+_SCALARS = frozenset(field.name for field in pb.ActRequest.DESCRIPTOR.fields if field.message_type is None)
 _SHORT_ANSWER = frozenset({"session_id", "step", "action", "replayed"})
 
 
@@ -27,7 +28,9 @@ def read_act(message: pb.ActRequest) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for field, value in message.ListFields():
         name = field.name
-        if name == "observation" and value.WhichOneof("kind") == "array":
+        if name in _SCALARS:
+            tree[name] = value
+        elif name == "observation" and value.WhichOneof("kind") == "array":
             array = value.array
             shape = list(array.shape)
             if len(shape) > MAX_DIMENSIONS:
@@ -35,8 +38,6 @@ def read_act(message: pb.ActRequest) -> dict[str, Any]:
             tree[name] = {"dtype": array.dtype, "shape": shape, "data": array.data}
         elif name == "include":
             tree[name] = list(value.names) if len(value.names) < MAX_NAMES else to_dict(value)
-        elif field.message_type is None:
-            tree[name] = value
         else:
             tree[name] = to_dict(value)
     return tree
