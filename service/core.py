@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -110,9 +110,7 @@ class PlanningService:
             ttl_s=settings.session_ttl_s,
         )
         self.draining = False
-        self._active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._work = _Working(self)
         self._chores: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -151,11 +149,11 @@ class PlanningService:
         self.watching.close()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._idle.wait()
+                await self._work.idle.wait()
                 while self.acting.running:
                     await asyncio.sleep(0.005)
         except TimeoutError:
-            log.warning("stopping although requests still run", active=self._active)
+            log.warning("stopping although requests still run", active=self._work.active)
             await self.engine.stop()  # its requests fail with: the server shuts down
             return False
         return True
@@ -200,23 +198,13 @@ class PlanningService:
         detail = "models are still loading" + (f": {what}" if what else "")
         raise ProblemError("model_not_ready", detail, state="loading")
 
-    @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
+    def working(self) -> contextlib.AbstractContextManager[None]:
         """Around every request that shutting down waits for.
 
         Raises:
-            ProblemError: ``draining``.
+            ProblemError: ``draining``; on the way in.
         """
-        if self.draining:
-            raise ProblemError("draining", "the server is shutting down; ask another one", retry_after=5.0)
-        self._active += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._active -= 1
-            if not self._active:
-                self._idle.set()
+        return self._work
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -348,6 +336,28 @@ class PlanningService:
                 for hosted in self.repository.all()
             ],
         }
+
+
+class _Working(contextlib.AbstractContextManager[None]):
+    """See :meth:`PlanningService.working`: one for all requests, entered by each of them."""
+
+    def __init__(self, service: PlanningService) -> None:
+        self._service = service
+        self.active = 0
+        """requests within"""
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    def __enter__(self) -> None:
+        if self._service.draining:
+            raise ProblemError("draining", "the server is shutting down; ask another one", retry_after=5.0)
+        self.active += 1
+        self.idle.clear()
+
+    def __exit__(self, *raised: object) -> None:
+        self.active -= 1
+        if not self.active:
+            self.idle.set()
 
 
 __all__ = ["ActAnswer", "Clock", "Hosted", "Imagination", "PlanningService"]

@@ -61,8 +61,8 @@ def load(model: str, method: str, rows: Sequence[Row]) -> str:
 
 
 def overhead(rows: Sequence[Row], endpoints: Mapping[str, str]) -> str:
-    """What the service adds to the bare engine call, compared with a bare endpoint of the same transport, which is busy
-    for as long as the engine.
+    """What the service adds to the bare engine call, compared with a bare endpoint of the same transport that runs the
+    same engine.
 
     Args:
         endpoints: the service's row for the row of each bare endpoint.

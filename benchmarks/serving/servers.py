@@ -183,18 +183,19 @@ def fastapi(models: Path, folder: Path) -> Server:
     return Server("fastapi", command, port=port, health="/health", folder=folder)
 
 
-def echo(folder: Path) -> tuple[Server, int]:
+def echo(models: Path, folder: Path) -> tuple[Server, int]:
     """The bare endpoints of ``echo_app.py`` and their gRPC port."""
     port, grpc_port = free_port(), free_port()
-    command = [str(HERE / "echo_app.py"), "--port", str(port), "--grpc-port", str(grpc_port)]
+    command = [str(HERE / "echo_app.py"), "--models", str(models)]
+    command += ["--port", str(port), "--grpc-port", str(grpc_port)]
     return Server("echo", command, port=port, health="/health", folder=folder), grpc_port
 
 
-def keep_busy(endpoints: Server, work_us: int) -> None:
-    """Let every request to the bare endpoints take that long, in place of a model."""
-    request = urllib.request.Request(f"http://127.0.0.1:{endpoints.port}/busy/{work_us}", method="POST")
-    with urllib.request.urlopen(request, timeout=10):
-        pass
+def work(endpoints: Server) -> list[float]:
+    """What the engine took in the bare endpoints since this was asked last, s."""
+    request = urllib.request.Request(f"http://127.0.0.1:{endpoints.port}/work", method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return [float(seconds) for seconds in json.load(answer)]
 
 
 class Bare:

@@ -69,7 +69,7 @@ class Pondering(Protocol):
         """Nobody wants it any more. From any thread."""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Job:
     """One request in the engine. ``future`` belongs to ``loop``; everything else is read by the worker."""
 
@@ -90,7 +90,7 @@ class Job:
     """order of submission, which decides between equals"""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class ActJob(Job):
     """Observe and plan for one session."""
 

@@ -5,6 +5,7 @@ HTTP, gRPC and openpi's WebSocket say what came and what became of it; everythin
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import time
@@ -26,6 +27,9 @@ Status = int | str
 log = structlog.get_logger("thick.request")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROCESS = secrets.token_hex(4)
+"""how the ids begin that this process gives; no other has them"""
+_number = itertools.count(secrets.randbits(24))
 
 
 def identify(sent: str | None = None) -> str:
@@ -33,7 +37,7 @@ def identify(sent: str | None = None) -> str:
 
     A connection that carries several requests has one id for all of them.
     """
-    request_id = sent if sent and _REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
+    request_id = sent if sent and _REQUEST_ID.fullmatch(sent) else f"{_PROCESS}{next(_number):08x}"
     ABOUT.set({"request_id": request_id})
     return request_id
 
@@ -43,7 +47,7 @@ def name_session(session_id: str) -> None:
     ABOUT.set({**ABOUT.get(), "session_id": session_id[:64]})
 
 
-@dataclass
+@dataclass(slots=True)
 class Exchange:
     """One request, and what became of it."""
 

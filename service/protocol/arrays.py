@@ -32,6 +32,7 @@ DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name).newbyteorder("<") for n
 """the element types that may travel"""
 _NAMES = {kind: name for name, little in DTYPES.items() for kind in (little, little.newbyteorder(">"))}
 """their names, in either byte order (asking numpy for one takes longer than encoding a small array)"""
+_LITTLE = {little: name for name, little in DTYPES.items()}
 
 ENCODINGS = ("png", "jpeg", "webp")
 """the picture encodings that may travel"""
@@ -56,6 +57,11 @@ class EncodedImage:
 def is_wire_array(value: Any) -> bool:
     """Whether a decoded JSON or msgpack value has the form of an array or of a picture."""
     return isinstance(value, Mapping) and (value.keys() == _ARRAY_KEYS or value.keys() == _IMAGE_KEYS)
+
+
+def little_endian_name(array: np.ndarray) -> str | None:
+    """The name of its dtype where its elements lie in memory as they travel; None where they do not, or may not."""
+    return _LITTLE.get(array.dtype)
 
 
 def encode_array(array: np.ndarray, *, binary: bool) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from service.protocol.arrays import (
     is_wire_array,
 )
 from service.protocol.errors import ProblemError
-from service.protocol.limits import DEFAULT_LIMITS, Limits
+from service.protocol.limits import DEFAULT_LIMITS, MEBIBYTE, Limits
 
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 _SCALARS = frozenset({int, float, bool, bytes, type(None)})
@@ -42,11 +42,16 @@ def encode_body(tree: Any, media_type: str = media.JSON) -> bytes:
         media_type: ``application/json`` or ``application/msgpack``.
     """
     if media_type == media.MSGPACK:
-        packed: bytes = msgpack.packb(to_wire(tree, binary=True), use_bin_type=True)
-        return packed
+        return pack_msgpack(to_wire(tree, binary=True))
     if media_type != media.JSON:
         raise ValueError(f"media type {media_type!r}: expected {media.JSON} or {media.MSGPACK}")
     return json.dumps(to_wire(tree, binary=False), allow_nan=False, separators=(",", ":")).encode()
+
+
+def pack_msgpack(wire: Any) -> bytes:
+    """The msgpack of a tree in the form in which it travels (:func:`to_wire`)."""
+    packed: bytes = msgpack.packb(wire, use_bin_type=True)
+    return packed
 
 
 def to_wire(tree: Any, *, binary: bool) -> Any:
@@ -56,6 +61,8 @@ def to_wire(tree: Any, *, binary: bool) -> Any:
         return tree
     if kind is dict:
         return {str(key): to_wire(value, binary=binary) for key, value in tree.items()}
+    if kind is np.ndarray and binary and tree.ndim:
+        return encode_array(tree, binary=True)
     if isinstance(tree, (str, bool)):
         return tree
     if isinstance(tree, Mapping):
@@ -179,6 +186,11 @@ def read_msgpack(raw: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
     Raises:
         ProblemError: ``malformed_body``.
     """
+    if len(raw) <= min(limits.containers, limits.string_bytes, limits.values) and limits.object_keys >= _KEYS:
+        try:
+            return msgpack.unpackb(raw, **_MODEST)
+        except Exception:  # large, or wrong: by the long way, which says how
+            pass
     try:
         # A dry run first: it allocates nothing, so that a short body cannot claim huge arrays.
         dry = msgpack.Unpacker(max_buffer_size=max(len(raw), 1), **_msgpack_bounds(raw, limits))
@@ -202,6 +214,19 @@ def read_msgpack(raw: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
             size, part, most = too_long.groups()
             reason = f"{_PARTS[part].format(size)}, where at most {most} are allowed"
         raise ProblemError("malformed_body", f"the body is not msgpack: {reason}") from error
+
+
+_KEYS = 64
+_MODEST: dict[str, Any] = {
+    "raw": False,
+    "strict_map_key": True,
+    "max_str_len": MEBIBYTE,
+    "max_bin_len": MEBIBYTE,
+    "max_array_len": 256,
+    "max_map_len": _KEYS,
+    "max_ext_len": 0,
+}
+"""bounds within which no dry run is needed: what is claimed, nested as deep as msgpack can, takes a few megabytes"""
 
 
 def _msgpack_bounds(raw: bytes, limits: Limits) -> dict[str, Any]:

@@ -10,15 +10,18 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from service.protocol.arrays import EncodedImage, encode_array
+from service.protocol.arrays import EncodedImage, encode_array, little_endian_name
 
 _PIECE = 2047
 """bytes that are hashed at once: for more, hashlib lets go of the interpreter's lock, and getting it back from a
 busy worker takes longer than the hash"""
+_NOTHING = hashlib.sha256()
+"""copied for each digest: OpenSSL looks up an algorithm by its name whenever one is made"""
 _LONG = 32 * _PIECE
 """of what is longer the rest is hashed without the lock"""
 
@@ -29,18 +32,18 @@ def digest(tree: Any) -> bytes:
     Dict entries count in any order, those that are None count as missing; numbers count by value, arrays by
     dtype, shape and elements (decode observations to the space's dtype first).
     """
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     _collect(parts, tree)
     whole = memoryview(b"".join(parts))
-    found = hashlib.sha256(whole[:_PIECE])
-    for begin in range(_PIECE, min(len(whole), _LONG), _PIECE):
+    found = _NOTHING.copy()
+    for begin in range(0, min(len(whole), _LONG), _PIECE):
         found.update(whole[begin : begin + _PIECE])
     if len(whole) > _LONG:
         found.update(whole[_LONG:])
     return found.digest()
 
 
-def _collect(parts: list[bytes], tree: Any) -> None:
+def _collect(parts: list[bytes | memoryview], tree: Any) -> None:
     kind = type(tree)
     if kind is str:
         parts.append(_text(tree))
@@ -51,20 +54,26 @@ def _collect(parts: list[bytes], tree: Any) -> None:
     elif tree is None:
         parts.append(b"n")
     elif kind is np.ndarray:
-        form = encode_array(tree, binary=True)
-        parts += (f"a{form['dtype']}{form['shape']}".encode(), form["data"])
-    elif kind is float and not tree.is_integer():
-        parts.append(b"d" + struct.pack("<d", tree))
-    elif kind is dict or isinstance(tree, Mapping):
-        items = {str(key): value for key, value in tree.items() if value is not None}
-        parts.append(b"m%d:" % len(items))
-        for key in sorted(items):
-            parts.append(_name(key) if len(key) < _SHORT else _text(key))
-            _collect(parts, items[key])
-    elif isinstance(tree, (list, tuple)):
+        name = little_endian_name(tree)
+        if name is not None and tree.ndim and tree.flags.c_contiguous:
+            parts += (_array(name, tree.shape), tree.data)
+        else:
+            form = encode_array(tree, binary=True)
+            parts += (_array(form["dtype"], tuple(form["shape"])), form["data"])
+    elif kind is float:
+        parts.append(b"i%d;" % int(tree) if tree.is_integer() else b"d" + struct.pack("<d", tree))
+    elif kind is list or kind is tuple:
         parts.append(b"l%d:" % len(tree))
         for value in tree:
             _collect(parts, value)
+    elif kind is dict or isinstance(tree, Mapping):
+        items = sorted([(str(key), value) for key, value in tree.items() if value is not None], key=_first)
+        parts.append(b"m%d:" % len(items))
+        for key, value in items:
+            parts.append(_name(key) if len(key) < _SHORT else _text(key))
+            _collect(parts, value)
+    elif isinstance(tree, (list, tuple)):
+        _collect(parts, list(tree))
     elif isinstance(tree, (float, np.integer, np.floating)):
         value = tree.item() if isinstance(tree, np.generic) else tree
         whole = isinstance(value, int) or value.is_integer()
@@ -79,11 +88,18 @@ def _collect(parts: list[bytes], tree: Any) -> None:
         raise TypeError(f"a {type(tree).__name__} has no digest")
 
 
+@lru_cache(1024)
+def _array(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """What stands before an array's elements."""
+    return f"a{dtype}{list(shape)}".encode()
+
+
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return b"s%d:%b" % (len(encoded), encoded)
 
 
+_first = itemgetter(0)
 _SHORT = 64
 """characters; longer keys are not remembered"""
 _name = lru_cache(1024)(_text)

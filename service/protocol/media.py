@@ -23,6 +23,8 @@ def essence(header: str | None) -> str:
     """The media type of a ``Content-Type`` header, without parameters, lower case; ``""`` for none."""
     if not header:
         return ""
+    if header in BODY_TYPES:
+        return header
     kind = header.split(";", 1)[0].strip().lower()
     return _ALIASES.get(kind, kind)
 

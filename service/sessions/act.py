@@ -19,10 +19,8 @@ before that moment changes nothing; after it, the answer waits for its retry.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -32,7 +30,7 @@ from service.models.hosted import Hosted
 from service.operations.metrics import Metrics
 from service.operations.offloop import off_loop
 from service.protocol import media
-from service.protocol.bodies import encode_body, to_wire
+from service.protocol.bodies import encode_body, pack_msgpack, to_wire
 from service.protocol.digests import digest
 from service.protocol.errors import ProblemError, step_conflict
 from service.protocol.limits import Limits
@@ -44,6 +42,7 @@ from service.sessions.clock import Clock
 from service.sessions.journal import Journal
 from service.sessions.planner import deadline_of, session_settings
 from service.sessions.session import Session
+from service.sessions.turn import Turn
 from service.sessions.watching import Watching
 from service.stores.record import RevisionConflict
 from thick.planning.settings import PlannerSettings, session_key
@@ -54,8 +53,7 @@ SAFETY_S = 0.002
 """left of a deadline for what follows planning, in addition to what it usually takes, s"""
 
 
-@dataclass(frozen=True)
-class _Checked:
+class _Checked(NamedTuple):
     """An act that the session expects next."""
 
     observation: Any
@@ -106,12 +104,14 @@ class ActPipeline:
         bound = deadline_of(session, body.planner)
         deadline = None if bound is None else clock.arrived + bound / 1e3
         turn = session.turn(None if deadline is None else _loop_time(deadline))
-        with contextlib.ExitStack() as held:
-            self._running += 1
-            held.callback(self._ended)
-            await turn.take()
-            held.callback(turn.end)
-            await self._bring(session, deadline)
+        await turn.take()
+        self._running += 1
+        keeping: asyncio.Task[ActAnswer] | None = None
+        try:
+            if deadline is None:
+                await self._journal.current(session)
+            else:
+                await self._current(session, deadline)
             checked = await self.check(session, body, clock)
             if isinstance(checked, ActAnswer):
                 return checked
@@ -120,18 +120,22 @@ class ActPipeline:
             )  # batch, observe, plan, unbatch
             planned = time.monotonic()
             answer = self._packed(session, body, clock, result)
-            if self._journal.write_now(session, **_changes(session, checked, result, answer)):
+            alone = self._running == 1  # others that are about to be stored share a commit
+            if alone and self._journal.write_now(session, **_changes(session, checked, result, answer)):
                 self._took(session, body, clock, checked, result, answer, planned)
                 return answer
             # From here on the act goes on without its client, and keeps the session's turn meanwhile.
-            task = asyncio.create_task(self._keep(session, body, clock, checked, result, answer, planned))
-            self._keeping.add(task)
-            task.add_done_callback(self._keeping.discard)
-            kept = held.pop_all()
-            task.add_done_callback(lambda _: kept.close())
-        return await asyncio.shield(task)
+            keeping = asyncio.create_task(self._keep(session, body, clock, checked, result, answer, planned))
+            self._keeping.add(keeping)
+            keeping.add_done_callback(self._keeping.discard)
+            keeping.add_done_callback(lambda _: self._ended(turn))
+        finally:
+            if keeping is None:
+                self._ended(turn)
+        return await asyncio.shield(keeping)
 
-    def _ended(self) -> None:
+    def _ended(self, turn: Turn) -> None:
+        turn.end()
         self._running -= 1
 
     async def _keep(
@@ -202,24 +206,25 @@ class ActPipeline:
         assert hosted is not None
         settings, seed = session_settings(session, hosted, body.planner)
         if clock.large:
-            arrays = await off_loop(check_arrays, hosted, body, self._limits)
+            observation, executed = await off_loop(check_arrays, hosted, body, self._limits)
         else:
-            arrays = check_arrays(hosted, body, self._limits)
+            observation, executed = check_arrays(hosted, body, self._limits)
         fingerprint = digest(
             {
-                "step": _step_of(session, body),
-                "reward": body.reward,
-                "is_first": body.is_first,
-                "planner": body.planner.settings() if body.planner else {},
+                "executed_action": executed,
                 "include": sorted(set(body.include)),
-                **arrays,
+                "is_first": body.is_first,
+                "observation": observation,
+                "planner": body.planner.settings() if body.planner else {},
+                "reward": body.reward,
+                "step": _step_of(session, body),
             }
         )
         stored = session.expect(body.step, fingerprint)
         if stored is not None:
             session.prolong()
             return replayed(stored)
-        return _Checked(**arrays, settings=settings, seed=seed, fingerprint=fingerprint)
+        return _Checked(observation, executed, settings, seed, fingerprint)
 
     async def queue(
         self, session: Session, body: Act, clock: Clock, deadline: float | None, checked: _Checked
@@ -290,6 +295,8 @@ class ActPipeline:
             answer["plan"] = {**result.plan, "budget": {**budget, "deadline_ms": deadline_ms, **pondered}}
         queue_ms = result.timing["queue_ms"]
         self._metrics.phase("queue", queue_ms / 1e3)
+        if not body.include:  # nothing but the action needs another form
+            return ActAnswer(answer, pack_msgpack({**answer, "action": to_wire(result.action, binary=True)}))
         if "timing" not in body.include:
             return ActAnswer(answer, encode_body(answer, media.MSGPACK))
         began = time.perf_counter()
@@ -301,7 +308,7 @@ class ActPipeline:
             "total_ms": 1e3 * (time.monotonic() - clock.arrived),
         }
         answer["timing"] = {name: round(value, 3) for name, value in timing.items()}
-        return ActAnswer(answer, encode_body({**wire, "timing": answer["timing"]}, media.MSGPACK))
+        return ActAnswer(answer, pack_msgpack({**wire, "timing": answer["timing"]}))
 
     def _packed(self, session: Session, body: Act, clock: Clock, result: ActResult) -> ActAnswer:
         """``pack``; a result that cannot be packed gives its slot back."""
@@ -336,11 +343,8 @@ class ActPipeline:
             return replayed(session.answer)
         raise step_conflict(session.step, step)
 
-    async def _bring(self, session: Session, deadline: float | None) -> None:
+    async def _current(self, session: Session, deadline: float) -> None:
         """Make the session current; a store that is silent does not hold the request beyond its deadline."""
-        if deadline is None:
-            await self._journal.current(session)
-            return
         try:
             async with asyncio.timeout_at(_loop_time(deadline)):
                 await self._journal.current(session)
@@ -363,20 +367,18 @@ def _changes(session: Session, checked: _Checked, result: ActResult, answer: Act
     }
 
 
-def check_arrays(hosted: Hosted, body: Act, limits: Limits) -> dict[str, Any]:
+def check_arrays(hosted: Hosted, body: Act, limits: Limits) -> tuple[Any, Any]:
     """Observation and executed action, validated against the model's spaces and in their dtypes.
 
     Raises:
         ProblemError: ``invalid_request``.
     """
     assert hosted.observation_space is not None and hosted.action_space is not None
-    executed = body.executed_action
-    return {
-        "observation": decode_observation(body.observation, hosted.observation_space, limits=limits),
-        "executed_action": None
-        if executed is None
-        else decode_action(executed, hosted.action_space, path="executed_action", limits=limits),
-    }
+    observation = decode_observation(body.observation, hosted.observation_space, limits=limits)
+    if body.executed_action is None:
+        return observation, None
+    path = "executed_action"
+    return observation, decode_action(body.executed_action, hosted.action_space, path=path, limits=limits)
 
 
 def _step_of(session: Session, body: Act) -> int:

@@ -210,13 +210,10 @@ class Journal:
 
 def _record(session: Session, state: bytes | None, changes: dict[str, Any]) -> Record:
     """What the store keeps of a session with these changes."""
+    head = session.head() | changes
+    answer = head.pop("answer", session.answer)
     return Record(
-        session_id=session.session_id,
-        revision=session.revision + 1,
-        expires_at=now() + session.ttl_s,
-        head=session.head() | {key: value for key, value in changes.items() if key != "answer"},
-        state=state,
-        answer=changes.get("answer", session.answer),
+        session.session_id, session.revision + 1, now() + session.ttl_s, head, state=state, answer=answer
     )
 
 

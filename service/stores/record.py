@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 import structlog
@@ -35,8 +34,7 @@ class RevisionConflict(Exception):
     """Another replica advanced the session in the meantime."""
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One session as it is stored."""
 
     session_id: str

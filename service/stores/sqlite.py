@@ -32,8 +32,8 @@ FORMAT = 1
 """``PRAGMA user_version`` of the files this release writes"""
 GROUP = 512
 """most operations in one transaction"""
-APART_S = 0.0005
-"""records that come closer together than that share a commit in the thread"""
+APART_S = 0.0001
+"""records that come closer together than that share a commit in the thread: no single client is that quick"""
 SLOW_S = 0.002
 """a commit on the caller's thread that took longer may have waited for the disk"""
 PAUSE = 100.0

@@ -20,7 +20,7 @@ from tests.service.live import Live
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The benchmark's models, but tiny."""
     folder = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
@@ -31,7 +31,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             small = models.Served(name, served.about, sizes, planner)
             patch.setitem(models.MODELS, name, small)
         models.write(folder)
-    live = Live(folder, store="memory://")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[Live]:
+    live = Live(repository, store="memory://")
     yield live
     live.stop()
 
@@ -84,8 +89,8 @@ async def test_a_connection_that_lay_idle_is_opened_anew_and_no_act_is_lost(
     targets[1].close()
 
 
-def test_the_bare_endpoints_take_the_bodies_of_the_service(tmp_path: Path) -> None:
-    server, grpc_port = servers.echo(tmp_path)
+def test_the_bare_endpoints_take_the_bodies_of_the_service(repository: Path, tmp_path: Path) -> None:
+    server, grpc_port = servers.echo(repository, tmp_path)
     try:
         server.wait_ready()
         anybody = AnySession(server.port)
@@ -96,11 +101,10 @@ def test_the_bare_endpoints_take_the_bodies_of_the_service(tmp_path: Path) -> No
             thick_grpc("stream", grpc_port, anybody, stream=True),
         ]
         given = [asyncio.run(target.trial("image", "policy", 3)) for target in bare]
-        assert all(np.array_equal(given[0], each) for each in given)
-        servers.keep_busy(server, 5000)
-        (client,) = bare[1].clients("image", "policy", 1)
-        window = asyncio.run(press([client], seconds=0.05, warm=0.0, least=3, most_s=5.0))
-        assert min(window.latencies) >= 5e-3
+        assert all(np.shape(action) == (2,) for actions in given for action in actions)
+        work = servers.work(server)
+        assert len(work) == 12 and min(work) > 0
+        assert servers.work(server) == []
     finally:
         server.stop()
 

@@ -24,6 +24,7 @@ from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
 from service.protocol.limits import Limits
 from service.protocol.protobuf import TAKES_BYTES
+from service.protocol.protobuf_acts import answer_to_message, read_act
 from service.protocol.protobuf_parts import count_parts
 
 Answer = Callable[[Any, Asked], Awaitable[Any]]
@@ -181,8 +182,7 @@ class Methods:
                         raise invalid(key, f"this stream is of {what} {known!r} alone")
                     response = await acted(tree, clock)
                     known = getattr(response, key)
-                    packed = self._pack(response, asked)
-                await context.write(packed)
+                    await context.write(self._pack(response, asked))
 
         await self._gate.stream(name, context, answer)
 
@@ -215,7 +215,7 @@ class Methods:
                 tree.pop(name, None)
             answer = await self._service.act_once(tree, clock)
         began = time.perf_counter()
-        response = protobuf.from_dict(pb.ActResponse, answer)
+        response = answer_to_message(answer)
         self._gate.envelope.acted(answer, clock, time.perf_counter() - began)
         return response
 
@@ -353,7 +353,8 @@ def _decode(raw: bytes, kind: Descriptor, limits: Limits) -> Any:
             "malformed_body", f"a message has at most {limits.containers} fields, this one more"
         )
     try:
-        tree = protobuf.to_dict(getattr(pb, kind.name).FromString(raw))
+        message = getattr(pb, kind.name).FromString(raw)
+        tree = read_act(message) if kind is _ACT else protobuf.to_dict(message)
     except DecodeError as error:
         raise ProblemError("malformed_body", f"the message is not a thick.v1.{kind.name}") from error
     check_tree(tree, limits)
@@ -386,4 +387,5 @@ _ADVICE = {
 }
 """what else a client can do about an answer that is too large"""
 
+_ACT = pb.ActRequest.DESCRIPTOR
 _METHODS = pb.DESCRIPTOR.services_by_name["Planner"].methods_by_name

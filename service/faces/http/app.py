@@ -36,8 +36,9 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             add_prefix(scope, self.prefix)
-        if scope["type"] == "http" and acting.is_act(scope):
-            scope["app"] = self
+        session_id = acting.session_of(scope) if scope["type"] == "http" else None
+        if session_id is not None:
+            scope["app"], scope["path_params"] = self, {"session_id": session_id}
             await self.direct(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 
 from service.protocol import media
 from service.protocol.arrays import EncodedImage
-from service.protocol.bodies import decode_arrays, decode_body, encode_body
+from service.protocol.bodies import decode_arrays, decode_body, encode_body, read_msgpack
 from service.protocol.digests import digest
 from service.protocol.errors import ProblemError
 from service.protocol.events import encode_event, read_events
-from service.protocol.limits import Limits
+from service.protocol.limits import DEFAULT_LIMITS, Limits
 from tests.service.protocol.strategies import arrays, same, scalars, trees
 
 media_types = st.sampled_from(media.BODY_TYPES)
@@ -223,6 +224,43 @@ def test_digests_see_every_element_dtype_and_shape_of_an_array() -> None:
     assert len({digest({"observation": variant}) for variant in variants}) == len(variants)
     assert digest({"a": 1, "b": None}) == digest({"a": 1})
     assert digest({"a": True}) != digest({"a": 1})
+
+
+def test_a_digest_is_the_one_that_stores_have_of_requests_answered_before() -> None:
+    act = {
+        "step": 7,
+        "reward": 0.0,
+        "is_first": False,
+        "planner": {"samples": 8, "kappa": 0.5},
+        "include": ["plan"],
+        "observation": {
+            "b": np.arange(6, dtype=np.float32).reshape(2, 3),
+            "a": np.arange(5000, dtype=np.uint8).reshape(50, 100),
+        },
+        "executed_action": np.array([0.5, -1.0], np.float32),
+    }
+    assert digest(act).hex() == "06b7c7d438f704ae4f18c8a969bd1db7e89573bea4787a9c9a08fa3522cc8269"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=">f4").reshape(2, 3),
+        np.arange(6, dtype="<f4").reshape(3, 2).T.copy().T.reshape(2, 3),
+        np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
+    ],
+)
+def test_a_digest_does_not_depend_on_how_an_array_lies_in_memory(array: np.ndarray) -> None:
+    plain = np.ascontiguousarray(array, dtype="<f4")
+    assert digest({"observation": array}) == digest({"observation": plain})
+    assert digest(np.zeros((0, 3), np.float16)) != digest(np.zeros((3, 0), np.float16))
+
+
+@given(trees(scalars))
+def test_msgpack_is_read_alike_with_and_without_the_dry_run(tree: Any) -> None:
+    raw = encode_body(tree, media.MSGPACK)
+    # Limits below those of the short way are looked at by the long one.
+    assert read_msgpack(raw) == read_msgpack(raw, replace(DEFAULT_LIMITS, object_keys=63))
 
 
 def test_msgpack_of_another_library_is_read() -> None:

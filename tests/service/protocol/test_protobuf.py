@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.protocol import protobuf, requests, responses
+from service.protocol import protobuf, protobuf_acts, requests, responses
 from service.protocol.arrays import EncodedImage, encode_array
 from service.protocol.bodies import decode_arrays, to_wire
 from service.protocol.errors import FieldError, ProblemError, invalid_fields, step_conflict
@@ -77,6 +77,29 @@ def test_an_act_keeps_every_field_zeros_included() -> None:
     tree = through(pb.ActRequest, ACT)
     assert same(decode_arrays(tree), ACT)
     assert requests.parse(requests.ActOnce, tree).include == ()
+
+
+@given(any_space, any_space, st.integers(0, 2**32), st.booleans())
+def test_acts_read_and_written_field_by_field_are_the_same(
+    seen: Space, acted: Space, seed: int, short: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    observation = seen.sample(rng)
+    tree = {
+        "session_id": "s",
+        "step": 0,
+        "observation": observation,
+        "include": ["plan"] * (seed % 3),
+        "reward": 0.5,
+    }
+    for each in (tree, ACT, {"observation": EncodedImage("png", b"x")}, {"include": ["plan"] * 100}):
+        message = protobuf.from_dict(pb.ActRequest, each)
+        assert protobuf_acts.read_act(message) == protobuf.to_dict(message)
+    action = acted.sample(rng)
+    if isinstance(action, (int, np.ndarray)):
+        answer = {"session_id": "s", "step": seed, "action": action, "replayed": False}
+        answer |= {} if short else {"degraded": "late"}
+        assert protobuf_acts.answer_to_message(answer) == protobuf.from_dict(pb.ActResponse, answer)
 
 
 def test_what_is_unset_is_left_out_so_that_the_schemas_decide() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
 
@@ -63,7 +62,7 @@ async def test_a_session_that_another_replica_began_goes_on_and_counts_once_and_
             moved, late = sessions
             assert (await other.ask("GET", f"/v1/sessions/{moved}"))["step"] == 1
             assert await adoptions(other) == 1
-            store.records[late] = dataclasses.replace(store.records[late], expires_at=time.time() - 1)
+            store.records[late] = store.records[late]._replace(expires_at=time.time() - 1)
             problem = await other.ask("GET", f"/v1/sessions/{late}", status=410)
             assert problem["code"] == "session_expired"
             assert await adoptions(other) == 1

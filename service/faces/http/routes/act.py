@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -13,11 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from service.core import ActAnswer, Clock
 from service.faces.envelope import name_session
-from service.faces.http.bodies import body_type, respond
+from service.faces.http.bodies import Incoming, body_type
 from service.faces.http.contract import documented
 from service.faces.http.prefix import local_path
 from service.faces.http.routes.common import body_of, service_of, while_connected
 from service.protocol import media
+from service.protocol.bodies import encode_body
 from service.protocol.requests import Act, ActOnce
 from service.protocol.responses import ActResponse
 
@@ -32,9 +33,8 @@ _PROBLEMS = (404, 406, 408, 409, 410, 413, 415, 422, 429, 504)
     ),
 )
 async def act(request: Request, session_id: str) -> Response:
-    name_session(session_id)
-    service = service_of(request)
-    return await _answer(request, partial(service.act, session_id))
+    body, kind = await _of_session(request, session_id)
+    return Response(body, media_type=kind)
 
 
 @router.post(
@@ -47,34 +47,48 @@ async def act(request: Request, session_id: str) -> Response:
     ),
 )
 async def act_once(request: Request) -> Response:
-    service = service_of(request)
-    return await _answer(request, service.act_once)
+    body, kind = await _answer(request, service_of(request).act_once)
+    return Response(body, media_type=kind)
 
 
 _PREFIX, _SUFFIX = "/v1/sessions/", "/act"
 _ROUTE = next(route for route in router.routes if getattr(route, "endpoint", None) is act)
 
 
-def is_act(scope: Scope) -> bool:
-    """Whether a request is an act of a session."""
+def session_of(scope: Scope) -> str | None:
+    """Whose act a request is; None where it is none."""
     path = local_path(scope)
-    return (
-        path.endswith(_SUFFIX)
-        and path.startswith(_PREFIX)
-        and scope["method"] == "POST"
-        and "/" not in path[len(_PREFIX) : -len(_SUFFIX)]
-        and len(path) > len(_PREFIX) + len(_SUFFIX)
-    )
+    if not (path.endswith(_SUFFIX) and path.startswith(_PREFIX) and scope["method"] == "POST"):
+        return None
+    session_id = path[len(_PREFIX) : -len(_SUFFIX)]
+    return session_id if session_id and "/" not in session_id else None
+
+
+class _Asked(NamedTuple):
+    """An act as ASGI has it."""
+
+    scope: Scope
+    receive: Receive
 
 
 async def direct(scope: Scope, receive: Receive, send: Send) -> None:
     """The endpoint of such a request, without the router. Problems are the caller's to answer."""
     scope["route"] = _ROUTE
-    response = await act(Request(scope, receive, send), local_path(scope)[len(_PREFIX) : -len(_SUFFIX)])
-    await response(scope, receive, send)
+    body, kind = await _of_session(_Asked(scope, receive), scope["path_params"]["session_id"])
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", kind.encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
-async def _answer(request: Request, act: Callable[[Any, Clock], Coroutine[Any, Any, ActAnswer]]) -> Response:
+async def _of_session(request: Incoming, session_id: str) -> tuple[bytes, str]:
+    name_session(session_id)
+    return await _answer(request, partial(service_of(request).act, session_id))
+
+
+async def _answer(
+    request: Incoming, act: Callable[[Any, Clock], Coroutine[Any, Any, ActAnswer]]
+) -> tuple[bytes, str]:
+    """The answer's body and its media type."""
     service = service_of(request)
     with service.working():
         kind = body_type(request)
@@ -82,9 +96,7 @@ async def _answer(request: Request, act: Callable[[Any, Clock], Coroutine[Any, A
         clock = Clock(request.scope["state"]["arrived"], body.decode_s, large=body.large)
         answer = await while_connected(request, act(body.tree, clock))
         began = time.perf_counter()
-        if kind == media.MSGPACK:
-            response = Response(answer.packed, media_type=kind)  # as it is stored
-        else:
-            response = respond(answer, kind)
-        request.app.state.envelope.acted(answer, clock, time.perf_counter() - began)
-        return response
+        # msgpack as it is stored
+        packed = answer.packed if kind == media.MSGPACK else encode_body(answer, kind)
+        request.scope["app"].state.envelope.acted(answer, clock, time.perf_counter() - began)
+        return packed, kind

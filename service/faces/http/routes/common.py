@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import Request
-
 from service.core import PlanningService
-from service.faces.http.bodies import Body, read_body
+from service.faces.http.bodies import Body, Incoming, read_body
 from service.protocol.errors import ProblemError
 
 Result = TypeVar("Result")
@@ -18,13 +16,13 @@ LOOK_AFTER_S = 0.05
 """a request that takes longer is cancelled when its client closes the connection, s"""
 
 
-def service_of(request: Request) -> PlanningService:
+def service_of(request: Incoming) -> PlanningService:
     """The service behind the application."""
-    service: PlanningService = request.app.state.service
+    service: PlanningService = request.scope["app"].state.service
     return service
 
 
-async def body_of(request: Request, *, optional: bool = False) -> Body:
+async def body_of(request: Incoming, *, optional: bool = False) -> Body:
     """The decoded body."""
     service = service_of(request)
     return await read_body(
@@ -32,7 +30,7 @@ async def body_of(request: Request, *, optional: bool = False) -> Body:
     )
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def while_connected(request: Incoming, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of ``work``, which is cancelled when the client closes the connection.
 
     Raises:
@@ -56,7 +54,9 @@ class _Watch:
     """Cancels a task when the client of a request is gone; looks only after a while, since most requests are
     answered sooner than that."""
 
-    def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:
+    __slots__ = ("_gone", "_request", "_task", "_timer", "client_left")
+
+    def __init__(self, request: Incoming, task: asyncio.Task[Any]) -> None:
         self.client_left = False
         self._request = request
         self._task = task
@@ -78,7 +78,7 @@ class _Watch:
         self._task.cancel()
 
 
-async def _disconnected(request: Request) -> None:
+async def _disconnected(request: Incoming) -> None:
     """Returns once the client is gone; the body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         continue
