@@ -6,6 +6,7 @@ import math
 
 from thick.arrays import Array, of
 from thick.models.beliefs import Landing
+from thick.planning.forests import Forester
 from thick.planning.protocols import Expansion, HighModel, JumpState, Node
 
 
@@ -32,6 +33,8 @@ class JumpModel:
         self.high, self.stoch, self.context = high, stoch, context
         self.critic = critic and high.has_critic
         self._expand = high.expand if isinstance(high, Expansion) else None
+        self.forester = high if isinstance(high, Forester) else None
+        """who searches trees itself, where the high level can"""
 
     def root(self) -> JumpState:
         """The present state."""
