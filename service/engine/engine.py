@@ -30,6 +30,7 @@ from service.engine.dreams import DreamJob, DreamTask
 from service.engine.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
 from service.engine.parallel import Parallelism
 from service.engine.pondering import PonderTask
+from service.engine.reflexes import react
 from service.engine.tasks import CallTask, ImagineTask, Task
 from service.operations.metrics import Metrics
 
@@ -203,6 +204,8 @@ class Engine:
                 if self._active.count(job.submitted) > 1:
                     return False
             self._metrics.batch(1)
+            if react(model, job, self.costs, self._metrics):
+                return True
             plans = batch(model, [job], self.costs, self.parallel, self._metrics)
             while plans:
                 plans = [plan for plan in plans if not self._alone(plan)]
