@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from thick.planning.forests import Rule
 from thick.planning.protocols import JumpState
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import numbers, whole
-
-if TYPE_CHECKING:
-    from thick.runtimes.native.high import NativeHighLevel
 
 WAYS = 4
 """nodes of a set of a memo"""
@@ -54,6 +51,29 @@ _ARRAYS = (
     ),
     *("end", "origin", "guess", "lengths", "before", "hash"),
 )
+
+
+class Jumping(Protocol):
+    """What a search needs of a high level."""
+
+    stoch: int
+    classes: int
+    context: int
+    action: int
+    actions: int
+    address: int
+    """where its record for the kernels lies"""
+    prior_chain: Any
+    chains: dict[str, Any]
+    """with the critic's, where there is one"""
+    ahead: int
+    """states that a call expands together"""
+    templates: dict[Any, tuple[np.ndarray, np.ndarray]]
+    """of the records of searches, by their sizes"""
+
+    @property
+    def lead(self) -> int:
+        """Floats of a row of every buffer."""
 
 
 class Sizes(NamedTuple):
@@ -139,7 +159,7 @@ class Trees:
 
     def __init__(
         self,
-        high: NativeHighLevel,
+        high: Jumping,
         memos: Memos,
         root: JumpState,
         rule: Rule,
@@ -221,7 +241,7 @@ class Trees:
         return np.ndarray(shape, kind, self._memory, at)
 
 
-def template(high: NativeHighLevel, sizes: Sizes, critic: bool) -> tuple[np.ndarray, np.ndarray]:
+def template(high: Jumping, sizes: Sizes, critic: bool) -> tuple[np.ndarray, np.ndarray]:
     """The records of a search in words, for memory that begins at 0; and 1 where one says where it lies."""
     made = [np.concatenate([_words(part) for part in _records(high, sizes, critic, at)]) for at in (0, 1)]
     high.templates[sizes, critic] = made[0], made[1] - made[0]
@@ -232,7 +252,7 @@ def _words(record: Any) -> np.ndarray:
     return np.frombuffer(bytes(record), np.int64)
 
 
-def _records(high: NativeHighLevel, sizes: Sizes, critic: bool, begin: int) -> tuple[Any, Any]:
+def _records(high: Jumping, sizes: Sizes, critic: bool, begin: int) -> tuple[Any, Any]:
     """``Trees`` and ``ExpandRows`` of a search whose memory begins there."""
     plan = planned(sizes)
 
@@ -283,7 +303,7 @@ def _records(high: NativeHighLevel, sizes: Sizes, critic: bool, begin: int) -> t
 class Memo:
     """Nodes that were computed lately with one instruction set, and without or with the critic."""
 
-    def __init__(self, high: NativeHighLevel, critic: bool, instructions: int) -> None:
+    def __init__(self, high: Jumping, critic: bool, instructions: int) -> None:
         self.kind = critic, instructions
         sizes = Sizes(1, 1, 1, high.actions, high.stoch, high.context, high.action, 1, False)
         slots = SETS * WAYS
@@ -307,7 +327,7 @@ class Memo:
 class Memos:
     """Memos of a high level: as many as searches have simulated at the same time."""
 
-    def __init__(self, high: NativeHighLevel) -> None:
+    def __init__(self, high: Jumping) -> None:
         self._high = high
         self._free: dict[tuple[bool, int], list[Memo]] = {}
 
