@@ -37,7 +37,7 @@ class Forest(Protocol):
         """Another prior at the root."""
 
     def states(self, nodes: Array) -> JumpState:
-        """States of nodes ``[B, D]``, ``[B, D, ...]``; anything where one is not above 0."""
+        """States of nodes ``[B, D]`` (those of 0 and -1 are the root's), ``[B, D, ...]``."""
 
 
 @runtime_checkable

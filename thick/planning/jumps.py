@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from thick.arrays import Array, of
 from thick.models.beliefs import Landing
 from thick.planning.forests import Forester
-from thick.planning.protocols import Expansion, HighModel, JumpState, Node
+from thick.planning.protocols import Expansion, HighModel, JumpState, Node, offers
 
 
 class JumpModel:
@@ -32,8 +33,9 @@ class JumpModel:
     def __init__(self, high: HighModel, stoch: Array, context: Array, *, critic: bool = True) -> None:
         self.high, self.stoch, self.context = high, stoch, context
         self.critic = critic and high.has_critic
-        self._expand = high.expand if isinstance(high, Expansion) else None
-        self.forester = high if isinstance(high, Forester) else None
+        model: Any = high
+        self._expand = model.expand if offers(high, Expansion) else None
+        self.forester: Forester | None = model if offers(high, Forester) else None
         """who searches trees itself, where the high level can"""
 
     def root(self) -> JumpState:

@@ -290,16 +290,14 @@ class MCTS:
 
     def states(self, nodes: Array) -> Any:
         """States of nodes ``[B, D]`` (those of -1 are the root's), ``[B, D, ...]``."""
-        xp, inner = self._xp, nodes > 0
         if self._forest is not None:
-            found: Any = self._forest.states(nodes)
-        else:
-            edges = [
-                [self._came[node - 1][row] if node > 0 else 0 for node in each]
-                for row, each in enumerate(nodes.tolist())
-            ]
-            index = xp.array(edges)
-            found = self._build([x[index] for x in self._behind])
+            return self._forest.states(nodes)
+        xp, rows = self._xp, nodes.tolist()
+        edges = [
+            [self._came[node - 1][row] if node > 0 else 0 for node in each] for row, each in enumerate(rows)
+        ]
+        index, inner = xp.array(edges), nodes > 0
+        found = self._build([x[index] for x in self._behind])
         root = pytrees.map_arrays(
             lambda x: xp.expand(x[:, None], -1, nodes.shape[1], *x.shape[1:]), self._root
         )

@@ -311,7 +311,7 @@ class Pace:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two tuples hold the same numbers."""
-    return all(map(_same, one, other))
+    return one is other or all(map(_same, one, other))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -183,6 +183,7 @@ class Trees:
         )
         self._plan = planned(sizes)
         self._memory = np.empty(self._plan.size, np.uint8)
+        self._views: dict[str, np.ndarray] = {}
         given = (
             whole(root.stoch, (self.sessions, high.stoch), high.classes),
             numbers(root.context, (self.sessions, high.context)),
@@ -196,6 +197,7 @@ class Trees:
         if rule.schedule is not None:
             self._kept = np.array(rule.schedule, np.int64), np.array(rule.noise, np.float64)
             self._job.schedule, self._job.noise = map(native.address, self._kept)
+        self._root = root
         states = native.States(*map(native.address, given))
         if self._call(native.library().thick_plant, ctypes.byref(states)):
             raise MemoryError("no memory for the root of a tree")
@@ -216,12 +218,13 @@ class Trees:
             self._memos.give_back(memo)
 
     def edges(self, session: int, node: int) -> tuple[list[float], float, list[float], list[float], Any]:
+        at = session, node
         return (
-            self["prior"][session, node].tolist(),
-            float(self["nodes.value"][session, node]),
-            self["nodes.edge"][session, node].tolist(),
-            self["nodes.fade"][session, node].tolist(),
-            tuple(self[name][session, node].tolist() for name in ("visits", "mean", "child")),
+            self["prior"][at].tolist(),
+            float(self["nodes.value"][at]),
+            self["nodes.edge"][at].tolist(),
+            self["nodes.fade"][at].tolist(),
+            (self["visits"][at].tolist(), self["mean"][at].tolist(), self["child"][at].tolist()),
         )
 
     def bounds(self, session: int) -> tuple[float, float]:
@@ -231,14 +234,22 @@ class Trees:
         self["prior"][session, 0] = prior
 
     def states(self, nodes: np.ndarray) -> JumpState:
-        rows = np.arange(self.sessions)[:, None]
-        edges = np.where(nodes > 0, self["came"][rows, nodes], 0)
-        shapes = (self["nodes." + name] for name in ("stoch", "context", "reward", "elapsed"))
-        return JumpState(*(x.reshape(-1, *x.shape[3:])[edges] for x in shapes))
+        inner, rows = nodes > 0, np.arange(self.sessions)[:, None]
+        edges = np.where(inner, self["came"][rows, nodes], 0)
+        found = []
+        for name, root in zip(JumpState._fields, self._root, strict=True):
+            behind = self["nodes." + name]
+            state = behind.reshape(-1, *behind.shape[3:])[edges]
+            state[~inner] = root[np.nonzero(~inner)[0]]
+            found.append(state)
+        return JumpState(*found)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        at, shape, kind = self._plan.arrays[name]
-        return np.ndarray(shape, kind, self._memory, at)
+        found = self._views.get(name)
+        if found is None:
+            at, shape, kind = self._plan.arrays[name]
+            found = self._views[name] = np.ndarray(shape, kind, self._memory, at)
+        return found
 
 
 def template(high: Jumping, sizes: Sizes, critic: bool) -> tuple[np.ndarray, np.ndarray]:
