@@ -265,10 +265,10 @@ class MCTS:
         """
         xp = self._xp
         if temperature > 0 and randomness is not None:
-            visits = self.root_visits
-            prior = xp.as_float(xp.array([tree.nodes[0].prior for tree in self._trees]))
-            weights = xp.log(xp.clip(visits, 1e-9)) / temperature
-            weights = xp.where(xp.sum(visits, -1, keep=True) > 0, weights, xp.log(prior))
+            if self.simulations_done:
+                weights = xp.log(xp.clip(self.root_visits, 1e-9)) / temperature
+            else:
+                weights = xp.log(xp.as_float(xp.array([tree.nodes[0].prior for tree in self._trees])))
             return (weights + randomness.gumbel(self.actions)).argmax(-1)
         return xp.array([tree.best(0) for tree in self._trees])
 
