@@ -270,7 +270,9 @@ class Engine:
         """One slice of whatever is due first, or of as many plans as may run side by side."""
         now = time.monotonic()
         self._sweep(now)
-        tasks = sorted(self._tasks, key=lambda each: each.due(self._due, now))
+        tasks = self._tasks
+        if len(tasks) > 1:
+            tasks = sorted(tasks, key=lambda each: each.due(self._due, now))
         task = tasks[0] if tasks else None
         model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
         room = task is None or (isinstance(task, SharedPlan) and len(tasks) < self._width)

@@ -14,6 +14,7 @@ from thick.arrays import functions
 from thick.arrays.operations import Array, Arrays
 
 _F32 = np.float32
+_NOTHING = contextlib.nullcontext()
 _FEW = 32
 """classes that are gone through one by one"""
 
@@ -149,7 +150,7 @@ class NumpyArrays:
         return np.flatnonzero(mask)
 
     def no_grad(self) -> AbstractContextManager[Any]:
-        return contextlib.nullcontext()
+        return _NOTHING
 
     def irfft(self, real: Array, imaginary: Array, length: int) -> Array:
         # Summed wave by wave: the libraries' transforms differ in their last bits from processor to processor.
