@@ -47,5 +47,8 @@ class Forester(Protocol):
 
     actions: int
 
+    def arrival(self, stoch: Array, context: Array) -> Array:
+        """Reward received on arriving in states, ``[B]``, as ``outcome`` has it."""
+
     def forest(self, root: JumpState, rule: Rule, *, simulations: int, depth: int, critic: bool) -> Forest:
         """Trees that begin in states ``[B]``, for so many simulations of paths of ``depth`` jumps at most."""

@@ -40,7 +40,10 @@ class JumpModel:
 
     def root(self) -> JumpState:
         """The present state."""
-        reward, _ = self.high.outcome(self.stoch, self.context)
+        if self.forester is not None:
+            reward = self.forester.arrival(self.stoch, self.context)
+        else:
+            reward, _ = self.high.outcome(self.stoch, self.context)
         return JumpState(self.stoch, self.context, reward, of(reward).zeros(*reward.shape))
 
     def evaluate(self, state: JumpState) -> Node:

@@ -173,11 +173,15 @@ class NativeHighLevel:
 
     def outcome(self, stoch: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reward and probability that the episode goes on, from the coarse heads; ``[*B]`` (1 without such a head)."""
-        reward = chained(self.chains["reward"], self.lead, stoch, context, self.classes)[..., 0]
+        reward = self.arrival(stoch, context)
         if "discount" not in self.chains:
             return reward, np.ones_like(reward)
         logits = chained(self.chains["discount"], self.lead, stoch, context, self.classes)[..., 0]
         return reward, goes_on(logits, self.gamma)
+
+    def arrival(self, stoch: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """Reward received on arriving, from the coarse head; ``[*B]``."""
+        return chained(self.chains["reward"], self.lead, stoch, context, self.classes)[..., 0]
 
     @property
     def has_critic(self) -> bool:
