@@ -204,9 +204,8 @@ class Engine:
                 if self._active.count(job.submitted) > 1:
                     return False
             self._metrics.batch(1)
-            if react(model, job, self.costs, self._metrics):
-                return True
-            plans = batch(model, [job], self.costs, self.parallel, self._metrics)
+            answered = react(model, job, self.costs, self._metrics)
+            plans = [] if answered else batch(model, [job], self.costs, self.parallel, self._metrics)
             while plans:
                 plans = [plan for plan in plans if not self._alone(plan)]
             return True
@@ -270,9 +269,8 @@ class Engine:
         """One slice of whatever is due first, or of as many plans as may run side by side."""
         now = time.monotonic()
         self._sweep(now)
-        tasks = self._tasks
-        if len(tasks) > 1:
-            tasks = sorted(tasks, key=lambda each: each.due(self._due, now))
+        few = len(self._tasks) < 2
+        tasks = self._tasks if few else sorted(self._tasks, key=lambda each: each.due(self._due, now))
         task = tasks[0] if tasks else None
         model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
         room = task is None or (isinstance(task, SharedPlan) and len(tasks) < self._width)
