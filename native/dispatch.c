@@ -32,7 +32,8 @@ PUBLIC const char *thick_sources(void) { return THICK_SOURCES; }
 
 /* Sizes of the records that both sides must agree on. */
 PUBLIC int64_t thick_sizes(int64_t which) {
-  const int64_t sizes[] = {sizeof(Dense), sizeof(Chain), sizeof(Low), sizeof(High), TILE, OPERATIONS};
+  const int64_t sizes[] = {sizeof(Dense), sizeof(Chain), sizeof(Low), sizeof(High),
+                           sizeof(Trees), sizeof(Memo),  TILE,        OPERATIONS};
   return sizes[which];
 }
 
@@ -52,23 +53,23 @@ PUBLIC int thick_has(int instructions) {
 
 /* Round to nearest, keep denormals, raise nothing: whatever the caller's thread has set, and given back afterwards. */
 #if defined(__x86_64__)
-static uint64_t set_floats(void) {
+uint64_t thick_set_floats(void) {
   const unsigned before = _mm_getcsr();
   _mm_setcsr(0x1F80);
   return before;
 }
-static void restore_floats(uint64_t before) { _mm_setcsr((unsigned)before); }
+void thick_restore_floats(uint64_t before) { _mm_setcsr((unsigned)before); }
 #elif defined(__aarch64__)
-static uint64_t set_floats(void) {
+uint64_t thick_set_floats(void) {
   uint64_t before;
   __asm__ volatile("mrs %0, fpcr" : "=r"(before));
   __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
   return before;
 }
-static void restore_floats(uint64_t before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+void thick_restore_floats(uint64_t before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
 #else
-static uint64_t set_floats(void) { return 0; }
-static void restore_floats(uint64_t before) { (void)before; }
+uint64_t thick_set_floats(void) { return 0; }
+void thick_restore_floats(uint64_t before) { (void)before; }
 #endif
 
 /* -- threads: tiles are taken from a shared counter, so who is held up takes fewer ------------------------------------ */
@@ -141,7 +142,7 @@ static int64_t part_of(const Call *call, int64_t left) {
 static void take_tiles(Call *call) {
   float *work = buffers(BUFFERS * (size_t)((call->tile + ALIKE) * call->lead));
   if (!work) return; /* others take the tiles */
-  const uint64_t floats = set_floats();
+  const uint64_t floats = thick_set_floats();
   for (const int64_t *end = call->ends;; end++) {
     const int64_t stage = *end < call->end ? *end : call->end;
     int_fast64_t row = atomic_load(&call->next);
@@ -155,7 +156,7 @@ static void take_tiles(Call *call) {
     if (stage == call->end) break;
     for (int64_t spin = 0; atomic_load(&call->done) < stage - call->first; spin++) relax(spin);
   }
-  restore_floats(floats);
+  thick_restore_floats(floats);
 }
 
 static void *help(void *nothing) {

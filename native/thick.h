@@ -169,10 +169,66 @@ enum { CHAIN, STEP, SEARCH, GOAL, JUMP, EXPAND, CONVOLVE, UNFOLD, MAP, OPERATION
 /* `work` has BUFFERS · count rows of `lead` floats. */
 typedef void Operation(const void *job, int64_t first, int64_t count, float *work, int64_t lead);
 
+/* -- trees of a search over jumps ---------------------------------------------------------------------------------------- */
+
+/* Nodes: a state's jumps and what a search makes of them, an array [nodes][bytes] for each part. */
+enum { STOCH, CONTEXT, REWARD, ELAPSED, PRIOR, EDGE, FADE, VALUE, PARTS };
+typedef struct {
+  char *part[PARTS];
+} Jumps;
+
+typedef struct {
+  int64_t *stoch;                                        /* [states][S] */
+  float *context, *reward;                               /* [states][C], [states] */
+} States;
+
+#define WAYS 4 /* nodes of a set */
+
+/* Nodes that were computed lately, by the bits of their states: each lies somewhere in one set of WAYS. */
+typedef struct {
+  int64_t sets;
+  uint64_t *hash;                                        /* [sets][WAYS]; 0: nothing there */
+  uint64_t *next;                                        /* [sets] which of it is the oldest */
+  States states;
+  Jumps nodes;
+} Memo;
+
+/* A tree for each session. Nodes are numbered by the simulation that found them, the root is 0; a place is session · room
+ * + node, and an edge place · G + action. */
+typedef struct {
+  int64_t sessions, room, depth, actions, stoch, context;
+  int64_t bytes[PARTS];                                  /* of a node */
+  Jumps nodes;                                           /* [sessions][room] */
+  double *prior, *mean, *logits;                         /* [edges]; mean return; of the prior, for Gumbel alone */
+  int64_t *visits, *child;                               /* [edges]; the node that one leads to, -1 where none */
+  int64_t *total, *came;                                 /* [places] visits; the edge that led there */
+  double *lowest, *highest;                              /* [sessions] of all means */
+  const int64_t *schedule;                               /* [room] of Gumbel's root; NULL selects by PUCT */
+  const double *noise;                                   /* [sessions][G] */
+  double *score;                                         /* [G] scratch */
+  int64_t *way, *length, *end, *origin;                    /* [sessions][depth], [sessions]: of a simulation */
+  int64_t ahead, guesses;                                /* states of a call; simulations that are supposed for it */
+  int64_t *guess, *lengths;                              /* [guesses][depth], [guesses] */
+  double *before;                                        /* [guesses][depth] */
+  const ExpandRows *expand;                              /* from `asked` to `fresh`; [sessions + ahead] */
+  ChainRows critic;                                      /* their values; no chain: those of `expand` */
+  int64_t lead, tile;                                    /* floats of a row of its buffers; states at a time */
+  States asked;
+  uint64_t *hash;
+  Jumps fresh;
+} Trees;
+
 /* Threads among which the calling one divides products of few rows; and how it does: `count` parts, independent of each
  * other, of a job of its own. */
 int thick_split(void);
 void thick_share(Operation *operation, const void *job, int64_t count);
+
+/* Rounding and denormals as they must be, whatever the calling thread has set; and as it had them. */
+uint64_t thick_set_floats(void);
+void thick_restore_floats(uint64_t before);
+
+int thick_run(int instructions, int operation, const void *job, int64_t first, int64_t count, int64_t lead, int64_t tile,
+              int threads, const int64_t *ends);
 
 extern Operation *const thick_scalar[OPERATIONS];
 extern Operation *const thick_avx2[OPERATIONS];

@@ -59,7 +59,10 @@ def leaves(tree: Any) -> list[Array]:
 def _collect(tree: Any, found: list[Array]) -> None:
     if isinstance(tree, tuple):
         for part in tree:
-            _collect(part, found)
+            if hasattr(part, "shape"):  # without a call of its own: most parts are
+                found.append(part)
+            else:
+                _collect(part, found)
     elif hasattr(tree, "shape"):
         found.append(tree)
     elif tree is not None:

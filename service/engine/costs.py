@@ -67,7 +67,10 @@ class CostModel:
     def slice_took(self, model: Any, settings: Any, sessions: int, index: int, seconds: float) -> None:
         """Learn from one slice."""
         at = (_up(sessions), _down(index))
-        self._record(model, settings).slices.setdefault(at, Estimate()).add(seconds)
+        slices = self._record(model, settings).slices
+        if at not in slices:
+            slices[at] = Estimate()
+        slices[at].add(seconds)
 
     def plan_took(self, model: Any, settings: Any, sessions: int, seconds: float) -> None:
         """Learn from one whole plan."""
@@ -116,7 +119,9 @@ class CostModel:
         self._observing.pop(model, None)
 
     def _record(self, model: Any, settings: Any) -> Record:
-        record = self._records.setdefault((model, settings), Record())
+        record = self._records.get((model, settings))
+        if record is None:
+            record = self._records[model, settings] = Record()
         self._records.move_to_end((model, settings))
         while len(self._records) > KNOWN:
             self._records.popitem(last=False)

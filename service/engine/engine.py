@@ -30,6 +30,7 @@ from service.engine.dreams import DreamJob, DreamTask
 from service.engine.jobs import ActJob, DeadlinePassed, EngineStopped, HostedModel, ImagineJob, Job, QueueFull
 from service.engine.parallel import Parallelism
 from service.engine.pondering import PonderTask
+from service.engine.reflexes import react
 from service.engine.tasks import CallTask, ImagineTask, Task
 from service.operations.metrics import Metrics
 
@@ -54,11 +55,9 @@ class Engine:
         max_batch: acts planned together at most.
         queue_limit: acts that may wait; beyond, ``submit`` raises ``QueueFull``.
         batch_wait_s: how long those that wait do so for the next to join them, until they are half of the sessions
-            that are active (while the worker plans for one half, the event loop is busy with the other), but no
-            longer than ``PATIENCE`` times that. An act that comes alone never waits.
+            that are active (the event loop is busy with the others), ``PATIENCE`` times that at most; never alone.
         threads: of a CPU for each slice; None chooses by trial (``service.engine.parallel``).
         plans_at_once: plans whose slices run side by side, each on a thread of its own; None chooses by trial.
-            Everything else stays with the worker.
     """
 
     def __init__(
@@ -203,7 +202,8 @@ class Engine:
                 if self._active.count(job.submitted) > 1:
                     return False
             self._metrics.batch(1)
-            plans = batch(model, [job], self.costs, self.parallel, self._metrics)
+            answered = react(model, job, self.costs, self._metrics)
+            plans = [] if answered else batch(model, [job], self.costs, self.parallel, self._metrics)
             while plans:
                 plans = [plan for plan in plans if not self._alone(plan)]
             return True
@@ -267,7 +267,8 @@ class Engine:
         """One slice of whatever is due first, or of as many plans as may run side by side."""
         now = time.monotonic()
         self._sweep(now)
-        tasks = sorted(self._tasks, key=lambda each: each.due(self._due, now))
+        few = len(self._tasks) < 2
+        tasks = self._tasks if few else sorted(self._tasks, key=lambda each: each.due(self._due, now))
         task = tasks[0] if tasks else None
         model = min(self._waiting, key=lambda each: self._first_due(each, now), default=None)
         room = task is None or (isinstance(task, SharedPlan) and len(tasks) < self._width)
@@ -287,25 +288,28 @@ class Engine:
             self._tasks.remove(task)
 
     def _alone(self, plan: SharedPlan) -> bool:
-        """A slice of one plan; True when nothing of it is left to do."""
+        """Slices of one plan, until something else is there; True when nothing of it is left to do."""
         model, settings, size = plan.model, plan.settings, plan.size
-        if plan.begin(self.costs, self._metrics):
-            phase = plan.phase
-            before = self.parallel.alone(model, settings, phase, size)
-            threads = self.parallel.threads(model, settings, phase, size)
-            if (took := plan.step(threads)) is not None:
-                self.parallel.took(model, settings, phase, size, threads, took)
-                self.parallel.ran(model, settings, 1, took, before)
-        return plan.conclude(self.costs, self._metrics)
+        while True:
+            if plan.begin(self.costs, self._metrics):
+                phase = plan.phase
+                before = self.parallel.alone(model, settings, phase, size)
+                threads = self.parallel.threads(model, settings, phase, size)
+                if (took := plan.step(threads)) is not None:
+                    self.parallel.took(model, settings, phase, size, threads, took)
+                    self.parallel.ran(model, settings, 1, took, before)
+            if plan.conclude(self.costs, self._metrics):
+                return True
+            if self._inbox or self._waiting or len(self._tasks) > 1 or self._stopping or self._unloaded:
+                return False
 
     def _side_by_side(self, plans: list[SharedPlan]) -> None:
         """A slice of each of some plans at the same time."""
         begun = [plan for plan in plans if plan.begin(self.costs, self._metrics)]
         if begun:
             first = begun[0]
-            expected = [
-                self.parallel.alone(each.model, each.settings, each.phase, each.size) for each in begun
-            ]
+            cost = self.parallel.alone
+            expected = [cost(each.model, each.settings, each.phase, each.size) for each in begun]
             threads = self.parallel.share(first.model, len(begun))
             began = time.perf_counter()
             helped = [self._helpers.submit(plan.step, threads) for plan in begun[1:]]
@@ -379,9 +383,8 @@ class Engine:
 
     def _begin(self, model: HostedModel, now: float) -> None:
         """Take a batch of waiting acts, those due first, observe it and start its plans."""
-        jobs = sorted(
-            self._waiting.pop(model), key=lambda job: (self._due(job, job.settings, 0.0), job.ticket)
-        )
+        waiting = self._waiting.pop(model)
+        jobs = sorted(waiting, key=lambda job: (self._due(job, job.settings, 0.0), job.ticket))
         taken, rest = jobs[: self._max_batch], jobs[self._max_batch :]
         if rest:
             self._waiting[model] = rest

@@ -110,6 +110,8 @@ class Parallelism:
         self._cores = cores() if available is None else available
         self._threads = threads
         widest = max(1, self._cores // (threads or 1))
+        self.counts = self._all_counts()
+        """numbers of threads that might be used"""
         self._widths = (plans_at_once,) if plans_at_once is not None else tuple({1: 0, widest: 0})
         self._allowed: dict[Any, tuple[int, ...]] = {}
         self._undivided: set[Any] = set()
@@ -122,9 +124,8 @@ class Parallelism:
         """Plans that may ever step at the same time."""
         return max(self._widths)
 
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Numbers of threads that might be used: powers of two, and all there are."""
+    def _all_counts(self) -> tuple[int, ...]:
+        """Powers of two, and all there are; or what was asked for."""
         if self._threads is not None:
             return (self._threads,)
         powers = itertools.takewhile(lambda count: count < self._cores, (1 << power for power in range(16)))
@@ -148,6 +149,10 @@ class Parallelism:
 
     def threads(self, model: Any, settings: Any, phase: str, sessions: int) -> int:
         """Threads for the next slice of this kind."""
+        allowed = self._allowed.get(model, self.counts)
+        if len(allowed) == 1:  # nothing to choose, and nothing to learn
+            self._latest[model] = allowed[0]
+            return allowed[0]
         picked = self._choice(model, settings, phase, sessions).pick()
         self._latest[model] = picked
         return picked
@@ -156,6 +161,8 @@ class Parallelism:
         self, model: Any, settings: Any, phase: str, sessions: int, threads: int, seconds: float
     ) -> None:
         """Learn from a slice that ran alone."""
+        if len(self._allowed.get(model, self.counts)) == 1:
+            return
         self._choice(model, settings, phase, sessions).learn(threads, seconds)
 
     def threads_of(self, model: Any) -> int | None:

@@ -65,6 +65,11 @@ class SlotTable:
         """The states in these slots, as the runtime has them."""
         return self._rows.states(slots)
 
+    def row(self, slot: int) -> np.ndarray:
+        """A copy ``[row_bytes]`` of one row."""
+        copied: np.ndarray = self._rows.read([slot])[0]
+        return copied
+
     def read(self, slots: Sequence[int]) -> np.ndarray:
         """A copy ``[B, row_bytes]`` of the rows in these slots."""
         return self._rows.read(slots)

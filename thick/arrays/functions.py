@@ -48,7 +48,7 @@ def power(x: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def _exp(x: np.ndarray) -> np.ndarray:
-    x = np.clip(x, -110.0, 90.0)  # beyond: 0 and infinity in float32; NaN stays
+    x = np.minimum(np.maximum(x, -110.0), 90.0)  # beyond: 0 and infinity in float32; NaN stays
     twos = np.rint(x * (1.0 / _LOG2))
     y = _polynomial(_EXP, x - twos * _LOG2)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -64,6 +64,9 @@ def _log(x: np.ndarray) -> np.ndarray:
     part, twos = np.frexp(x)  # part in [0.5, 1)
     low = part < _ROOT_HALF
     part, twos = np.where(low, 2 * part, part), twos - low
+    if np.min(x, initial=1.0) > 0 and np.max(x, initial=1.0) < np.inf:
+        ratio = (part - 1.0) / (part + 1.0)
+        return twos * _LOG2 + ratio * _polynomial(_ATANH, ratio * ratio)  # type: ignore[no-any-return]
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = (part - 1.0) / (part + 1.0)
         y = twos * _LOG2 + ratio * _polynomial(_ATANH, ratio * ratio)

@@ -14,6 +14,9 @@ from thick.arrays import functions
 from thick.arrays.operations import Array, Arrays
 
 _F32 = np.float32
+_NOTHING = contextlib.nullcontext()
+_FEW = 32
+"""classes that are gone through one by one"""
 
 
 class NumpyArrays:
@@ -58,7 +61,12 @@ class NumpyArrays:
         return np.eye(count, dtype=_F32)
 
     def one_hot(self, index: Array, count: int) -> Array:
-        return (index[..., None] == np.arange(count)).astype(_F32)
+        if count > _FEW or index.size < 8 * count:
+            return (index[..., None] == np.arange(count)).astype(_F32)
+        hot = np.empty((*index.shape, count), _F32)
+        for each in range(count):  # long vectors, in place of many short ones
+            hot[..., each] = index == each
+        return hot
 
     def array(self, values: Any) -> Array:
         return np.asarray(values)
@@ -91,8 +99,17 @@ class NumpyArrays:
             array = np.maximum(array, array.dtype.type(low))
         return array if high is None else np.minimum(array, array.dtype.type(high))
 
+    def drawn(self, below: Array, uniform: Array) -> Array:
+        classes = below.shape[-1]
+        if classes > _FEW:
+            return (below[..., :-1] <= uniform[..., None]).sum(-1)
+        count = np.zeros(np.broadcast_shapes(below.shape[:-1], uniform.shape), np.uint8)
+        for each in range(classes - 1):  # long vectors, in place of many short ones
+            count += (below[..., each] <= uniform).view(np.uint8)
+        return count.astype(np.int64)
+
     def no_nan(self, array: Array, value: float) -> Array:
-        return np.nan_to_num(array, nan=value)
+        return array if np.isfinite(array).all() else np.nan_to_num(array, nan=value)
 
     def max(self, array: Array, axis: int, *, keep: bool = False) -> Array:
         return array.max(axis, keepdims=keep)
@@ -104,7 +121,10 @@ class NumpyArrays:
         return array.sum(axis, keepdims=keep)
 
     def std(self, array: Array, axis: int, *, keep: bool = False) -> Array:
-        return array.std(axis, keepdims=keep)
+        # As numpy's own, number for number, without its questions about types.
+        count = np.float32(array.shape[axis])
+        away = array - array.sum(axis, keepdims=True) / count
+        return np.sqrt((away * away).sum(axis, keepdims=keep) / count)
 
     def softmax(self, logits: Array) -> Array:
         raw = functions.exp(logits - logits.max(-1, keepdims=True))
@@ -130,7 +150,7 @@ class NumpyArrays:
         return np.flatnonzero(mask)
 
     def no_grad(self) -> AbstractContextManager[Any]:
-        return contextlib.nullcontext()
+        return _NOTHING
 
     def irfft(self, real: Array, imaginary: Array, length: int) -> Array:
         # Summed wave by wave: the libraries' transforms differ in their last bits from processor to processor.

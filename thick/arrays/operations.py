@@ -118,6 +118,10 @@ class Arrays(Protocol):
     def isfinite(self, array: Array) -> Array:
         """bool."""
 
+    def drawn(self, below: Array, uniform: Array) -> Array:
+        """Classes by the inverse of their distribution function, ``[*B]``: how many of all but the last of ``below``
+        ``[*B, K]``, which does not fall along K, are not above ``uniform`` ``[*B]``."""
+
     def no_nan(self, array: Array, value: float) -> Array:
         """NaN replaced by a number, infinities by the greatest finite ones."""
 

@@ -117,6 +117,9 @@ class TorchArrays:
     def clip(self, array: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
         return array.clamp(low, high)
 
+    def drawn(self, below: Tensor, uniform: Tensor) -> Tensor:
+        return (below[..., :-1] <= uniform[..., None]).sum(-1)
+
     def no_nan(self, array: Tensor, value: float) -> Tensor:
         return torch.nan_to_num(array, nan=value)
 

@@ -39,6 +39,7 @@ class CategoricalCEM:
     ) -> None:
         self.horizon, self.actions, self.samples = horizon, actions, samples
         self.smoothing, self.sharpness, self.kept = smoothing, sharpness, kept
+        self._latest: tuple[Array, Array] | None = None
 
     def start(self, warm: Warm) -> Array:
         """Uniform probabilities ``[B, H, A]``; the previous plan is a candidate only."""
@@ -50,16 +51,21 @@ class CategoricalCEM:
     def sample(self, parameters: Array, count: int, randomness: Randomness) -> Array:
         xp = of(parameters)
         below = parameters.cumsum(-1)[:, None]  # [B, 1, H, A]
-        uniform = randomness.uniform(count, self.horizon)[..., None]
-        index = xp.clip((below <= uniform).sum(-1), high=self.actions - 1)  # [B, N, H]
+        index = xp.drawn(below, randomness.uniform(count, self.horizon))  # [B, N, H]
         return xp.one_hot(index, self.actions)
 
     def within(self, candidates: Array) -> Array:
         return candidates
 
     def refit(self, parameters: Array, elites: Array, scores: Array) -> Array:
-        weight = weights(scores, self.sharpness)[..., None, None]
+        weight = self._weights(scores)[..., None, None]
         return self.smoothing * parameters + (1 - self.smoothing) * (weight * elites).sum(1)
+
+    def _weights(self, scores: Array) -> Array:
+        """Of elites; those of the latest scores are kept, since a plan asks after a refit."""
+        if self._latest is None or self._latest[0] is not scores:
+            self._latest = scores, weights(scores, self.sharpness)
+        return self._latest[1]
 
     def centre(self, parameters: Array) -> Array:
         """The most probable action of each step."""
@@ -72,7 +78,7 @@ class CategoricalCEM:
     def plan(self, parameters: Array, elites: Array, scores: Array) -> Array:
         rows = of(elites).arange(elites.shape[0])
         first = elites[:, :, 0]  # [B, M, A]
-        share = (weights(scores, self.sharpness)[..., None] * first).sum(1)  # [B, A]
+        share = (self._weights(scores)[..., None] * first).sum(1)  # [B, A]
         begins = first[rows, :, share.argmax(-1)]  # [B, M], 1 where an elite begins with that action
         best = begins.argmax(1)  # the first, and so the best, that begins with it
         return elites[rows, best]

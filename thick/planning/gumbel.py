@@ -15,6 +15,7 @@ import math
 
 from thick.arrays import Array
 from thick.arrays.functions import exp_of, log_of
+from thick.planning.forests import Rule
 from thick.planning.mcts import MCTS, SMALLEST_RANGE, Edges, SessionTree
 from thick.planning.protocols import SearchModel
 from thick.planning.randomness import Randomness
@@ -36,17 +37,20 @@ class GumbelTree(SessionTree):
         noise: Gumbel numbers of the root's actions; zeros where nothing is drawn.
     """
 
-    __slots__ = ("logits", "noise", "schedule")
+    __slots__ = ("_logits", "noise", "schedule")
 
     def __init__(self, rates: list[float], schedule: list[int], noise: list[float]) -> None:
         super().__init__(rates)
         self.schedule, self.noise = schedule, noise
-        self.logits: dict[int, list[float]] = {}
-        """of the prior, by node"""
+        self._logits: dict[int, list[float]] = {}
 
-    def add(self, prior: list[float], value: float, reward: list[float], discount: list[float]) -> None:
-        self.logits[len(self.nodes)] = [log_of(max(probability, _TINY)) for probability in prior]
-        super().add(prior, value, reward, discount)
+    def logits(self, node: int) -> list[float]:
+        """Of a node's prior."""
+        found = self._logits.get(node)
+        if found is None:
+            prior = self.nodes[node].prior
+            found = self._logits[node] = [log_of(max(probability, _TINY)) for probability in prior]
+        return found
 
     def select(self, node: int, level: int) -> int:
         """The root: the best of the actions whose turn it is. Below: the action furthest behind its share."""
@@ -54,10 +58,10 @@ class GumbelTree(SessionTree):
         completed = _completed(edges)
         if level == 0:
             return self._best_of(completed, self.schedule[edges.total])
-        logits = [logit + value for logit, value in zip(self.logits[node], completed, strict=True)]
+        logits = [logit + value for logit, value in zip(self.logits(node), completed, strict=True)]
         most = max(logits)
         shares = [exp_of(logit - most) for logit in logits]
-        whole = math.fsum(shares)
+        whole = _sum(shares)
         behind = [
             share / whole - visits / (1 + edges.total)
             for share, visits in zip(shares, edges.visits, strict=True)
@@ -75,7 +79,7 @@ class GumbelTree(SessionTree):
         """The best of the root's actions that were visited so often."""
         best, action = -math.inf, 0
         for at, count in enumerate(self.nodes[0].visits):
-            score = self.noise[at] + self.logits[0][at] + completed[at]
+            score = self.noise[at] + self.logits(0)[at] + completed[at]
             if count == visits and score > best:
                 best, action = score, at
         return action
@@ -103,11 +107,14 @@ class GumbelSearch(MCTS):
         super().__init__(model, simulations=simulations, depth=depth)
 
     def _planted(self, rates: list[float]) -> list[SessionTree]:
-        schedule = considered_visits(min(CONSIDERED, self.actions), self.simulations_asked)
-        noise = [[0.0] * self.actions] * self._batch
+        self._schedule = considered_visits(min(CONSIDERED, self.actions), self.simulations_asked)
+        self._noise = [[0.0] * self.actions] * self._batch
         if self._scale > 0 and self._noise_of is not None:
-            noise = (self._scale * self._noise_of.gumbel(self.actions)).tolist()
-        return [GumbelTree(rates, schedule, row) for row in noise]
+            self._noise = (self._scale * self._noise_of.gumbel(self.actions)).tolist()
+        return [GumbelTree(rates, self._schedule, row) for row in self._noise]
+
+    def _rule(self) -> Rule:
+        return Rule(self._schedule, self._noise)
 
     def best(self, *, temperature: float = 0.0, randomness: Randomness | None = None) -> Array:
         """The root's action ``[B]``; what is drawn was drawn at the beginning."""
@@ -140,13 +147,21 @@ def _completed(edges: Edges) -> list[float]:
     value = edges.value
     if edges.total:
         priors = [max(prior, _TINY) if at else 0.0 for prior, at in zip(edges.prior, tried, strict=True)]
-        weighted = math.fsum(prior * each for prior, each in zip(priors, edges.values, strict=True))
-        value = (value + edges.total * weighted / math.fsum(priors)) / (1 + edges.total)
+        weighted = _sum([prior * each for prior, each in zip(priors, edges.values, strict=True)])
+        value = (value + edges.total * weighted / _sum(priors)) / (1 + edges.total)
     completed = [each if at else value for each, at in zip(edges.values, tried, strict=True)]
     low, high = min(completed), max(completed)
     # Values that hardly differ are not blown up to the whole range (mctx goes down to 1e-8).
     scale = (_VISITS_START + max(edges.visits)) * _VALUE_SCALE / max(high - low, SMALLEST_RANGE)
     return [(each - low) * scale for each in completed]
+
+
+def _sum(numbers: list[float]) -> float:
+    """One after the other; Python's own sum is not the same in all its versions."""
+    total = 0.0
+    for number in numbers:
+        total += number
+    return total
 
 
 def high_search(model: SearchModel, settings: PlannerSettings, randomness: Randomness | None) -> HighSearch:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from thick.arrays import Array, of
 from thick.models.beliefs import Landing
-from thick.planning.protocols import Expansion, HighModel, JumpState, Node
+from thick.planning.forests import Forester
+from thick.planning.protocols import Expansion, HighModel, JumpState, Node, offers
 
 
 class JumpModel:
@@ -31,11 +33,17 @@ class JumpModel:
     def __init__(self, high: HighModel, stoch: Array, context: Array, *, critic: bool = True) -> None:
         self.high, self.stoch, self.context = high, stoch, context
         self.critic = critic and high.has_critic
-        self._expand = high.expand if isinstance(high, Expansion) else None
+        model: Any = high
+        self._expand = model.expand if offers(high, Expansion) else None
+        self.forester: Forester | None = model if offers(high, Forester) else None
+        """who searches trees itself, where the high level can"""
 
     def root(self) -> JumpState:
         """The present state."""
-        reward, _ = self.high.outcome(self.stoch, self.context)
+        if self.forester is not None:
+            reward = self.forester.arrival(self.stoch, self.context)
+        else:
+            reward, _ = self.high.outcome(self.stoch, self.context)
         return JumpState(self.stoch, self.context, reward, of(reward).zeros(*reward.shape))
 
     def evaluate(self, state: JumpState) -> Node:

@@ -11,7 +11,7 @@ from thick.models.beliefs import Belief
 from thick.planning import table
 from thick.planning.actions import Actions
 from thick.planning.objectives import ReturnObjective, Subgoal, SubgoalObjective
-from thick.planning.protocols import LowModel, Rollouts, Score, SoFar
+from thick.planning.protocols import LowModel, Rollouts, Score, SoFar, offers
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Proposals, Sampler, SamplingSearch, Warm, rollout_in_parts
 from thick.planning.searches import LowSearch
@@ -89,8 +89,10 @@ def search_for(dynamics: LowModel, settings: PlannerSettings, actions: Actions, 
             )
         )
 
-    if isinstance(dynamics, Recorder):
-        return dynamics.recorded(settings, given, build)
+    if offers(dynamics, Recorder):
+        recorder: Any = dynamics
+        search: LowSearch = recorder.recorded(settings, given, build)
+        return search
     return build(given)
 
 
@@ -133,12 +135,14 @@ def objective(
 def sampled(problem: LowProblem, sampler: Sampler) -> SamplingSearch:
     """A sampling search of a problem."""
     dynamics, settings, goal = problem.dynamics, problem.settings, problem.objective
-    fused = dynamics if isinstance(dynamics, Rollouts) else None
+    fused: Any = dynamics if offers(dynamics, Rollouts) else None
+    numbers = None if fused is None else goal.numbers()
 
     def evaluate(candidates: Array, noise: Randomness) -> Generator[SoFar, None, Score]:
         drawn = noise if settings.stochastic else None
         if fused is not None:
-            return fused.rollout(problem.belief, candidates, goal.numbers(), drawn)
+            scoring: Generator[SoFar, None, Score] = fused.rollout(problem.belief, candidates, numbers, drawn)
+            return scoring
         return rollout_in_parts(dynamics, goal, problem.belief, candidates, drawn)
 
     return SamplingSearch(

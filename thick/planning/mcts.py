@@ -3,17 +3,22 @@
 The model is asked for all sessions at once, in arrays; what a tree counts (visits, mean returns) are plain numbers in
 lists. A selection looks at a handful of edges, for which a call into an array library costs more than the arithmetic.
 The numbers are float64, made of operations that are the same on every processor, and no session's tree knows another's.
+
+A model may search its trees itself (:class:`thick.planning.forests.Forest`); what is found there is read here.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from thick import pytrees
 from thick.arrays import Array, of
 from thick.arrays.functions import log_of
+from thick.planning.forests import Forest, Forester, Rule
 from thick.planning.protocols import Node, SearchModel
 from thick.planning.randomness import Randomness
 from thick.planning.searches import HighSearch, Path
@@ -39,6 +44,26 @@ class Edges:
         self.child = [-1] * len(prior)
 
 
+class ReadNodes(Sequence[Edges]):
+    """The nodes of a tree that a model searched, read as they are asked for."""
+
+    def __init__(self, forest: Forest, session: int) -> None:
+        self._forest, self._session = forest, session
+        self._seen: dict[int, Edges] = {}
+
+    def __len__(self) -> int:
+        raise TypeError("nobody counts them")
+
+    def __getitem__(self, node: Any) -> Any:
+        found = self._seen.get(node)
+        if found is None:
+            prior, value, reward, discount, (visits, values, child) = self._forest.edges(self._session, node)
+            found = self._seen[node] = Edges(prior, value, reward, discount)
+            found.visits, found.values, found.child = visits, values, child
+            found.total = sum(visits)
+        return found
+
+
 class SessionTree:
     """The tree of one session.
 
@@ -50,7 +75,8 @@ class SessionTree:
 
     def __init__(self, rates: list[float]) -> None:
         self.rates = rates
-        self.nodes: list[Edges] = []
+        self.nodes: Any = []
+        """:class:`Edges` by the number of the node"""
         self.lowest, self.highest = math.inf, -math.inf
 
     def add(self, prior: list[float], value: float, reward: list[float], discount: list[float]) -> None:
@@ -134,37 +160,64 @@ class MCTS:
         self.model, self.simulations_asked, self.depth, self.chunk = model, simulations, depth, chunk
         self.simulations_done = 0
         self._root = model.root()
-        root = model.evaluate(self._root)
-        self._batch, self.actions = root.prior.shape
-        self._xp = of(root.prior)
-        rates = [_rate(visits) for visits in range(simulations + 1)]
-        self._trees = self._planted(rates)
-        # States behind all edges of all nodes: what an edge leads to is one read.
-        self._nodes = simulations + 1
+        self._xp = of(pytrees.first(self._root))
+        self._batch = pytrees.first(self._root).shape[0]
+        rates = _rates(simulations)
+        forester: Forester | None = getattr(model, "forester", None)
+        self._forest: Forest | None = None
+        if forester is None:
+            root = model.evaluate(self._root)
+            self.actions = root.prior.shape[1]
+            self._trees = self._planted(rates)
+            self._make_room(root)
+        else:
+            self.actions = forester.actions
+            self._trees = self._planted(rates)
+            self._forest = forester.forest(
+                self._root,
+                self._rule(),
+                simulations=simulations,
+                depth=depth,
+                critic=model.critic,  # type: ignore[attr-defined]
+            )
+            self._read()
+        if exploration > 0:
+            if randomness is None:
+                raise ValueError("exploration: needs randomness; pass it, or leave the exploration at 0")
+            noise = -self._xp.log(randomness.uniform(self.actions) + 2.0**-25)
+            self._explore(exploration, noise.tolist())
+
+    def _make_room(self, root: Node) -> None:
+        """For states behind all edges of all nodes: what an edge leads to is one read."""
+        self._nodes = self.simulations_asked + 1
         leaves, self._build = pytrees.flatten(root.children)
         flat = len(leaves) == len(root.children)
         self._leaves = (lambda tree: tree) if flat else (lambda tree: pytrees.flatten(tree)[0])
         edges = self._batch * self._nodes * self.actions
         self._next = [self._xp.empty_like(x, self._batch, self._nodes, *x.shape[1:]) for x in leaves]
         self._behind = [x.reshape(edges, *x.shape[3:]) for x in self._next]
-        self._came: list[
-            list[int]
-        ] = []  # for each node but the root and each session, the edge that led there
+        self._came: list[list[int]] = []
+        """for each node but the root and each session, the edge that led there"""
         self._add(0, root)
-        if exploration > 0:
-            if randomness is None:
-                raise ValueError("exploration: needs randomness; pass it, or leave the exploration at 0")
-            noise = -self._xp.log(randomness.uniform(self.actions) + 2.0**-25)
-            for tree, row in zip(self._trees, noise.tolist(), strict=True):
-                edges, whole = tree.nodes[0], math.fsum(row)
-                edges.prior = [
-                    (1 - exploration) * prior + exploration * share / whole
-                    for prior, share in zip(edges.prior, row, strict=True)
-                ]
+
+    def _explore(self, share: float, noise: list[list[float]]) -> None:
+        """Mix noise into the priors of the roots."""
+        for row, (tree, drawn) in enumerate(zip(self._trees, noise, strict=True)):
+            edges, whole = tree.nodes[0], math.fsum(drawn)
+            edges.prior = [
+                (1 - share) * prior + share * each / whole
+                for prior, each in zip(edges.prior, drawn, strict=True)
+            ]
+            if self._forest is not None:
+                self._forest.set_prior(row, edges.prior)
 
     def _planted(self, rates: list[float]) -> list[SessionTree]:
         """A tree for each session."""
         return [SessionTree(rates) for _ in range(self._batch)]
+
+    def _rule(self) -> Rule:
+        """How actions are selected."""
+        return Rule()
 
     @property
     def done(self) -> bool:
@@ -173,12 +226,25 @@ class MCTS:
 
     def step(self) -> None:
         """A slice of simulations; when it ends changes nothing but where the pauses are."""
+        if self._forest is not None:
+            self.simulations_done = self._forest.simulate(
+                self.simulations_done, self.simulations_asked, SLICE_S
+            )
+            self._read()
+            return
         until = time.perf_counter() + SLICE_S
         for _ in range(min(self.chunk, self.simulations_asked - self.simulations_done)):
             self._simulate()
             self.simulations_done += 1
             if time.perf_counter() > until:
                 break
+
+    def _read(self) -> None:
+        """Let the trees here be those that the model has searched."""
+        assert self._forest is not None
+        for row, tree in enumerate(self._trees):
+            tree.nodes = ReadNodes(self._forest, row)
+            tree.lowest, tree.highest = self._forest.bounds(row)
 
     # -- answers -----------------------------------------------------------------------------------------------
 
@@ -199,10 +265,10 @@ class MCTS:
         """
         xp = self._xp
         if temperature > 0 and randomness is not None:
-            visits = self.root_visits
-            prior = xp.as_float(xp.array([tree.nodes[0].prior for tree in self._trees]))
-            weights = xp.log(xp.clip(visits, 1e-9)) / temperature
-            weights = xp.where(xp.sum(visits, -1, keep=True) > 0, weights, xp.log(prior))
+            if self.simulations_done:
+                weights = xp.log(xp.clip(self.root_visits, 1e-9)) / temperature
+            else:
+                weights = xp.log(xp.as_float(xp.array([tree.nodes[0].prior for tree in self._trees])))
             return (weights + randomness.gumbel(self.actions)).argmax(-1)
         return xp.array([tree.best(0) for tree in self._trees])
 
@@ -224,6 +290,8 @@ class MCTS:
 
     def states(self, nodes: Array) -> Any:
         """States of nodes ``[B, D]`` (those of -1 are the root's), ``[B, D, ...]``."""
+        if self._forest is not None:
+            return self._forest.states(nodes)
         xp, rows = self._xp, nodes.tolist()
         edges = [
             [self._came[node - 1][row] if node > 0 else 0 for node in each] for row, each in enumerate(rows)
@@ -270,6 +338,12 @@ class MCTS:
         numbers = (node.prior.tolist(), node.value.tolist(), node.reward.tolist(), node.discount.tolist())
         for tree, *each in zip(self._trees, *numbers, strict=True):
             tree.add(*each)
+
+
+@functools.lru_cache(maxsize=8)
+def _rates(simulations: int) -> list[float]:
+    """PUCT's factors of nodes by their visits; nobody changes them."""
+    return [_rate(visits) for visits in range(simulations + 1)]
 
 
 def _rate(visits: int) -> float:

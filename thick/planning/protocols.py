@@ -148,6 +148,18 @@ class Rollouts(Protocol):
         """
 
 
+_OFFERED: dict[tuple[type, type], bool] = {}
+
+
+def offers(model: Any, protocol: type) -> bool:
+    """Whether a model has what a protocol asks for. Looked up once for each type: every act asks."""
+    key = type(model), protocol
+    found = _OFFERED.get(key)
+    if found is None:
+        found = _OFFERED[key] = isinstance(model, protocol)
+    return found
+
+
 class Node(NamedTuple):
     """A state of a tree search and what each action leads to; leading dimensions ``[B]`` or ``[B, N]``."""
 

@@ -268,6 +268,9 @@ class SamplingSearch:
         self.samples += scored.score.shape[1]
         if now.drawn == now.count:
             self._now = None
+            if len(now.scores) == 1:
+                self._learn(now.candidates[0], now.scores[0])
+                return
             self._learn(
                 self._xp.concat(now.candidates, 1),
                 Score(*(self._xp.concat(part, 1) for part in zip(*now.scores, strict=True))),

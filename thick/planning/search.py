@@ -31,7 +31,7 @@ from thick.planning.memory import (
     warm_sequence,
 )
 from thick.planning.objectives import Subgoal
-from thick.planning.protocols import Lookahead, PlanningModel, SearchModel
+from thick.planning.protocols import Lookahead, PlanningModel, SearchModel, offers
 from thick.planning.randomness import Randomness
 from thick.planning.searches import HighSearch, LowSearch, Path, Spent
 from thick.planning.settings import PlannerSettings
@@ -98,7 +98,7 @@ class ActionSearch:
         self._low: LowSearch | None = None
         self._chosen: Array | None = None
         self._held: GoalMemory | None = None
-        self._looks_ahead = isinstance(model.high, Lookahead)
+        self._looks_ahead = offers(model.high, Lookahead)
         self._limit = None if budget_s is None else time.perf_counter() + budget_s / 2
         has = properties(model, actions)
         table.check("method", settings.method, has)
@@ -240,7 +240,8 @@ class ActionSearch:
             (xp.nonzero(holding), max(2, round(settings.hold * settings.samples))),
         ):
             if rows.shape[0]:
-                groups.append((rows, self._low_of(rows, settings.updated({"samples": samples}))))
+                fewer = settings if samples == settings.samples else settings.updated({"samples": samples})
+                groups.append((rows, self._low_of(rows, fewer)))
         return groups[0][1] if len(groups) == 1 else GroupedSearch(groups)
 
     def _plan_holds(self) -> Array:

@@ -28,6 +28,7 @@ from thick.runtimes.rows import HostRows
 from thick.spaces import space_to_json
 
 _END = object()
+_NOTHING = contextlib.nullcontext()
 
 
 class AgentRuntime:
@@ -183,7 +184,7 @@ class AgentRuntime:
 
     def _computing(self) -> AbstractContextManager[Any]:
         """Around whatever the agent computes; leaving it may wait for what was begun."""
-        return contextlib.nullcontext()
+        return _NOTHING
 
 
 class _Plan:

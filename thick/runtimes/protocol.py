@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -119,6 +119,43 @@ class PonderPlan(AnytimePlan, Protocol):
     def expects_change(self) -> np.ndarray:
         """``[B]`` bool, whether the context is expected to change with the last action. Where it turns out otherwise,
         what was planned is of no use."""
+
+
+class Reaction(NamedTuple):
+    """An act without a search, for one session."""
+
+    action: np.ndarray
+    """``[1, A]``"""
+    row: np.ndarray
+    """``[row_bytes]`` uint8, the packed state after it"""
+    observe_s: float
+    """time for the belief"""
+    act_s: float
+    """and for the action"""
+
+
+class Reflexes(Protocol):
+    """What a runtime may have besides :class:`Runtime`: acts of one session in one call, where nothing is searched."""
+
+    def react(
+        self,
+        row: np.ndarray,
+        observation: Observation,
+        *,
+        is_first: bool,
+        executed_action: Any,
+        settings: PlannerSettings,
+    ) -> Reaction | None:
+        """What observing and planning to the end come to; None where these settings or this model ask for more.
+
+        Args:
+            row: ``[row_bytes]`` uint8, the packed state before; stays as it is.
+            observation: without a batch dimension.
+            executed_action: as the API gives it; None for the agent's own last action.
+
+        Raises:
+            ValueError: as ``observe``.
+        """
 
 
 class Rows(Protocol):

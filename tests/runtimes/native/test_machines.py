@@ -24,7 +24,8 @@ def compiled(folder: Path, compiler: str, machine: str) -> Path:
         names = [f"-DLANES={lanes}", f"-DNAME=thick_{name}", *more]
         kernel = str(build.SOURCES / "kernel.c")
         subprocess.run([compiler, *flags, *names, "-c", kernel, "-o", objects[-1]], check=True)
-    sources = ['-DTHICK_SOURCES="test"', str(build.SOURCES / "dispatch.c"), str(PROGRAM)]
+    once = [str(build.SOURCES / f"{name}.c") for name in build.ONCE]
+    sources = ['-DTHICK_SOURCES="test"', *once, str(PROGRAM)]
     program = folder / "outputs"
     linked = ["-static", "-lm", "-o", str(program)]
     subprocess.run([compiler, *flags, *sources, *objects, *linked], check=True)

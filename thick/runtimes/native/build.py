@@ -17,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+ONCE = ("dispatch", "trees")
+"""sources that are the same for every instruction set"""
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE.parents[2] / "native"
 """where the C sources are in a checkout; an installed package has none"""
@@ -99,9 +101,10 @@ def build(target: Path = HERE / LIBRARY, *, sources: Path = SOURCES, sanitize: b
             objects.append(f"{folder}/{name}.o")
             names = [f"-DLANES={lanes}", f"-DNAME=thick_{name}", *more]
             _compile([*compiler, *flags, *names, "-c", str(sources / "kernel.c"), "-o", objects[-1]])
-        objects.append(f"{folder}/dispatch.o")
         stamp = f'-DTHICK_SOURCES="{digest(sources)}"'
-        _compile([*compiler, *flags, stamp, "-c", str(sources / "dispatch.c"), "-o", objects[-1]])
+        for name in ONCE:
+            objects.append(f"{folder}/{name}.o")
+            _compile([*compiler, *flags, stamp, "-c", str(sources / f"{name}.c"), "-o", objects[-1]])
         made = f"{folder}/{LIBRARY}"
         _compile([*compiler, *flags, "-shared", *objects, "-lm", "-o", made])
         os.replace(made, target)

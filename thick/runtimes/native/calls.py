@@ -55,7 +55,7 @@ def chained(
         classes: more than any of ``stoch``; 0 where that was seen to.
     """
     shape = rest.shape[:-1]
-    where, inputs, outputs, width, groups = _facts(chain)
+    where, inputs, outputs, width, groups = facts(chain)
     x = numbers(rest, (*shape, inputs))
     z = stoch if stoch is None or not classes else whole(stoch, (*shape, groups), classes)
     y = np.empty((*shape, width), np.float32)
@@ -64,7 +64,7 @@ def chained(
     return y if width == outputs else y[..., :outputs]
 
 
-def _facts(chain: Any) -> tuple[int, int, int, int, int]:
+def facts(chain: Any) -> tuple[int, int, int, int, int]:
     """Where a chain lies, its inputs and outputs, columns of its outputs and groups of classes, looked up once: each
     question to a C record makes an object."""
     try:

@@ -12,11 +12,13 @@ import numpy as np
 
 from thick.models.beliefs import Landing
 from thick.models.config import ModelConfig
+from thick.planning.forests import Rule
 from thick.planning.protocols import JumpState, Node
 from thick.pytrees import map_arrays
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import batched, chained, numbers, whole
 from thick.runtimes.native.low import NativeDynamics, goes_on
+from thick.runtimes.native.trees import HEAVY, NARROW, Memos, Trees
 from thick.runtimes.native.weights import Weights
 
 
@@ -69,14 +71,29 @@ class NativeHighLevel:
         record.reward = self.chains["reward"]
         if "discount" in self.chains:
             record.discount = self.chains["discount"]
-        self.known = Known()
         self.record = record
+        bulk = sum(
+            part.layer[i].inputs * part.layer[i].outputs
+            for part in self._jump_chains()
+            for i in range(part.layers)
+        )
+        self.ahead = max(1, NARROW // self.actions) if 4 * bulk > HEAVY else 1
+        """states that a search expands together"""
+        self.templates: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
+        """of the records of searches, by their sizes"""
+        self._memos = Memos(self)
+        self.known = Known(self._memos)
         self.address = ctypes.addressof(record)
         self._width = self.lead
 
     @staticmethod
     def _head(weights: Weights, name: str) -> Any:
         return weights.chain([*weights.layers(f"{name}.mlp"), f"{name}.out"], linear=True)
+
+    def _jump_chains(self) -> list[Any]:
+        """What is computed for a jump."""
+        names = ("body", "state", "act", "time", "segment", "summary", "coarse", "reward", "discount")
+        return [getattr(self.record, name) for name in names]
 
     @property
     def lead(self) -> int:
@@ -156,11 +173,15 @@ class NativeHighLevel:
 
     def outcome(self, stoch: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reward and probability that the episode goes on, from the coarse heads; ``[*B]`` (1 without such a head)."""
-        reward = chained(self.chains["reward"], self.lead, stoch, context, self.classes)[..., 0]
+        reward = self.arrival(stoch, context)
         if "discount" not in self.chains:
             return reward, np.ones_like(reward)
         logits = chained(self.chains["discount"], self.lead, stoch, context, self.classes)[..., 0]
         return reward, goes_on(logits, self.gamma)
+
+    def arrival(self, stoch: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """Reward received on arriving, from the coarse head; ``[*B]``."""
+        return chained(self.chains["reward"], self.lead, stoch, context, self.classes)[..., 0]
 
     @property
     def has_critic(self) -> bool:
@@ -196,6 +217,10 @@ class NativeHighLevel:
             self.known.keep(made)
         each = [found[key] for key in keys]
         return map_arrays(lambda *x: np.concatenate(x).reshape(*lead, *x[0].shape[1:]), *each)
+
+    def forest(self, root: JumpState, rule: Rule, *, simulations: int, depth: int, critic: bool) -> Trees:
+        """Trees that are searched by the kernels (:class:`thick.planning.forests.Forester`)."""
+        return Trees(self, self._memos, root, rule, simulations=simulations, depth=depth, critic=critic)
 
     def _expand(self, state: JumpState, rows: int, critic: bool) -> Node:
         """The same for states ``[N]``, computed."""
@@ -243,11 +268,17 @@ class Known:
 
     MOST = 2048
 
-    def __init__(self) -> None:
+    def __init__(self, memos: Memos | None = None) -> None:
         self._lock = threading.Lock()
+        self._memos = memos
         self._nodes: dict[Any, Node] = {}
         self.get = self._nodes.get
-        self.clear = self._nodes.clear
+
+    def clear(self) -> None:
+        """Forget all nodes, also those of trees that the kernels search."""
+        self._nodes.clear()
+        if self._memos is not None:
+            self._memos.clear()
 
     def keep(self, nodes: Mapping[Any, Node]) -> None:
         """Remember nodes; the oldest are forgotten where there would be too many."""

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_char, c_float, c_int, c_int64, c_void_p
+from ctypes import c_char, c_double, c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,16 @@ JumpRows = _record(
 ExpandRows = _record("ExpandRows", "jump:JumpRows prior:p arrival:p probability:p edge:p fade:p value:p")
 ConvolveRows = _record("ConvolveRows", "dense:p kernel:i size:i channels:i x:p y:p")
 UnfoldRows = _record("UnfoldRows", "kernel:i size:i channels:i lead:i elu:i x:p bias:p y:p")
+Jumps = _record("Jumps", "stoch:p context:p reward:p elapsed:p prior:p edge:p fade:p value:p")
+States = _record("States", "stoch:p context:p reward:p")
+_RECORDS["Bytes"] = c_int64 * 8
+Memo = _record("Memo", "sets:i hash:p next:p states:States nodes:Jumps")
+Trees = _record(
+    "Trees",
+    "sessions:i room:i depth:i actions:i stoch:i context:i bytes:Bytes nodes:Jumps prior:p mean:p logits:p visits:p "
+    "child:p total:p came:p lowest:p highest:p schedule:p noise:p score:p way:p length:p end:p origin:p ahead:i "
+    "guesses:i guess:p lengths:p before:p expand:p critic:ChainRows lead:i tile:i asked:States hash:p fresh:Jumps",
+)
 MapRows = _record("MapRows", "function:i width:i x:p y:p")
 
 
@@ -105,13 +115,16 @@ def library() -> Any:
     lib.thick_sizes.restype, lib.thick_sizes.argtypes = c_int64, [c_int64]
     pointer = c_void_p
     lib.thick_walk.restype, lib.thick_walk.argtypes = None, [c_int64, c_int64, c_int64, *[pointer] * 8]
+    lib.thick_plant.argtypes = [pointer, pointer, c_int, c_int, pointer]
+    lib.thick_simulate.argtypes = [pointer, pointer, c_int, c_int, c_int64, c_int64, c_double]
+    lib.thick_simulate.restype = c_int64
     lib.thick_run.argtypes = [c_int, c_int, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int, c_void_p]
     built = lib.thick_sources().decode()
     if (build.SOURCES / "thick.h").is_file() and built != build.digest():
         raise NativeUnavailable(
             f"{path} was built from other sources than those in {build.SOURCES}; {advice}"
         )
-    sizes = [*map(ctypes.sizeof, (Dense, Chain, Low, High)), TILE, MAP + 1]
+    sizes = [*map(ctypes.sizeof, (Dense, Chain, Low, High, Trees, Memo)), TILE, MAP + 1]
     if [lib.thick_sizes(index) for index in range(len(sizes))] != sizes:
         raise NativeUnavailable(f"{path} has other records than this release; {advice}")
     return lib
@@ -155,6 +168,11 @@ def instructions() -> str:
     return INSTRUCTIONS[_override[-1] if _override else _chosen()]
 
 
+def computed_by() -> tuple[int, int]:
+    """The number of the instruction set in use, and of threads for the calling one."""
+    return _override[-1] if _override else _chosen(), getattr(_here, "threads", 1)
+
+
 @contextmanager
 def using(name: str) -> Iterator[None]:
     """Another instruction set for a while; for tests and benchmarks."""
@@ -178,8 +196,7 @@ def run(
         tile: rows at a time at most; 0 leaves it to the library. Changes no bit.
         ends: where the ends of stages are, each of which begins when the one before is complete; 0 for one stage.
     """
-    which = _override[-1] if _override else _chosen()
-    threads = getattr(_here, "threads", 1)
+    which, threads = computed_by()
     if library().thick_run(which, operation, ctypes.byref(job), first, rows, lead, tile, threads, ends):
         raise MemoryError(f"no memory for the buffers of {rows} rows")
 

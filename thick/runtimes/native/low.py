@@ -174,6 +174,10 @@ class NativeDynamics:
         """The actor: logits ``[*B, A]`` and None, or mean and standard deviation ``[*B, A]``."""
         assert "actor" in self.chains, "the checkpoint has no actor"
         output = self.head("actor", belief.stoch, self.memory(belief))
+        return self.distribution(output)
+
+    def distribution(self, output: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the actor's last layer ``[*B, O]`` says: logits and None, or mean and standard deviation."""
         if not self.continuous:
             return output, None
         mean, spread = np.split(output, 2, -1)

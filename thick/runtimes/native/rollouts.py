@@ -60,28 +60,40 @@ class Imagined(Protocol):
 
 
 class Nodes:
-    """States, and what the objective carries along, of so many nodes."""
+    """States, and what the objective carries along, of nodes.
 
-    def __init__(self, low: Imagined, belief: Belief, objective: RolloutObjective, *, tree: bool) -> None:
+    Args:
+        low, belief, objective: see :func:`rollout`.
+        tree: whether it is known where actions lead.
+        more: nodes that it has room for besides those of the belief.
+    """
+
+    def __init__(
+        self, low: Imagined, belief: Belief, objective: RolloutObjective, *, tree: bool, more: int
+    ) -> None:
         self.low, self.belief, self.objective, self.tree = low, belief, objective, tree
         self.sessions = batch = belief.stoch.shape[0]
         size = low.context + low.deter
-        self.count = batch
-        self._columns: dict[str, np.ndarray] = {
-            "stoch": np.empty((batch, low.stoch), np.int64),
-            "memory": np.empty((batch, size), np.float32),
-            "total": np.zeros(batch, np.float32),
-            "alive": np.ones(batch, np.float32),
-            "credit": np.zeros(batch, np.float32),
-            "won": np.zeros(batch, np.float32),
-            "near": np.zeros(batch, np.uint8),
-            "arrived": np.zeros(batch, np.uint8),
-            "session": np.arange(batch, dtype=np.int32),
+        self.count, room = batch, batch + more
+        self._columns: dict[str, np.ndarray] = {  # what is new is written when a node is made
+            "stoch": np.empty((room, low.stoch), np.int64),
+            "memory": np.empty((room, size), np.float32),
+            "total": np.empty(room, np.float32),
+            "alive": np.empty(room, np.float32),
+            "credit": np.empty(room, np.float32),
+            "won": np.empty(room, np.float32),
+            "near": np.empty(room, np.uint8),
+            "arrived": np.empty(room, np.uint8),
+            "session": np.empty(room, np.int32),
         }
-        self.child = np.full((batch if tree else 0, low.action), -1, np.int64)
-        self["stoch"][:] = whole(belief.stoch, (batch, low.stoch), low.classes)
-        self["memory"][:, : low.context] = belief.context
-        self["memory"][:, low.context :] = belief.deter
+        for name in ("total", "credit", "won", "near", "arrived"):
+            self[name][:batch] = 0
+        self["alive"][:batch], self["session"][:batch] = 1, np.arange(batch)
+        self.child = np.empty((room if tree else 0, low.action), np.int64)
+        self.child[:batch] = -1
+        self["stoch"][:batch] = whole(belief.stoch, (batch, low.stoch), low.classes)
+        self["memory"][:batch, : low.context] = belief.context
+        self["memory"][:batch, low.context :] = belief.deter
         self._goal: dict[str, np.ndarray] = {}
         if objective.goal is not None:
             self._set_goal(objective)
@@ -98,7 +110,7 @@ class Nodes:
         given = (native.address(x) for x in (goal, logits, packed, similar))
         native.run(native.GOAL, native.GoalRows(low.address, *given), batch, low.lead)
         threshold = numbers(np.asarray(objective.threshold), (batch,))
-        self["near"][:] = similar >= threshold
+        self["near"][:batch] = similar >= threshold
         self._goal = {
             "goal": packed,
             "goal_context": numbers(np.asarray(objective.context), (batch, low.context)),
@@ -158,13 +170,19 @@ class Trees:
         self._kept: dict[int, Nodes] = {}
 
     def take(self, low: Imagined, belief: Belief, objective: RolloutObjective, more: int) -> Nodes:
-        """The tree of a belief under an objective, for one search alone until it is given back."""
+        """The tree of a belief under an objective, for one search alone until it is given back; with room for so many
+        more nodes."""
         with self._lock:
             tree = self._kept.pop(id(belief.logits), None)
-        if tree is None or not same(tree.belief, belief) or not same(tree.objective, objective):
-            return Nodes(low, belief, objective, tree=True)
-        tree.belief = belief
-        return tree if tree.count + more <= MOST_NODES else Nodes(low, belief, objective, tree=True)
+        # Room also for later iterations: memory that is not used costs nothing.
+        room = max(more, min(ITERATIONS * more, MOST_NODES))
+        if tree is not None and same(tree.belief, belief) and same(tree.objective, objective):
+            tree.belief = belief
+            if tree.count + more <= MOST_NODES:
+                if tree.count + more > tree.room:
+                    tree.make_room(tree.count + room)
+                return tree
+        return Nodes(low, belief, objective, tree=True, more=room)
 
     def give_back(self, tree: Nodes) -> None:
         """Keep a tree for as long as its belief is alive elsewhere."""
@@ -211,14 +229,9 @@ def rollout(
     shared = randomness is None and not low.continuous
     if shared:
         nodes = trees.take(low, belief, objective, rows * length)
-        if (
-            nodes.count + rows * length > nodes.room
-        ):  # also for later iterations: memory that is not used costs nothing
-            nodes.make_room(nodes.count + max(rows * length, min(ITERATIONS * rows * length, MOST_NODES)))
         steps = walk(nodes, tried)
     else:
-        nodes = Nodes(low, belief, objective, tree=False)
-        nodes.make_room(batch + 2 * rows)
+        nodes = Nodes(low, belief, objective, tree=False, more=2 * rows)
         steps = straight(batch, tried, continuous=low.continuous)
     weight = np.full(length + 1, objective.discount, np.float32)
     weight[0] = 1
@@ -311,7 +324,7 @@ class Pace:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two tuples hold the same numbers."""
-    return all(map(_same, one, other))
+    return one is other or all(map(_same, one, other))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from thick.agent import Agent
+from thick.planning.settings import PlannerSettings
 from thick.runtimes.adapter import AgentRuntime
 from thick.runtimes.native import library
 from thick.runtimes.native.agents import load_agent
 from thick.runtimes.native.model import NativeModel
-from thick.runtimes.protocol import BackendError, RuntimeInfo
+from thick.runtimes.native.reflexes import Reflexes, fits
+from thick.runtimes.protocol import BackendError, Observation, Reaction, RuntimeInfo
 
 
 class NativeRuntime(AgentRuntime):
@@ -29,8 +34,27 @@ class NativeRuntime(AgentRuntime):
             ),
         )
 
+        self._reflexes = None
+        if agent.model.exact.has_actor:
+            self._reflexes = Reflexes(agent, self.layout, self.pack(self._example)[0].copy())
+
     def use_threads(self, count: int) -> None:
         library.use_threads(count)
+
+    def react(
+        self,
+        row: np.ndarray,
+        observation: Observation,
+        *,
+        is_first: bool,
+        executed_action: Any,
+        settings: PlannerSettings,
+    ) -> Reaction | None:
+        """See :class:`thick.runtimes.protocol.Reflexes`."""
+        if self._reflexes is None or not fits(settings):
+            return None
+        executed = None if executed_action is None else self.agent.encode_action([executed_action])
+        return self._reflexes.act(row, observation, is_first=is_first, executed=executed)
 
 
 def open_runtime(entry: Path, *, device: str = "cpu", precision: str = "auto") -> NativeRuntime:
