@@ -21,14 +21,7 @@ from thick.statistics import wilson
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "experiments" / "results"
-NAMES = {
-    "planet": "RSSM",
-    "thick-planet": "THICK",
-    "experiments/policies.yaml: dreamer": "Dreamer (RSSM)",
-    "experiments/policies.yaml: crssm-dreamer": "Dreamer (C-RSSM, ψ = 1)",
-    "experiments/policies.yaml: thick-dreamer": "THICK Dreamer (ψ = 0.9)",
-}
-"""of models, by learner, or by configuration where a learner has several"""
+NAMES = {"planet": "RSSM", "thick-planet": "THICK"}
 ORDER = (
     "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "ending", "small-kappa",
     "no-arrival-credit", "no-inserted-action", "no-redraw", "papers", "prior-subgoals", "random-subgoals",
@@ -66,7 +59,7 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit with 1 where the page differs"
     )
     options = parser.parse_args()
-    rows, policies, actions = (read(name) for name in ("horizon", "policies", "actions"))
+    rows, actions = (read(name) for name in ("horizon", "actions"))
     text = PAGE.read_text()
     anywhere = [row for row in rows if starts_anywhere(row)]
     first_room = [row for row in rows if not starts_anywhere(row)]
@@ -74,8 +67,6 @@ def main() -> int:
         "horizon": horizon_table(first_room),
         "horizon-anywhere": horizon_table(anywhere),
         "horizon-runs": runs_table(rows),
-        "policies": horizon_table(policies),
-        "policies-runs": runs_table(policies),
         "actions": actions_table(actions),
     }
     wanted = text
@@ -116,7 +107,7 @@ def cells(rows: list[dict[str, str]]) -> dict[tuple[str, str], dict[int, Cell]]:
     """By (learner, planner) and number of doors. Random play needs no model and counts once."""
     found: dict[tuple[str, str], dict[int, Cell]] = defaultdict(dict)
     for row in rows:
-        learner = "" if row["planner"] == "random" else model_name(row)
+        learner = "" if row["planner"] == "random" else NAMES[row["learner"]]
         doors = int(row["task"].partition("corridor-")[2].partition("+")[0])
         steps = [int(step) for step in row["steps"].split()]
         old = found[learner, row["planner"]].get(doors, Cell(0, 0, {}, [], []))
@@ -132,11 +123,6 @@ def cells(rows: list[dict[str, str]]) -> dict[tuple[str, str], dict[int, Cell]]:
             [*old.milliseconds, float(row["ms_per_step"])],
         )
     return dict(sorted(found.items(), key=lambda item: (ORDER.index(item[0][1]), item[0][0])))
-
-
-def model_name(row: dict[str, str]) -> str:
-    """What the page calls the model of a row."""
-    return NAMES.get(row["configuration"]) or NAMES[row["learner"]]
 
 
 def starts_anywhere(row: dict[str, str]) -> bool:
@@ -193,7 +179,7 @@ def runs_table(rows: list[dict[str, str]]) -> str:
     """The runs behind the rows."""
     columns = ("seed", "updates", "parameters", "commit", "processor")
     runs = sorted({
-        (model_name(row), f"`{row['configuration']}` ({row['digest']})", *(row[name] for name in columns))
+        (NAMES[row["learner"]], f"`{row['configuration']}` ({row['digest']})", *(row[name] for name in columns))
         for row in rows if row["planner"] != "random"
     })  # fmt: skip
     lines = [
