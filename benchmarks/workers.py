@@ -3,8 +3,9 @@
     python benchmarks/workers.py [--workers 2] [--clients 32] [--seconds 2] [--rounds 4]
 
 Acts of the image model's actor (``policy``), a closed loop of clients. THICK's workers share sessions through a Redis
-of their own, exactly once; LitServe keeps states in each worker, so that a session's acts are of several tables: it is
-measured at its quickest, not at being right. Needs litserve (``pip install litserve``) and redis-server.
+of their own, exactly once; one process of it, as it starts without the flag, is measured too, over SQLite. LitServe
+keeps states in each worker, so that a session's acts are of several tables: it is measured at its quickest, not at
+being right. Needs litserve (``pip install litserve``) and redis-server.
 """
 
 from __future__ import annotations
@@ -50,30 +51,33 @@ def main() -> int:
         store = stack.enter_context(redis(folder))
         ours, grpc_port = servers.thick(repository, folder, store=store, workers=given.workers)
         stack.callback(ours.stop)
+        one, one_grpc_port = servers.thick(repository, folder, name="one")
+        stack.callback(one.stop)
         lit = servers.litserve(repository, folder, workers=given.workers)
         stack.callback(lit.stop)
-        for each in (ours, lit):
+        for each in (ours, one, lit):
             each.wait_ready()
         pace = Pace(given.seconds, 0.5, given.rounds, 4 * given.seconds)
-        found = targets(ours, grpc_port, lit)
+        found = transports(f"{given.workers} workers", ours, grpc_port)
+        found += transports("one process", one, one_grpc_port)
+        found.append((baseline("LitServe, JSON", lit.port, "/predict", JSON), lit))
         rows = uvloop.run(cell(found, MODEL, METHOD, given.clients, pace))
         for target, _ in found:
             target.close()
-    print(f"{given.workers} workers each\n\n{report.load(MODEL, METHOD, rows)}\n{machine()}")
+    print(f"{given.workers} workers of LitServe\n\n{report.load(MODEL, METHOD, rows)}\n{machine()}")
     if given.json:
         given.json.write_text(json.dumps([row.to_json() for row in rows], indent=1) + "\n")
     return report_failures(rows)
 
 
-def targets(ours: Server, grpc_port: int, lit: Server) -> list[tuple[Target, Server]]:
-    """Every transport of the service, and what LitServe has."""
-    sessions = Sessions(ours.port)
+def transports(name: str, server: Server, grpc_port: int) -> list[tuple[Target, Server]]:
+    """Every transport of the service."""
+    sessions = Sessions(server.port)
     return [
-        (thick_http("THICK, JSON", ours.port, sessions, JSON), ours),
-        (thick_http("THICK, msgpack", ours.port, sessions, MSGPACK), ours),
-        (thick_grpc("THICK, gRPC unary", grpc_port, sessions, stream=False), ours),
-        (thick_grpc("THICK, gRPC stream", grpc_port, sessions, stream=True), ours),
-        (baseline("LitServe, JSON", lit.port, "/predict", JSON), lit),
+        (thick_http(f"THICK, {name}, JSON", server.port, sessions, JSON), server),
+        (thick_http(f"THICK, {name}, msgpack", server.port, sessions, MSGPACK), server),
+        (thick_grpc(f"THICK, {name}, gRPC unary", grpc_port, sessions, stream=False), server),
+        (thick_grpc(f"THICK, {name}, gRPC stream", grpc_port, sessions, stream=True), server),
     ]
 
 
