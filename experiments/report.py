@@ -21,7 +21,7 @@ from thick.statistics import wilson
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "experiments" / "results"
-NAMES = {"planet": "RSSM", "thick-planet": "THICK"}
+NAMES = {"planet": "RSSM", "thick-planet": "THICK", "thick-dreamer": "THICK Dreamer"}
 ORDER = (
     "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "ending", "small-kappa",
     "no-arrival-credit", "no-inserted-action", "no-redraw", "papers", "prior-subgoals", "random-subgoals",
@@ -59,7 +59,7 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit with 1 where the page differs"
     )
     options = parser.parse_args()
-    rows, actions = (read(name) for name in ("horizon", "actions"))
+    rows, policies, actions = (read(name) for name in ("horizon", "policies", "actions"))
     text = PAGE.read_text()
     anywhere = [row for row in rows if starts_anywhere(row)]
     first_room = [row for row in rows if not starts_anywhere(row)]
@@ -67,6 +67,8 @@ def main() -> int:
         "horizon": horizon_table(first_room),
         "horizon-anywhere": horizon_table(anywhere),
         "horizon-runs": runs_table(rows),
+        "policies": horizon_table(policies),
+        "policies-runs": runs_table(policies),
         "actions": actions_table(actions),
     }
     wanted = text

@@ -13,6 +13,7 @@ import torch
 
 from tests.models.sizes import tiny
 from thick.commands.export import command, export_run, training_command
+from thick.configuration import merge
 from thick.export import EntryError, load_model, read_manifest
 from thick.training.checkpoint import load_checkpoint
 from thick.training.config import DataConfig, EvaluationConfig, TrainConfig, load_config, override, presets
@@ -222,3 +223,11 @@ def _spoil(checkpoint: Path) -> None:
     state = json.loads((checkpoint / "state.json").read_text())
     del state["tensors"]
     (checkpoint / "state.json").write_text(json.dumps(state))
+
+
+def test_the_recipe_of_another_task_is_no_way_to_say_how_a_model_was_trained() -> None:
+    near = merge(
+        load_config("doorkey6-memory"), {"env": "minigrid:corridor-2+held", "learner": "thick-planet"}
+    )
+    assert "--preset doorkey6" not in training_command(near)
+    assert configured(training_command(near)) == near

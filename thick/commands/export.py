@@ -188,9 +188,11 @@ def training_command(config: TrainConfig) -> str:
     while True:
         candidates = {}
         for name in known:
-            # Presets that do not go together are no candidates.
+            # Presets that do not go together are no candidates, nor are whole recipes of another task.
             with contextlib.suppress(ValueError):
-                candidates[name] = differences(load_config(*taken, name), config)
+                preset = load_config(*taken, name)
+                if "/" in name or preset.env == config.env:
+                    candidates[name] = differences(preset, config)
         name = min(candidates, key=lambda name: (len(candidates[name]), name != config.name, name))
         if taken and len(candidates[name]) >= len(rest):
             break
