@@ -25,7 +25,8 @@ NAMES = {"planet": "RSSM", "thick-planet": "THICK", "thick-dreamer": "THICK Drea
 ORDER = (
     "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "ending", "small-kappa",
     "no-arrival-credit", "no-inserted-action", "no-redraw", "papers", "prior-subgoals", "random-subgoals",
-    "ending-random", "flat-no-actor", "flat-bare", "policy", "policy-sampled",
+    "ending-random", "flat-no-actor", "flat-bare", "ending-bare",
+    "ending-random-bare", "policy", "policy-sampled",
 )  # fmt: skip
 DRAWN = (
     "random",

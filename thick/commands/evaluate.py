@@ -135,6 +135,7 @@ def run(argv: list[str]) -> int:
         Console().print(_alignment(results))
     content = {
         "task": task,
+        "env_options": env_options,
         "seed": options.seed,
         "episodes": options.episodes,
         "max_steps": options.max_steps or None,
