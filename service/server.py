@@ -19,6 +19,7 @@ from service.core import PlanningService
 from service.faces.grpc.server import GrpcServer
 from service.faces.http.app import create_app
 from service.faces.http.connections import connection_type, drop_silent_peers
+from service.operations import memory
 from service.operations.logs import configure_logging
 from service.operations.tracing import Tracing
 from service.settings import Settings, SettingsError
@@ -53,6 +54,7 @@ def run(settings: Settings) -> int:
 
 def _run(settings: Settings) -> int:
     """One process."""
+    memory.share_heaps()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve(settings))
 

@@ -87,13 +87,13 @@ def test_the_bundled_models_act_and_imagine_in_little_memory(installed: Path, ba
     planner = {"samples": 16, "iterations": 1, "simulations": 4, "horizon": 4}
     with served(installed, "--backend", backend) as (client, process):
         memory = process.memory_info().rss
-        for name in ("doorkey6", "cartpole"):
+        for name in ("doorkey6", "cartpole", "corridor"):
             model = client.model(name)
             assert model.other["runtime"]["backend"] == backend
             assert model.observation_space is not None
             seen = model.observation_space.sample(np.random.default_rng(0))
             with client.session(name, seed=1, planner=planner) as session:
-                for method in ("hierarchical", "flat"):
+                for method in ("hierarchical", "flat", *(["policy"] if name == "corridor" else [])):
                     assert session.decide(seen, planner={"method": method}).plan is not None
                 for level in ("high", "low"):
                     assert session.imagine(level=level, horizon=2).rollouts

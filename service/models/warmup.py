@@ -15,6 +15,7 @@ import structlog
 from service.engine.engine import Engine
 from service.engine.jobs import Observation, collate
 from service.models.hosted import Hosted
+from service.operations import memory
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.protocol import AnytimePlan, Runtime
 from thick.spaces import Space
@@ -60,6 +61,7 @@ async def prepare(hosted: Hosted, runtime: Runtime, engine: Engine) -> None:
     # What a loaded model consists of stays; looking through it again and again for garbage would stop everybody.
     gc.collect()
     gc.freeze()
+    memory.give_back()
     await engine.call(partial(hosted.bring, runtime))
 
 

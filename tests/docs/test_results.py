@@ -111,6 +111,22 @@ def test_the_readme_s_figures_are_those_of_the_manifests() -> None:
         assert f"{cart['results']['methods'][method]['mean_return']:.0f}" in _row(start)
 
 
+def test_the_readme_s_corridor_is_the_manifest_s_which_names_the_layouts_it_was_tested_on() -> None:
+    trained = manifest("corridor")
+    results = trained["provenance"]["results"]
+    assert (
+        results["env_options"]["split"] == "test"
+        and trained["configuration"]["env_options"]["split"] == "train"
+    )
+    assert not results["env_options"].get("exploring_starts")
+    assert results["planner"] == {key: value for key, value in trained["planner"].items() if key != "method"}
+    for start, method in (
+        ("planning over subgoals, an end", "hierarchical"), ("the actor alone", "policy"),
+        ("flat planning with the same", "flat"), ("random actions (unseen", "random"),
+    ):  # fmt: skip
+        assert f"| {100 * results['methods'][method]['success_rate']:.1f} % |" in _row(start)
+
+
 def _row(start: str) -> str:
     return next(line for line in README.splitlines() if line.startswith(f"| {start}"))
 

@@ -64,10 +64,11 @@ class NativeModel:
         if min(config.head_layers, config.mlp_layers) < 1:
             raise ValueError("head_layers, mlp_layers: the native runtime needs at least one")
 
-        rooms = Room(), Room()
+        rooms, made = (Room(), Room()), list[Weights]()
 
         def weights() -> Weights:
-            return Weights(tensors, stoch=config.stoch, classes=config.classes, rooms=rooms)
+            made.append(Weights(tensors, stoch=config.stoch, classes=config.classes, rooms=rooms))
+            return made[-1]
 
         actions = ActionCodec(action_space)
         self.exact = self.search = NativeDynamics(
@@ -81,6 +82,8 @@ class NativeModel:
             if config.dynamics == "rssm"
             else Decoder(weights(), "world.coarse_heads.decoder", observation_space)
         )
+        for each in made:
+            each.release()
 
     @property
     def draws(self) -> int:

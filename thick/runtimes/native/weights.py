@@ -63,6 +63,10 @@ class Weights:
         self._kept: list[np.ndarray] = []  # the records hold addresses alone
         self._offsets = self._keep(np.arange(stoch, dtype=np.int64) * classes)
 
+    def release(self) -> None:
+        """Let go of the tensors: all records are made, and have what they read."""
+        self.tensors = {}
+
     def has(self, name: str) -> bool:
         """Whether there is such a layer."""
         return f"{name}.weight" in self.tensors
