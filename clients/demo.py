@@ -22,6 +22,8 @@ from clients.imagine import draw_future
 from clients.results import Model
 from thick.arguments import at_least
 
+SHOWN = "doorkey6"
+"""the bundled model that is shown where none is named"""
 START_S = 180.0
 """how long the service may take to load and warm up"""
 STOP_S = 20.0
@@ -40,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
         "solve its task through it, print how often it succeeds, draw an episode and what it imagines.",
     )
     made.add_argument("--models", type=Path, default=Path("checkpoints"), metavar="DIR", help="(checkpoints)")
-    made.add_argument("--model", metavar="NAME", help="which one (the first THICK model of a MiniGrid task)")
+    made.add_argument(
+        "--model", metavar="NAME", help=f"which one ({SHOWN}, else the first THICK model of MiniGrid)"
+    )
     made.add_argument("--episodes", type=at_least(1), default=20, metavar="N", help="(20)")
     made.add_argument(
         "--parallel", type=at_least(1), default=10, metavar="P", help="environments driven at once (10)"
@@ -79,7 +83,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def choose(client: SyncClient, name: str | None) -> Model:
-    """The model to show: the one named, else a THICK model, of MiniGrid if there is one.
+    """The model to show: the one named, else `SHOWN`, else a THICK model, of MiniGrid if there is one.
 
     Raises:
         DemoError: there is none, or it failed to load.
@@ -88,7 +92,9 @@ def choose(client: SyncClient, name: str | None) -> Model:
     ready = [model for model in models if model.state == "ready" and model.task]
     if name is not None:
         ready = [model for model in ready if model.name == name]
-    ready.sort(key=lambda m: (m.kind != "thick", not str(m.task).startswith("minigrid:"), m.name))
+    ready.sort(
+        key=lambda m: (m.name != SHOWN, m.kind != "thick", not str(m.task).startswith("minigrid:"), m.name)
+    )
     if ready:
         return ready[0]
     known = ", ".join(f"{m.name} ({m.state}{': ' + m.reason if m.reason else ''})" for m in models) or "none"

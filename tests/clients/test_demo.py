@@ -116,6 +116,8 @@ def test_a_thick_model_of_minigrid_is_shown_first() -> None:
     listed = _Listed(broken, cart, flat, door)
     assert choose(listed, None) is door  # type: ignore[arg-type]
     assert choose(listed, "cart") is cart  # type: ignore[arg-type]
+    shown = Model("doorkey6", "1", "thick", "ready", task="minigrid:MiniGrid-DoorKey-6x6-v0+map")
+    assert choose(_Listed(door, shown, cart), None) is shown  # type: ignore[arg-type]
     with pytest.raises(DemoError, match=r"no model broken; .*broken \(failed: bad weights\)"):
         choose(listed, "broken")  # type: ignore[arg-type]
 
