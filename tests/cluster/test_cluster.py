@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from clients.http_client import PlanningClient
 from service.settings import SettingsError
 from tests.faults.support import PATIENT, Server
+from tests.players import playing
 from tests.service.support import observe
 
 pytest.importorskip("ray.serve", reason="no Ray: pip install -e '.[cluster]'")
@@ -106,24 +106,14 @@ def test_a_killed_replica_and_a_restarted_redis_lose_no_step_and_repeat_none(
 ) -> None:
     with Server(repository, tmp_path) as alone, alone.client() as client:
         expected = [episode(client, seed) for seed in SEEDS]
-    found: dict[int, list[bytes]] = {}
-    failures: list[BaseException] = []
 
-    def play(seed: int) -> None:
-        try:
-            with PlanningClient(cluster.url, retries=PATIENT) as client:
-                found[seed] = episode(client, seed)
-        except BaseException as error:
-            failures.append(error)
+    def play(seed: int) -> list[bytes]:
+        with PlanningClient(cluster.url, retries=PATIENT) as client:
+            return episode(client, seed)
 
-    players = [threading.Thread(target=play, args=(seed,)) for seed in SEEDS]
-    for player in players:
-        player.start()
-    time.sleep(0.5)
-    cluster.replicas()[0].send_signal(signal.SIGKILL)
-    for player in players:
-        player.join(300)
-    assert not failures, failures
+    with playing(SEEDS, play, 300) as found:
+        time.sleep(0.5)
+        cluster.replicas()[0].send_signal(signal.SIGKILL)
     assert [found[seed] for seed in SEEDS] == expected
     cluster.wait_ready(2)  # Ray has started another one
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from service.protocol.generated import planner_pb2 as pb
 from service.protocol.generated.planner_pb2_grpc import PlannerStub
 from service.settings import Settings
 from tests.faults.support import PATIENT, Server
+from tests.players import playing
 from tests.service.support import observe
 
 pytest.importorskip("ray.serve", reason="no Ray: pip install -e '.[cluster]'")
@@ -122,24 +122,14 @@ def test_a_session_has_one_replica_over_either_way(cluster: Cluster, client: Grp
 def test_a_killed_replica_loses_no_step_over_grpc(cluster: Cluster, repository: Path, tmp_path: Path) -> None:
     with Server(repository, tmp_path) as alone, alone.client() as client:
         expected = [episode(client, seed) for seed in SEEDS]
-    found: dict[int, list[bytes]] = {}
-    failures: list[BaseException] = []
 
-    def play(seed: int) -> None:
-        try:
-            with GrpcPlanningClient(cluster.grpc, retries=PATIENT) as client:
-                found[seed] = episode(client, seed)
-        except BaseException as error:
-            failures.append(error)
+    def play(seed: int) -> list[bytes]:
+        with GrpcPlanningClient(cluster.grpc, retries=PATIENT) as client:
+            return episode(client, seed)
 
-    players = [threading.Thread(target=play, args=(seed,)) for seed in SEEDS]
-    for player in players:
-        player.start()
-    time.sleep(0.5)
-    cluster.replicas()[0].send_signal(signal.SIGKILL)
-    for player in players:
-        player.join(300)
-    assert not failures, failures
+    with playing(SEEDS, play, 300) as found:
+        time.sleep(0.5)
+        cluster.replicas()[0].send_signal(signal.SIGKILL)
     assert [found[seed] for seed in SEEDS] == expected
     cluster.wait_ready(2)
 

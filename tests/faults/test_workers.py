@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from clients.grpc_client import GrpcPlanningClient
 from clients.http_client import PlanningClient
 from tests.faults.stores import RedisServer
 from tests.faults.support import PATIENT, Server, until
+from tests.players import playing
 from tests.service.support import observe
 
 STEPS = 30
@@ -37,28 +37,18 @@ def test_a_killed_worker_loses_no_step_and_is_started_again(tiny: Path, tmp_path
     ):
         workers = psutil.Process(server.pid).children()
         assert len(workers) == 2
-        found: dict[int, list[bytes]] = {}
-        failures: list[BaseException] = []
 
-        def play(seed: int) -> None:
+        def play(seed: int) -> list[bytes]:
             kind: Any = GrpcPlanningClient if seed % 2 else PlanningClient
-            try:
-                with kind(server.grpc_url if seed % 2 else server.url, retries=PATIENT) as client:
-                    found[seed] = episode(client, seed)
-            except BaseException as error:
-                failures.append(error)
+            with kind(server.grpc_url if seed % 2 else server.url, retries=PATIENT) as client:
+                return episode(client, seed)
 
-        players = [threading.Thread(target=play, args=(seed,)) for seed in SEEDS]
-        for player in players:
-            player.start()
-        for _ in range(2):
-            time.sleep(0.15)
-            killed = psutil.Process(server.pid).children()[0]
-            killed.send_signal(signal.SIGKILL)
-            until(lambda killed=killed: _replaced(server, killed), 60)  # type: ignore[misc]
-        for player in players:
-            player.join(120)
-        assert not failures, failures
+        with playing(SEEDS, play, 120) as found:
+            for _ in range(2):
+                time.sleep(0.15)
+                killed = psutil.Process(server.pid).children()[0]
+                killed.send_signal(signal.SIGKILL)
+                until(lambda killed=killed: _replaced(server, killed), 60)  # type: ignore[misc]
         assert [found[seed] for seed in SEEDS] == expected
         assert "Traceback" not in server.logged
         assert server.stop() == 0
