@@ -129,6 +129,11 @@ MUTANTS = [
         ("index = segments.end + offset", "index = segments.end"),
     ),
     *of(
+        "thick/learners/parts.py",
+        WORLD,
+        ("torch.randperm(count, device=device)", "torch.arange(count, device=device)"),
+    ),
+    *of(
         "thick/learners/level.py",
         WORLD,
         ("at_segment_end(posterior.stoch, segments, offset=-1)", "at_segment_end(posterior.stoch, segments)"),
@@ -253,7 +258,6 @@ MUTANTS = [
         "thick/learners/world.py",
         WORLD,
         ("openings(posterior.gates, batch.is_first", "openings(posterior.gates.detach(), batch.is_first"),
-        ("torch.randperm(steps, device=feature.device)", "torch.arange(steps, device=feature.device)"),
         ("name: each.flatten(0, 1)[index]", "name: each.flatten(0, 1)[: len(index)]"),
     ),
     *of(

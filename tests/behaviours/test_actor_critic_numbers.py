@@ -16,8 +16,9 @@ from torch.distributions import Categorical
 
 from tests.behaviours.test_actor_critic import learning, losses
 from tests.models.sizes import CONTINUOUS, DISCRETE
-from thick.behaviours import actor_critic, rollouts
+from thick.behaviours import actor_critic
 from thick.behaviours.rollouts import rollout
+from thick.learners import parts
 from thick.models.classes import Classes, dense
 
 HORIZON, LAMBDA, PSI = 4, 0.8, 0.25
@@ -75,9 +76,7 @@ def test_every_term_is_what_its_equation_says(
         critic_share=share,
     )
     chosen = []
-    monkeypatch.setattr(
-        actor_critic, "drawn", lambda *given: chosen.append(rollouts.drawn(*given)) or chosen[0]
-    )
+    monkeypatch.setattr(actor_critic, "drawn", lambda *given: chosen.append(parts.drawn(*given)) or chosen[0])
     heads, behaviour = world.world.heads, world.behaviour
     assert behaviour is not None
     if not ends:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from thick.behaviours.config import BehaviourConfig
 from thick.behaviours.returns import lambda_returns, long_returns
-from thick.behaviours.rollouts import Rollout, discounts, drawn, head_discount, rollout, survival
-from thick.learners.parts import Group, Losses, Reward, Shared
+from thick.behaviours.rollouts import Rollout, discounts, head_discount, rollout, survival
+from thick.learners.parts import Group, Losses, Reward, Shared, drawn
 from thick.models.beliefs import State
 from thick.models.classes import Classes
 from thick.models.distributions import class_sample, one_hot_sample

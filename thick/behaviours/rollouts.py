@@ -53,16 +53,6 @@ def rollout(world: WorldModel, policy: Callable[[Tensor], Tensor], start: State,
     return Rollout(imagined, torch.stack(actions), world.dynamics.features(imagined))
 
 
-def drawn(count: int, share: float, device: torch.device) -> Tensor | slice:
-    """Which of ``count`` rollouts are in a share that is drawn without repetition: an index of N.
-
-    A mean over them is one over all in expectation; at least one is drawn.
-    """
-    if share >= 1:
-        return slice(None)
-    return torch.randperm(count, device=device)[: max(1, round(share * count))]
-
-
 def _stacked(parts: Any) -> Any:
     return Classes.stack(parts) if isinstance(parts[0], Classes) else torch.stack(parts)
 

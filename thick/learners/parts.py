@@ -65,6 +65,16 @@ class Shared:
         return self.at(self.start_indices(most))
 
 
+def drawn(count: int, share: float, device: torch.device) -> Tensor | slice:
+    """Which of ``count`` things (steps, rollouts) are in a share that is drawn without repetition: an index.
+
+    A mean over them is one over all in expectation; at least one is drawn.
+    """
+    if share >= 1:
+        return slice(None)
+    return torch.randperm(count, device=device)[: max(1, round(share * count))]
+
+
 class Losses(NamedTuple):
     """What a part says of a batch."""
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from thick.learners.parts import Group, Losses, Shared, Stateless
+from thick.learners.parts import Group, Losses, Shared, Stateless, drawn
 from thick.learners.schedules import Schedule
 from thick.models.batch import Batch
 from thick.models.distributions import bernoulli_log_prob
@@ -108,8 +108,7 @@ def drawn_steps(
     """
     if share >= 1:
         return feature, observation
-    steps = feature.shape[0] * feature.shape[1]
-    index = torch.randperm(steps, device=feature.device)[: max(1, round(share * steps))]
+    index = drawn(feature.shape[0] * feature.shape[1], share, feature.device)
     return feature.flatten(0, 1)[index], {
         name: each.flatten(0, 1)[index] for name, each in observation.items()
     }
