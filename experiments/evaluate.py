@@ -184,9 +184,9 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 def digest(config: TrainConfig) -> str:
     """Of what a run's configuration says other than the defaults, so that a field that is added later changes nothing;
-    without what differs from seed to seed, and without where its data lie."""
+    without what differs from seed to seed, and without where it was computed and its data lie."""
     content = differences(TrainConfig(), config)
-    for name in ("seed", "name", "threads", "data.dataset"):
+    for name in ("seed", "name", "threads", "device", "data.dataset"):
         content.pop(name, None)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -245,7 +245,7 @@ MUTANTS = [
         ("imagined.actions, states.context[1:])", "imagined.actions, states.context[:-1])"),
         ("        return self.coarse_target\n", "        return self._parts[1].coarse_critic\n"),
         ("max_time=self.max_time, sample=True", "max_time=self.max_time, sample=False"),
-        ("[0.05, 0.95]", "[0.0, 1.0]"),
+        ("linspace(0.05, 0.95, 2,", "linspace(0.0, 1.0, 2,"),
     ),
     *of(
         "thick/behaviours/rollouts.py",

@@ -49,7 +49,7 @@ def learning(
     )
     data = batch(VECTOR, action)
     torch.manual_seed(5)
-    return world, part, Shared(data, world.world.observe(data), 0)
+    return world, part, Shared(data, world.world.observe(data))
 
 
 def losses(part: ActorCritic, shared: Shared, seed: int = 0) -> Losses:

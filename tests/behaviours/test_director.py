@@ -54,7 +54,7 @@ def learning(
     part = Director(world.world, world.director, config)
     data = batch(VECTOR, action)
     torch.manual_seed(5)
-    return world, world.director, part, Shared(data, world.world.observe(data), 0)
+    return world, world.director, part, Shared(data, world.world.observe(data))
 
 
 def losses(part: Director, shared: Shared) -> Losses:

@@ -119,7 +119,7 @@ def test_a_loaded_model_computes_what_the_written_one_did(tmp_path: Path) -> Non
     for each in (world, loaded):
         torch.manual_seed(0)
         parts = RECIPES["thick-planet"](each, TrainConfig(model=each.config)).parts
-        shared = Shared(data, each.world.observe(data), 0)
+        shared = Shared(data, each.world.observe(data))
         totals.append([weighted(part, part.scales(0), shared)[0] for part in parts])
     assert totals[0] == totals[1]
 
@@ -128,7 +128,7 @@ def test_a_loaded_model_can_be_trained_on(tmp_path: Path) -> None:
     loaded = load_model(write(tmp_path, sizes.model(sizes.VECTOR))).model
     data = sizes.batch(sizes.VECTOR)
     world, _ = RECIPES["thick-planet"](loaded, TrainConfig(model=loaded.config)).parts
-    total, _ = weighted(world, world.scales(0), Shared(data, loaded.world.observe(data), 0))
+    total, _ = weighted(world, world.scales(0), Shared(data, loaded.world.observe(data)))
     gradients = torch.autograd.grad(total, list(loaded.world.parameters()), allow_unused=True)
     assert all(gradient is not None for gradient in gradients)
 

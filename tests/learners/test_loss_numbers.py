@@ -50,7 +50,7 @@ def normal(x: np.ndarray, mean: np.ndarray, std: np.ndarray | float = 1.0) -> np
 def test_the_terms_of_the_world_model(path: str) -> None:
     networks = model(VECTOR, CONTINUOUS, discount=0.9, clip_rewards="tanh").eval()
     world, data = networks.world, batch(VECTOR, CONTINUOUS)
-    shared = Shared(data, world.observe(data), 0)
+    shared = Shared(data, world.observe(data))
     terms = parts(networks)[0].losses(shared).terms
     trajectory, posterior = shared.trajectory, shared.trajectory.posterior
     if path:
@@ -82,7 +82,7 @@ def test_z_is_drawn_and_compared_with_its_share_of_the_uniform_distribution(post
     # The first step starts from nothing in both: its distribution is the plain one, mixed.
     p = np.exp(log_softmax(plain(before.logits[:, 0])))
     np.testing.assert_allclose(plain(after.logits[:, 0]), np.log(0.75 * p + 0.25 / 5), rtol=1e-5)
-    shared = Shared(data, networks[0.25].world.observe(data), 0)
+    shared = Shared(data, networks[0.25].world.observe(data))
     terms, trajectory = parts(networks[0.25])[0].losses(shared).terms, shared.trajectory
     for name, prior in (("kl", trajectory.prior_logits), ("coarse_kl", trajectory.coarse_logits)):
         assert np.exp(plain(prior)).min() >= 0.25 / 5 - 1e-6
@@ -108,7 +108,7 @@ def test_z_is_drawn_as_often_as_its_probability_says(posterior: str, share: floa
 
 def test_open_gates_cost_their_share_and_what_is_closed_costs_nothing() -> None:
     networks = model(VECTOR).eval()
-    shared = Shared(batch(VECTOR), networks.world.observe(batch(VECTOR)), 0)
+    shared = Shared(batch(VECTOR), networks.world.observe(batch(VECTOR)))
     terms = parts(networks)[0].losses(shared).terms
     assert terms["sparsity"].item() == pytest.approx(plain(shared.trajectory.posterior.gates).mean())
 
@@ -117,7 +117,7 @@ def test_open_gates_cost_their_share_and_what_is_closed_costs_nothing() -> None:
 def test_a_prior_learns_with_the_weight_of_the_balance_and_the_posterior_with_the_rest(name: str) -> None:
     networks = model(VECTOR, kl_balance=0.7).eval()
     data = batch(VECTOR)
-    shared = Shared(data, networks.world.observe(data), 0)
+    shared = Shared(data, networks.world.observe(data))
     trajectory = shared.trajectory
     prior = trajectory.prior_logits if name == "kl" else trajectory.coarse_logits
     posterior = trajectory.posterior.logits
@@ -137,7 +137,7 @@ def test_a_prior_learns_with_the_weight_of_the_balance_and_the_posterior_with_th
 def test_both_paths_teach_the_latent_what_their_heads_need(name: str) -> None:
     networks = model(VECTOR).eval()
     data = batch(VECTOR)
-    shared = Shared(data, networks.world.observe(data), 0)
+    shared = Shared(data, networks.world.observe(data))
     terms, posterior = parts(networks)[0].losses(shared).terms, shared.trajectory.posterior
     for term, read in (
         (terms[name], (posterior.stoch, posterior.deter, posterior.context)),
@@ -154,7 +154,7 @@ def test_the_terms_of_a_level(action: Any) -> None:
     networks = model(VECTOR, action).eval()
     world, level = networks.world, networks.hierarchy[0]
     data = batch(VECTOR, action)
-    shared = Shared(data, world.observe(data), 0)
+    shared = Shared(data, world.observe(data))
     segments = segment_batch(world, networks.config.levels[0], data, shared.posterior)
     chosen = torch.nn.functional.one_hot(torch.arange(44).reshape(4, 11) % 3, 3).float()
     terms, _ = level.losses(segments, balance=0.8, high_action=chosen)
@@ -193,7 +193,7 @@ def test_a_level_is_taught_by_the_posterior_with_the_balance_and_by_nothing_else
     world, level = networks.world, networks.hierarchy[0]
     data = batch(VECTOR)
     segments = segment_batch(
-        world, networks.config.levels[0], data, Shared(data, world.observe(data), 0).posterior
+        world, networks.config.levels[0], data, Shared(data, world.observe(data)).posterior
     )
     assert not any(part.requires_grad for part in segments)
     chosen = torch.nn.functional.one_hot(torch.zeros(4, 11, dtype=torch.long), 3).float()
@@ -212,7 +212,7 @@ def test_segments_are_a_plain_reading_of_what_was_filtered() -> None:
     """For every step: the first later step of the same episode whose context changed, and what lies around it."""
     networks = model(VECTOR, CONTINUOUS, discount=0.9).eval()
     world, data = networks.world, batch(VECTOR, CONTINUOUS)
-    posterior = Shared(data, world.observe(data), 0).posterior
+    posterior = Shared(data, world.observe(data)).posterior
     found = segment_batch(world, networks.config.levels[0], data, posterior)
     first, reward = plain(data.is_first), plain(world.target_reward(data.reward))
     context, gates = plain(posterior.context), plain(posterior.gates)

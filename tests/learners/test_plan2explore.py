@@ -30,7 +30,7 @@ def seen(action: Any = DISCRETE, kind: str = "rssm") -> tuple[AgentNetworks, Ens
     for bias in part.ensemble.biases:
         nn.init.normal_(bias, std=0.3)
     data = batch(VECTOR, action)
-    return world, part, Shared(data, world.world.observe(data), 0)
+    return world, part, Shared(data, world.world.observe(data))
 
 
 def array(x: Tensor) -> np.ndarray:

@@ -31,7 +31,7 @@ def parts(world: AgentNetworks) -> list[Part]:
 
 
 def shared(world: AgentNetworks, data: Batch) -> Shared:
-    return Shared(data, world.world.observe(data), 0)
+    return Shared(data, world.world.observe(data))
 
 
 def total(part: Part, data: Shared) -> Tensor:

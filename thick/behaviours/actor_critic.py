@@ -192,7 +192,7 @@ class ActorCritic(nn.Module):
         # Sampled where there are many: quantiles sort.
         flat = returns.flatten()
         few = flat[:: max(1, len(flat) // 4096)]
-        low, high = torch.quantile(few, torch.tensor([0.05, 0.95], device=few.device))
+        low, high = torch.quantile(few, torch.linspace(0.05, 0.95, 2, device=few.device))
         new = high - low
         self.return_range.copy_(torch.where(self.return_range < 0, new, self.return_range.lerp(new, 0.01)))
         return self.return_range.clamp_min(1.0)

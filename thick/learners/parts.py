@@ -31,8 +31,6 @@ class Shared:
     """the sequences, ``[B, T, ...]``"""
     trajectory: Trajectory
     """the batch as the world model filtered it, ``[B, T, ...]``, with gradient into the world model"""
-    update: int
-    """number of updates made before this one"""
 
     @cached_property
     def posterior(self) -> State:
@@ -45,10 +43,15 @@ class Shared:
         Args:
             most: draw so many of them without repetition; None takes all.
         """
-        alive = (self.batch.is_terminal.flatten() == 0).nonzero().squeeze(-1)
-        if most is None or len(alive) <= most:
-            return alive
-        return alive[torch.randperm(len(alive), device=alive.device)[:most]]
+        alive = self.batch.is_terminal.flatten() == 0
+        if fixed_shapes(alive.device):
+            return dealt(alive, most)
+        places = alive.nonzero().squeeze(-1)
+        return (
+            places
+            if most is None or len(places) <= most
+            else places[shuffled(len(places), places.device)[:most]]
+        )
 
     def at(self, index: Tensor) -> State:
         """Filtered states ``[N, ...]`` at places of the flattened batch, without gradient."""
@@ -65,6 +68,36 @@ class Shared:
         return self.at(self.start_indices(most))
 
 
+def fixed_shapes(device: torch.device) -> bool:
+    """Whether shapes may not depend on values: what a GPU does is recorded, and brings no number back on its way."""
+    return device.type == "cuda"
+
+
+def shuffled(count: int, device: torch.device) -> Tensor:
+    """The numbers below ``count`` in random order, int64 ``[count]``."""
+    if fixed_shapes(device):  # randperm looks at its numbers
+        return torch.rand(count, device=device).argsort()
+    return torch.randperm(count, device=device)
+
+
+def dealt(alive: Tensor, most: int | None = None) -> Tensor:
+    """Places of what is true, in random order and as many as a shape says; where too few are, they come again.
+
+    Args:
+        alive: bool ``[n]``.
+        most: how many; None asks for n. Of nothing that is true, places come at random.
+
+    Returns:
+        int64 ``[min(most, n)]``.
+    """
+    count = min(most or len(alive), len(alive))
+    keys = torch.rand(len(alive), device=alive.device)
+    order = torch.where(alive, keys, keys + 1).argsort()
+    found = alive.sum()
+    deal = torch.arange(count, device=alive.device)
+    return order[torch.where(found > 0, deal % found.clamp_min(1), deal)]
+
+
 def drawn(count: int, share: float, device: torch.device) -> Tensor | slice:
     """Which of ``count`` things (steps, rollouts) are in a share that is drawn without repetition: an index.
 
@@ -72,7 +105,7 @@ def drawn(count: int, share: float, device: torch.device) -> Tensor | slice:
     """
     if share >= 1:
         return slice(None)
-    return torch.randperm(count, device=device)[: max(1, round(share * count))]
+    return shuffled(count, device)[: max(1, round(share * count))]
 
 
 class Losses(NamedTuple):

@@ -3,11 +3,13 @@ equation 9)."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from thick.models.bins import BINS, bins
 
+_END = float(np.float32(bins()[-1]))
 _places: dict[torch.device, Tensor] = {}
 
 
@@ -31,7 +33,7 @@ def twohot_mean(logits: Tensor) -> Tensor:
 def twohot(target: Tensor) -> tuple[Tensor, Tensor]:
     """The bin below numbers ``[...]``, int64, and the share of the bin above it."""
     at = places(target.device)
-    target = target.float().clamp(float(at[0]), float(at[-1]))
+    target = target.float().clamp(-_END, _END)
     below = (torch.searchsorted(at, target.contiguous(), right=True) - 1).clamp(0, BINS - 2)
     low, high = at[below], at[below + 1]
     return below, (target - low) / (high - low)

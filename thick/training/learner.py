@@ -20,6 +20,7 @@ from thick.runtimes.torch.agents import torch_agent
 from thick.runtimes.torch.model import FrozenModel
 from thick.training.checkpoint import optimizer_tensors, restore_optimizer
 from thick.training.config import TrainConfig
+from thick.training.recorded import Number, RecordedUpdates, Schedules, Updated
 
 
 class Learner:
@@ -56,22 +57,24 @@ class Learner:
             part.name: {name: self._optimizer(group) for name, group in part.groups().items()}
             for part in self.parts
         }
+        self._recorded = RecordedUpdates(self._update, self.device) if self.device.type == "cuda" else None
         self.updates = 0
         self.filtered: State | None = None
-        """states ``[B, T, ...]`` of the last update's batch, without gradient"""
+        """states ``[B, T, ...]`` of the last update's batch, without gradient; the next one may overwrite them"""
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One update of every part from one batch; returns losses and metrics as detached scalars."""
-        frozen = "world" in self.config.freeze
-        with self._autocast(), torch.set_grad_enabled(not frozen):
-            shared = Shared(batch, self.model.world.observe(batch), self.updates)
-        self.filtered = shared.posterior
-        log: dict[str, Tensor] = {}
-        for part in self.parts:
-            if self.updates >= part.start:
-                log |= {f"{part.name}/{name}": value for name, value in self._learn(part, shared).items()}
+        active = [part for part in self.parts if self.updates >= part.start]
+        schedules = self._schedules(active)
+        if self._recorded is None:
+            log, self.filtered = self._update(batch, schedules)
+        else:
+            log, self.filtered = self._recorded(self.precision, batch, schedules)
+        for part in active:
+            if part.name not in self.config.freeze:
+                part.updated(self.updates)
         self.updates += 1
-        return {name: value.detach() for name, value in log.items()}
+        return log
 
     def agent(self, planner: Mapping[str, Any], *, exploring: bool = False) -> Agent[FrozenModel]:
         """An agent with a copy of the weights as they are now.
@@ -115,6 +118,8 @@ class Learner:
             for group, optimizer in self._optimizers[part.name].items():
                 restore_optimizer(f"optimizer.{part.name}.{group}", optimizer, tensors)
         self.updates = int(state["update"])
+        if self._recorded is not None:
+            self._recorded.forget()
 
     def begin_with(self, weights: Mapping[str, Tensor], *, levels: bool = True) -> None:
         """Take another model's weights before the first update; optimisers and schedules start anew.
@@ -138,16 +143,40 @@ class Learner:
 
     # -- updates ---------------------------------------------------------------------------------------------
 
-    def _learn(self, part: Part, shared: Shared) -> dict[str, Tensor]:
+    def _schedules(self, parts: list[Part]) -> Schedules:
+        """Weights of loss terms and learning rates of this update."""
+        options, done = self.config.optimizer, self.updates
+        return Schedules(
+            {part.name: dict(part.scales(done)) for part in parts},
+            {
+                part.name: {
+                    name: options.rate(group.lr, done, self.config.updates)
+                    for name, group in part.groups().items()
+                }
+                for part in parts
+            },
+        )
+
+    def _update(self, batch: Batch, schedules: Schedules) -> Updated:
+        """All that an update does on the device, in the same operations whatever the numbers are."""
+        frozen = "world" in self.config.freeze
+        with self._autocast(), torch.set_grad_enabled(not frozen):
+            shared = Shared(batch, self.model.world.observe(batch))
+        log: dict[str, Tensor] = {}
+        for part in self.parts:
+            if part.name in schedules.parts:
+                found = self._learn(part, shared, schedules)
+                log |= {f"{part.name}/{name}": value.detach() for name, value in found.items()}
+        return Updated(log, shared.posterior)
+
+    def _learn(self, part: Part, shared: Shared, schedules: Schedules) -> dict[str, Tensor]:
         """Losses of a part and, unless it is frozen, one step of its optimisers."""
         frozen = part.name in self.config.freeze
-        scales = part.scales(self.updates)
         with self._autocast(), torch.set_grad_enabled(not frozen):
-            total, losses = weighted(part, scales, shared)
+            total, losses = weighted(part, schedules.scales[part.name], shared)
         log = {**losses.terms, **losses.metrics, "loss": total}
         if not frozen:
-            log |= self._step(part, self._gradients(part, total))
-            part.updated(self.updates)
+            log |= self._step(part, self._gradients(part, total), schedules.rates[part.name])
         return log
 
     def _gradients(self, part: Part, loss: Tensor) -> list[Tensor | None]:
@@ -155,7 +184,9 @@ class Learner:
         weights = [weight for group in part.groups().values() for weight in group.parameters]
         return list(torch.autograd.grad(loss, weights, allow_unused=True))
 
-    def _step(self, part: Part, gradients: list[Tensor | None]) -> dict[str, Tensor]:
+    def _step(
+        self, part: Part, gradients: list[Tensor | None], rates: Mapping[str, Number]
+    ) -> dict[str, Tensor]:
         """Step the part's optimisers; norms of its gradients by group."""
         options, groups, rest = self.config.optimizer, part.groups(), iter(gradients)
         log = {}
@@ -166,7 +197,7 @@ class Learner:
             norm = nn.utils.clip_grad_norm_(group.parameters, options.clip)
             optimizer = self._optimizers[part.name][name]
             for settings in optimizer.param_groups:
-                settings["lr"] = options.rate(group.lr, self.updates, self.config.updates)
+                settings["lr"] = rates[name]
             optimizer.step()
             for weight in group.parameters:
                 weight.grad = None
@@ -177,14 +208,20 @@ class Learner:
         return log
 
     def _optimizer(self, group: Group) -> torch.optim.Adam:
-        return torch.optim.Adam(group.parameters, lr=group.lr, eps=self.config.optimizer.eps, fused=True)
+        return torch.optim.Adam(
+            group.parameters,
+            lr=group.lr,
+            eps=self.config.optimizer.eps,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
 
     def _autocast(self) -> torch.autocast:
         """bf16 matrix products where asked for; weights, losses and optimisers stay in fp32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def weighted(part: Part, scales: Mapping[str, float], shared: Shared) -> tuple[Tensor, Losses]:
+def weighted(part: Part, scales: Mapping[str, Number], shared: Shared) -> tuple[Tensor, Losses]:
     """The total of a part's losses, and the losses themselves.
 
     Raises:
