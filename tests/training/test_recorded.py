@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.learners.test_end_to_end import SMALL
+from tests.learners.small import SMALL
 from tests.models.sizes import ACTIONS, GRID, VECTOR, batch
 from thick.configuration import merge
 from thick.learners import parts
