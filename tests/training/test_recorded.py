@@ -12,16 +12,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.learners.small import SMALL
-from tests.models.sizes import ACTIONS, GRID, VECTOR, batch
+from tests.models.sizes import ACTIONS, GRID, IMAGE, VECTOR, batch
 from thick.configuration import merge
 from thick.learners import parts
 from thick.learners.parts import dealt
 from thick.learners.recipes import RECIPES
 from thick.models.batch import Batch, Start
 from thick.training.config import load_config
-from thick.training.learner import Learner
+from thick.training.learner import Learner, laid_out
 
-SPACES = {"discrete": GRID, "continuous": VECTOR}
+SPACES = {"discrete": GRID, "continuous": VECTOR, "pixels": IMAGE}
+ACTED = {**ACTIONS, "pixels": ACTIONS["discrete"]}
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 CHANGES: dict[str, Any] = {
     **SMALL,
@@ -37,11 +38,11 @@ CHANGES: dict[str, Any] = {
 def learner(name: str, action: str, device: str = "cpu", **changes: Any) -> Learner:
     config = merge(load_config(f"learners/{name}"), {**CHANGES, "device": device, **changes})
     torch.manual_seed(0)
-    return Learner(config, SPACES[action], ACTIONS[action])
+    return Learner(config, SPACES[action], ACTED[action])
 
 
 def data(action: str, device: str = "cpu") -> Batch:
-    found = batch(SPACES[action], ACTIONS[action])
+    found = batch(SPACES[action], ACTED[action])
     moved = {name: x.to(device) for name, x in found.observation.items()}
     return Batch(moved, *(x.to(device) for x in found[1:5] if isinstance(x, Tensor)))
 
@@ -108,6 +109,14 @@ def test_every_place_is_as_likely_as_any() -> None:
     drawn = torch.stack([dealt(alive, 2) for _ in range(3000)]).flatten()
     counts = torch.bincount(drawn, minlength=5)
     assert counts[~alive].sum() == 0 and ((counts[alive] - 2000).abs() < 150).all()
+
+
+def test_gradients_lie_as_their_weights_do() -> None:
+    weight = torch.randn(4, 3, 5, 5)
+    gradient = torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last)
+    placed = laid_out(gradient, weight)
+    assert placed.stride() == weight.stride() and torch.equal(placed, gradient)
+    assert laid_out(placed, weight) is placed
 
 
 def numbers(of: Learner) -> dict[str, Tensor]:

@@ -193,7 +193,7 @@ class Learner:
         for name, group in groups.items():
             for weight in group.parameters:
                 gradient = next(rest)
-                weight.grad = torch.zeros_like(weight) if gradient is None else gradient
+                weight.grad = torch.zeros_like(weight) if gradient is None else laid_out(gradient, weight)
             norm = nn.utils.clip_grad_norm_(group.parameters, options.clip)
             optimizer = self._optimizers[part.name][name]
             for settings in optimizer.param_groups:
@@ -234,6 +234,12 @@ def weighted(part: Part, scales: Mapping[str, Number], shared: Shared) -> tuple[
         )
     total = torch.stack([scales[name] * term.float() for name, term in losses.terms.items()]).sum()
     return total, losses
+
+
+def laid_out(gradient: Tensor, weight: Tensor) -> Tensor:
+    """A gradient in the order of memory that its weight has: convolutions on a GPU answer in another one, which fused
+    optimisers refuse."""
+    return gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thick.models.batch import Batch
+from thick.models.batch import Batch, Start
 from thick.models.beliefs import State
 
 WARM = 2
@@ -119,7 +119,7 @@ def _form(batch: Batch) -> tuple[object, ...]:
 
 def _copied(batch: Batch) -> Batch:
     observation = {name: x.clone() for name, x in batch.observation.items()}
-    start = None if batch.start is None else batch.start._make(x.clone() for x in batch.start)
+    start = None if batch.start is None else Start(*(x.clone() for x in batch.start))
     rest = {name: getattr(batch, name).clone() for name in ("action", "reward", "is_first", "is_terminal")}
     return Batch(observation, **rest, start=start)
 
