@@ -2,6 +2,7 @@
 
     python benchmarks/training.py [--learners dreamer thick-dreamer] [--sizes paper small] [--threads 2] [--updates 5]
     python benchmarks/training.py --quick --check
+    python benchmarks/training.py --device cuda            # see benchmarks/training_gpu.py
 
 A row is a learner at a size: updates and environment steps a second of a run as ``thick train`` makes it (collecting,
 data and logs included), the share of each part, and the ratio to the floor: the operations of the matrix products and
@@ -37,6 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import training_gpu  # noqa: E402
 from benchmarks.one_learner import ENVS, PRESETS, learner  # noqa: E402
 from benchmarks.serving.measure import machine  # noqa: E402
 
@@ -326,10 +328,16 @@ def main() -> int:
         "--threads", type=int, default=min(2, os.cpu_count() or 1), help="at the paper's size"
     )
     parser.add_argument("--updates", type=int, default=5, help="measured of each learner")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--json", type=Path, help="where the rows of a GPU are written")
     parser.add_argument("--against", metavar="REV", help="compare with another version, in turn")
     parser.add_argument("--quick", action="store_true", help="what the bars need, and no more")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is missed")
     options = parser.parse_args()
+    if options.device != "cpu":
+        if not torch.cuda.is_available():
+            raise SystemExit(f"--device {options.device}: torch finds no GPU here")
+        return training_gpu.main(options, operations)
     print(f"{machine()}; torch {torch.__version__}", flush=True)
     if not options.quick:
         rows = []
