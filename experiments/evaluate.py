@@ -67,7 +67,7 @@ def main() -> None:
                     "experiment": "horizon",
                     "configuration": options.configuration,
                     "digest": digest(config),
-                    "learner": config.learner,
+                    "learner": learner(config),
                     "seed": str(config.seed),
                     "updates": str(updates),
                     "parameters": str(parameters),
@@ -180,6 +180,13 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.getvalue().encode())
+
+
+def learner(config: TrainConfig) -> str:
+    """Its name; without values of jumps (ψ = 1), a THICK Dreamer is Dreamer on a C-RSSM."""
+    if config.learner == "thick-dreamer" and config.behaviour.long_weight == 1:
+        return "crssm-dreamer"
+    return config.learner
 
 
 def digest(config: TrainConfig) -> str:

@@ -21,7 +21,14 @@ from thick.statistics import wilson
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "experiments" / "results"
-NAMES = {"planet": "RSSM", "thick-planet": "THICK", "thick-dreamer": "THICK Dreamer"}
+NAMES = {
+    "planet": "RSSM",
+    "thick-planet": "THICK",
+    "dreamer": "Dreamer",
+    "crssm-dreamer": "C-RSSM Dreamer",
+    "thick-dreamer": "THICK Dreamer",
+}
+"""of models, by what trains them"""
 ORDER = (
     "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "ending", "small-kappa",
     "no-arrival-credit", "no-inserted-action", "no-redraw", "papers", "prior-subgoals", "random-subgoals",
