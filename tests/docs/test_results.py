@@ -146,5 +146,5 @@ def test_a_page_that_quotes_measured_times_names_the_processor(page: Path) -> No
     text = page.read_text()
     measured = re.search(r"acts/s|GFLOP/s|updates a second|\d\.\d+ s\b|p50 ms|\bms/act", text)
     if measured:
-        named = re.search(r"Xeon|EPYC|Ryzen|Zen \d|AVX", text)
+        named = re.search(r"Xeon|EPYC|Ryzen|Zen \d|AVX|H100|H200", text)
         assert named, f"{measured[0]!r}: on which processor? Quote it, or a ratio within one run"
