@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 from service.stores.record import REMEMBER_EXPIRED_S, Record, RevisionConflict, StoreError, read_record
 
 PREFIX = "thick:session:"
+PAGE = 500
+"""keys that are looked at in one request, and sessions that are read in one"""
 
 # A replica may write revision n only over n-1 (or over nothing, for a new session): compare and set in one
 # step. A write whose answer was lost is sent again, and must not take itself for somebody else's.
@@ -60,15 +62,21 @@ class RedisStore:
 
     async def load(self) -> list[Record]:
         async def scan() -> list[Record]:
-            records = []
-            async for key in self._client.scan_iter(match=PREFIX + "*", count=500):
-                revision, expires_at, head = await self._client.hmget(key, "revision", "expires_at", "head")
-                if head is not None:  # it may have gone since the scan saw it
+            found: dict[str, Record] = {}  # a scan may come by a key twice
+            cursor: int | None = None
+            while cursor != 0:
+                cursor, keys = await self._client.scan(cursor or 0, match=PREFIX + "*", count=PAGE)
+                asked = self._client.pipeline(transaction=False)
+                for key in keys:
+                    asked.hmget(key, "revision", "expires_at", "head")
+                for key, (revision, expires_at, head) in zip(keys, await asked.execute(), strict=True):
+                    if head is None:  # it has gone since the scan saw it
+                        continue
                     session_id = key.decode().removeprefix(PREFIX)
                     record = read_record(session_id, int(revision), float(expires_at), head, whole=False)
                     if record is not None:
-                        records.append(record)
-            return records
+                        found[session_id] = record
+            return list(found.values())
 
         return await self._try(scan)
 
