@@ -1,6 +1,6 @@
 """Prints the tables and figures of docs/results.md again, from the committed CSV alone (`make results`).
 
-    python experiments/report.py            # writes docs/results.md and docs/images/horizon.{png,svg}
+    python experiments/report.py            # writes docs/results.md and docs/images/{horizon,policies}.{png,svg}
     python experiments/report.py --check    # says whether the page is what the CSV gives
 
 What was not run is not in the CSV, and so not on the page.
@@ -14,12 +14,15 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from thick.statistics import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from experiments.figures import Cell, draw_horizon, draw_policies  # noqa: E402
+from thick.statistics import wilson  # noqa: E402
+
 PAGE = ROOT / "docs" / "results.md"
+IMAGES = ROOT / "docs" / "images"
 RESULTS = ROOT / "experiments" / "results"
 NAMES = {
     "planet": "RSSM",
@@ -35,29 +38,6 @@ ORDER = (
     "ending-random", "flat-no-actor", "flat-bare", "ending-bare",
     "ending-random-bare", "policy", "policy-sampled",
 )  # fmt: skip
-DRAWN = (
-    "random",
-    "flat",
-    "flat-x10",
-    "hierarchical",
-    "ending",
-    "small-kappa",
-    "random-subgoals",
-    "ending-random",
-)
-"""planners of the figure, as far as they were run"""
-
-
-class Cell(NamedTuple):
-    """Episodes of one planner at one number of doors, over the seeds of training."""
-
-    successes: int
-    episodes: int
-    seeds: dict[str, tuple[int, int]]
-    """successes and episodes by seed"""
-    steps: list[int]
-    """of the successful episodes"""
-    milliseconds: list[float]
 
 
 def main() -> int:
@@ -88,7 +68,8 @@ def main() -> int:
         return int(wanted != text)
     PAGE.write_text(wanted)
     panels = {"starts in the first room": cells(first_room), "starts anywhere": cells(anywhere)}
-    draw(panels, ROOT / "docs" / "images" / "horizon")
+    draw_horizon(panels, IMAGES / "horizon")
+    draw_policies(cells(policies), IMAGES / "policies")
     print("\n\n".join(blocks.values()))
     return 0
 
@@ -201,57 +182,6 @@ def runs_table(rows: list[dict[str, str]]) -> str:
             f"| {name} | {configuration} | {seed} | {int(updates):,} | {int(weights):,} | {commit} | {processor} |"
         )
     return "\n".join(lines)
-
-
-def draw(panels: dict[str, dict[tuple[str, str], dict[int, Cell]]], path: Path) -> None:
-    """Success against the number of doors, PNG and SVG; the same bytes from the same numbers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "horizon"
-    from matplotlib import pyplot
-
-    figure, places = pyplot.subplots(1, len(panels), figsize=(9, 3.6), sharey=True, squeeze=False)
-    for axes, (title, found) in zip(places[0], panels.items(), strict=True):
-        _panel(axes, found)
-        axes.set(title=title, xlabel="locked doors in series (N)", ylim=(-0.02, 1.02))
-    places[0][0].set_ylabel("success within the limit")
-    known = {
-        label: line
-        for axes in places[0]
-        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        known.values(), known.keys(), fontsize=8, loc="center left", bbox_to_anchor=(0.8, 0.5), frameon=False
-    )
-    figure.tight_layout(rect=(0, 0, 0.8, 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    pyplot.close(figure)
-
-
-def _panel(axes: Any, found: dict[tuple[str, str], dict[int, Cell]]) -> None:
-    shift = -0.1
-    for (learner, planner), of in found.items():
-        if planner not in DRAWN:
-            continue
-        doors = sorted(of)
-        rates = [of[number].successes / of[number].episodes for number in doors]
-        bounds = [wilson(of[number].successes, of[number].episodes) for number in doors]
-        errors = [
-            [rate - low for rate, (low, _) in zip(rates, bounds, strict=True)],
-            [high - rate for rate, (_, high) in zip(rates, bounds, strict=True)],
-        ]
-        colour = "0.6" if planner == "random" else f"C{DRAWN.index(planner)}"
-        axes.errorbar(
-            [number + shift for number in doors], rates, errors, capsize=2, marker="o", markersize=4, color=colour,
-            linestyle={"": ":", "RSSM": "--"}.get(learner, "-"), label=f"{learner} {planner}".strip(),
-        )  # fmt: skip
-        shift += 0.04
-    axes.set_xticks(sorted({number for of in found.values() for number in of}))
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 if __name__ == "__main__":
