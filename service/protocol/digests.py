@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -45,14 +45,8 @@ def digest(tree: Any) -> bytes:
 
 def _collect(parts: list[bytes | memoryview], tree: Any) -> None:
     kind = type(tree)
-    if kind is str:
-        parts.append(_text(tree))
-    elif kind is bool or kind is np.bool_:
-        parts.append(b"t" if tree else b"f")
-    elif kind is int:
-        parts.append(b"i%d;" % tree)
-    elif tree is None:
-        parts.append(b"n")
+    if (scalar := _SCALARS.get(kind)) is not None:
+        parts.append(scalar(tree))
     elif kind is np.ndarray:
         name = little_endian_name(tree)
         if name is not None and tree.ndim and tree.flags.c_contiguous:
@@ -60,8 +54,6 @@ def _collect(parts: list[bytes | memoryview], tree: Any) -> None:
         else:
             form = encode_array(tree, binary=True)
             parts += (_array(form["dtype"], tuple(form["shape"])), form["data"])
-    elif kind is float:
-        parts.append(b"i%d;" % int(tree) if tree.is_integer() else b"d" + struct.pack("<d", tree))
     elif kind is list or kind is tuple:
         parts.append(b"l%d:" % len(tree))
         for value in tree:
@@ -71,13 +63,15 @@ def _collect(parts: list[bytes | memoryview], tree: Any) -> None:
         parts.append(b"m%d:" % len(items))
         for key, value in items:
             parts.append(_name(key) if len(key) < _SHORT else _text(key))
-            _collect(parts, value)
+            if (scalar := _SCALARS.get(type(value))) is not None:  # most are: a call less
+                parts.append(scalar(value))
+            else:
+                _collect(parts, value)
     elif isinstance(tree, (list, tuple)):
         _collect(parts, list(tree))
     elif isinstance(tree, (float, np.integer, np.floating)):
         value = tree.item() if isinstance(tree, np.generic) else tree
-        whole = isinstance(value, int) or value.is_integer()
-        parts.append(b"i%d;" % int(value) if whole else b"d" + struct.pack("<d", value))
+        parts.append(_whole(value) if isinstance(value, int) else _number(float(value)))
     elif isinstance(tree, bytes):
         parts.append(b"b%d:" % len(tree) + tree)
     elif isinstance(tree, EncodedImage):
@@ -99,6 +93,26 @@ def _text(text: str) -> bytes:
     return b"s%d:%b" % (len(encoded), encoded)
 
 
+def _whole(number: int) -> bytes:
+    return b"i%d;" % number
+
+
+def _number(number: float) -> bytes:
+    return _whole(int(number)) if number.is_integer() else b"d" + struct.pack("<d", number)
+
+
+def _truth(value: bool) -> bytes:
+    return b"t" if value else b"f"
+
+
+_SCALARS: dict[type, Callable[[Any], bytes]] = {
+    str: _text,
+    bool: _truth,
+    np.bool_: _truth,
+    int: _whole,
+    float: _number,
+    type(None): lambda _: b"n",
+}
 _first = itemgetter(0)
 _SHORT = 64
 """characters; longer keys are not remembered"""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from service.faces.http.waiting import once_waiting
 from service.operations.offloop import LARGE, off_loop
 from service.protocol import media
 from service.protocol.bodies import decode_body, encode_body
@@ -63,7 +64,7 @@ async def read_raw(request: Incoming, *, most: int, timeout_s: float) -> bytes:
     try:
         more = True
         while more:
-            message = await request.receive()
+            message = await once_waiting(request.receive(), bound.begin)
             if message["type"] == "http.disconnect":
                 raise ProblemError("cancelled", "the client closed the connection while it was sending")
             part = message.get("body", b"")
@@ -84,16 +85,22 @@ async def read_raw(request: Incoming, *, most: int, timeout_s: float) -> bytes:
 
 
 class _Bound:
-    """Cancels the running task after a time. (``asyncio.timeout`` does that for several times the cost, which every
-    request pays although its body is here already.)"""
+    """Cancels the running task after a time, which begins once the task waits. (``asyncio.timeout`` does that for several
+    times the cost, for every request although its body is here already.)"""
 
-    __slots__ = ("_before", "_passed", "_task", "_timer")
+    __slots__ = ("_before", "_passed", "_seconds", "_task", "_timer")
 
     def __init__(self, seconds: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task, self._before, self._passed = task, task.cancelling(), False
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
+        self._seconds, self._passed = seconds, False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """The time runs from the first call on."""
+        if self._timer is None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._task, self._before = task, task.cancelling()
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._pass)
 
     def _pass(self) -> None:
         self._passed = True
@@ -105,7 +112,8 @@ class _Bound:
 
     def end(self) -> None:
         """The time does not matter any more."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 async def read_body(request: Incoming, limits: Limits, *, timeout_s: float, optional: bool = False) -> Body:

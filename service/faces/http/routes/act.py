@@ -33,8 +33,7 @@ _PROBLEMS = (404, 406, 408, 409, 410, 413, 415, 422, 429, 504)
     ),
 )
 async def act(request: Request, session_id: str) -> Response:
-    body, kind = await _of_session(request, session_id)
-    return Response(body, media_type=kind)
+    return _response(await _of_session(request, session_id))
 
 
 @router.post(
@@ -47,8 +46,7 @@ async def act(request: Request, session_id: str) -> Response:
     ),
 )
 async def act_once(request: Request) -> Response:
-    body, kind = await _answer(request, service_of(request).act_once)
-    return Response(body, media_type=kind)
+    return _response(await _answer(request, service_of(request).act_once))
 
 
 _PREFIX, _SUFFIX = "/v1/sessions/", "/act"
@@ -74,21 +72,39 @@ class _Asked(NamedTuple):
 async def direct(scope: Scope, receive: Receive, send: Send) -> None:
     """The endpoint of such a request, without the router. Problems are the caller's to answer."""
     scope["route"] = _ROUTE
-    body, kind = await _of_session(_Asked(scope, receive), scope["path_params"]["session_id"])
-    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", kind.encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    answered = await _of_session(_Asked(scope, receive), scope["path_params"]["session_id"])
+    length, kind = b"%d" % len(answered.body), answered.kind.encode()
+    headers = [(b"content-length", length), (b"content-type", kind)]
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answered.body})
+    finally:
+        answered.count()  # the client has its answer by now
 
 
-async def _of_session(request: Incoming, session_id: str) -> tuple[bytes, str]:
+class _Answered(NamedTuple):
+    """An act's answer as it is sent."""
+
+    body: bytes
+    kind: str
+    """its media type"""
+    count: Callable[[], None]
+    """adds it to the metrics and the trace"""
+
+
+def _response(answered: _Answered) -> Response:
+    answered.count()
+    return Response(answered.body, media_type=answered.kind)
+
+
+async def _of_session(request: Incoming, session_id: str) -> _Answered:
     name_session(session_id)
     return await _answer(request, partial(service_of(request).act, session_id))
 
 
 async def _answer(
     request: Incoming, act: Callable[[Any, Clock], Coroutine[Any, Any, ActAnswer]]
-) -> tuple[bytes, str]:
-    """The answer's body and its media type."""
+) -> _Answered:
     service = service_of(request)
     with service.working():
         kind = body_type(request)
@@ -98,5 +114,6 @@ async def _answer(
         began = time.perf_counter()
         # msgpack as it is stored
         packed = answer.packed if kind == media.MSGPACK else encode_body(answer, kind)
-        request.scope["app"].state.envelope.acted(answer, clock, time.perf_counter() - began)
-        return packed, kind
+        encode_s = time.perf_counter() - began
+        envelope = request.scope["app"].state.envelope
+        return _Answered(packed, kind, partial(envelope.acted, answer, clock, encode_s))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from service.core import PlanningService
 from service.faces.http.bodies import Body, Incoming, read_body
+from service.faces.http.waiting import once_waiting
 from service.protocol.errors import ProblemError
 
 Result = TypeVar("Result")
@@ -36,15 +37,13 @@ async def while_connected(request: Incoming, work: Coroutine[Any, Any, Result]) 
     Raises:
         ProblemError: ``cancelled``; nobody reads it, but the log and the metrics do.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    watch = _Watch(request, task)
+    watch = _Watch(request)
     try:
-        return await work
+        return await once_waiting(work, watch.begin)
     except asyncio.CancelledError:
         if not watch.client_left:
             raise
-        task.uncancel()
+        watch.forgive()
         raise ProblemError("cancelled", "the client closed the connection") from None
     finally:
         watch.stop()
@@ -56,15 +55,26 @@ class _Watch:
 
     __slots__ = ("_gone", "_request", "_task", "_timer", "client_left")
 
-    def __init__(self, request: Incoming, task: asyncio.Task[Any]) -> None:
+    def __init__(self, request: Incoming) -> None:
         self.client_left = False
         self._request = request
-        self._task = task
+        self._task: asyncio.Task[Any] | None = None
         self._gone: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """The running task waits from now on."""
+        self._task = asyncio.current_task()
         self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER_S, self._start)
 
+    def forgive(self) -> None:
+        """The task goes on although it was cancelled."""
+        assert self._task is not None
+        self._task.uncancel()
+
     def stop(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._gone is not None:
             self._gone.remove_done_callback(self._left)
             self._gone.cancel()
@@ -75,6 +85,7 @@ class _Watch:
 
     def _left(self, _: asyncio.Task[None]) -> None:
         self.client_left = True
+        assert self._task is not None
         self._task.cancel()
 
 
