@@ -29,6 +29,7 @@ OTHERS: dict[str, gymnasium.Space] = {
     "counts": Box(0, 255, (5,), np.uint8),
     "wide": Box(-1000, 500, (2, 2), np.int64),
     "doubles": Box(-np.inf, 3.0, (), np.float64),
+    "halves": Box(-5.0, 5.0, (4,), np.float16),
     "flags": Box(0, 1, (3,), np.bool_),
     "bits": MultiBinary([2, 3]),
     "symbol": Discrete(5, start=-2),

@@ -10,13 +10,18 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tests.models import sizes
 from tests.runtimes.onnx.conftest import experience
 from tests.service.support import write_model
 from thick.entries import weight_bytes
+from thick.envs import make
+from thick.export import write_entry
 from thick.manifest import MANIFEST, EntryError, read_manifest
 from thick.runtimes.onnx import steps, verify
 from thick.runtimes.onnx.agents import load_agent
 from thick.runtimes.onnx.export import add_graphs, played
+from thick.runtimes.onnx.verify import Experience
+from thick.spaces import space_to_json
 
 ARM = experience("arm")
 
@@ -110,6 +115,59 @@ def test_inputs_for_the_comparison_come_from_the_model_s_own_environment(tmp_pat
     (strange / MANIFEST).write_text(json.dumps({**document, "task": "pinpad:three"}))
     with pytest.raises(EntryError, match="pinpad:three: its spaces are not those of the model"):
         add_graphs(strange)
+
+
+def test_a_model_of_every_kind_of_space_has_graphs_that_run(tmp_path: Path) -> None:
+    model = sizes.model(sizes.SPACES["kinds"], sizes.CONTINUOUS, 0, kind="rssm")
+    entry = write_entry(
+        tmp_path,
+        name="kinds",
+        version=None,
+        kind="rssm",
+        task="tests:kinds",
+        observation_space=space_to_json(model.observation_space),
+        action_space=space_to_json(model.action_space),
+        configuration={"model": model.config},
+        planner={"method": "flat", "low": "cem"},
+        provenance={"command": "random weights"},
+        tensors=model.state_dict(),
+    )
+    seen = [sizes.SPACES["kinds"].sample() for _ in range(8)]
+    acted = np.random.default_rng(0).uniform(-1, 1, (8, 2)).astype(np.float32)
+    shown = {key: np.stack([np.nan_to_num(each[key]) for each in seen]) for key in seen[0]}
+    add_graphs(entry, Experience(shown, acted))
+
+
+BITS = """
+import gymnasium, numpy as np
+from gymnasium.spaces import MultiBinary
+
+class Bits(gymnasium.Env):
+    observation_space, action_space = MultiBinary([2, 3]), MultiBinary(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.ones((2, 3), np.int8), {}
+
+    def step(self, action):
+        return np.ones((2, 3), np.int8), 0.0, False, False, {}
+"""
+
+
+def test_an_environment_s_spaces_may_be_of_other_classes_than_the_manifest_s(tmp_path: Path) -> None:
+    entry = write_model(tmp_path, "arm", observation="vector", action="continuous")
+    (tmp_path / "bits.py").write_text(BITS)
+    task = f"{tmp_path / 'bits.py'}:Bits"
+    env = make(task)
+    document = json.loads((entry / MANIFEST).read_text())
+    document |= {
+        "task": task,
+        "observation_space": space_to_json(env.observation_space),
+        "action_space": space_to_json(env.action_space),
+    }
+    (entry / MANIFEST).write_text(json.dumps(document))
+    seen = played(read_manifest(entry), 5)
+    assert np.shape(seen.observation) == (5, 2, 3) and seen.action.shape == (5, 8)
 
 
 def test_a_graph_is_plain_onnx_that_any_program_loads_from_the_folder(entry: Path) -> None:

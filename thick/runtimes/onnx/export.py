@@ -24,6 +24,7 @@ from thick.runtimes.onnx.steps import Steps
 from thick.runtimes.onnx.verify import Experience, stacked, verify
 from thick.runtimes.parts import read_tensors
 from thick.runtimes.torch.model import FrozenModel
+from thick.spaces import space_to_json
 
 STEPS = 48
 """of the environment that the graphs are verified on"""
@@ -86,11 +87,13 @@ def played(manifest: Manifest, steps: int = STEPS) -> Experience:
         EntryError: the environment shows something else than the model knows.
         thick.envs.MissingPackageError: it cannot be made here.
     """
-    observation_space, action_space = manifest.spaces()
-    codec = ActionCodec(action_space)
+    codec = ActionCodec(manifest.spaces()[1])
     env = make(manifest.task, seed=0, **manifest.configuration.get("env_options", {}))
     try:
-        if env.observation_space != observation_space or env.action_space != action_space:
+        # As manifests write them: an environment may have a MultiBinary where a manifest has the Box of its values.
+        shown = space_to_json(env.observation_space), space_to_json(env.action_space)
+        known = manifest.observation_space, manifest.action_space
+        if shown != tuple(map(space_to_json, known)):
             raise EntryError(f"{manifest.task}: its spaces are not those of the model; export the run again")
         env.action_space.seed(0)
         seen, done = [env.reset(seed=0)[0]], [np.zeros((1, codec.size), np.float32)]

@@ -170,11 +170,13 @@ def _portions(begin: int, end: int, size: int) -> list[slice]:
 
 def _random(argument: Any, rows: int, rng: np.random.Generator) -> np.ndarray:
     shape = (rows, *argument.shape[1:])
-    if "float" in argument.type or "double" in argument.type:
-        dtype = np.float32 if "float" in argument.type else np.float64
-        return rng.standard_normal(shape).astype(dtype)
     name = argument.type.removeprefix("tensor(").removesuffix(")")
-    return rng.integers(0, 2, shape).astype(name)
+    dtype = np.dtype(_OTHER_NAMES.get(name, name))
+    return (rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)).astype(dtype)
+
+
+_OTHER_NAMES = {"float": "float32", "double": "float64"}
+"""what ONNX Runtime calls otherwise than numpy"""
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------
