@@ -47,7 +47,7 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         "--url",
         help="where it listens (http://127.0.0.1:8000, or grpc://127.0.0.1:8001 for gRPC)",
     )
-    group.add_argument("--transport", choices=("http", "grpc"), default="http", help="(http)")
+    group.add_argument("--transport", choices=("http", "grpc"), help="(what the URL says, else http)")
     group.add_argument(
         "--encoding", choices=("msgpack", "json"), default="msgpack", help="of HTTP bodies (msgpack)"
     )
@@ -95,13 +95,15 @@ def connect(options: argparse.Namespace) -> SyncClient:
     """
     tls = Tls(ca=options.ca) if options.ca else None
     common: dict[str, Any] = {"api_key": options.api_key, "tls": tls, "timeout_s": options.timeout}
-    if options.transport == "grpc":
+    url = options.url
+    said = "grpc" if url and url.startswith(("grpc://", "grpcs://")) else "http"
+    if (options.transport or said) == "grpc":
         from clients.grpc_client import GrpcPlanningClient
 
-        return GrpcPlanningClient(_grpc_url(options.url), **common)
+        return GrpcPlanningClient(_grpc_url(url), **common)
     from clients.http_client import PlanningClient
 
-    return PlanningClient(options.url or "http://127.0.0.1:8000", encoding=options.encoding, **common)
+    return PlanningClient(url or "http://127.0.0.1:8000", encoding=options.encoding, **common)
 
 
 def _grpc_url(url: str | None) -> str:

@@ -171,11 +171,13 @@ def test_wrong_usage_names_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
         assert arguments[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_film_has_a_frame_for_every_moment(address: Address, tmp_path: Path, transport: str) -> None:
+@pytest.mark.parametrize("said", [[], ["--transport", "http"], ["--transport", "grpc"], ["grpc://"]])
+def test_a_film_has_a_frame_for_every_moment(address: Address, tmp_path: Path, said: list[str]) -> None:
     film = tmp_path / "episode.gif"
-    url = address.http if transport == "http" else address.grpc
-    arguments = ["--transport", transport, "--url", url, "--model", "doorkey", "--episodes", "1", *FEW]
+    url = address.grpc if "grpc" in said or "grpc://" in said else address.http
+    transport = [] if said == ["grpc://"] else said
+    assert url.startswith("grpc://") == ("grpc" in "".join(said))
+    arguments = [*transport, "--url", url, "--model", "doorkey", "--episodes", "1", *FEW]
     assert main(["drive", *arguments, "--gif", str(film)]) == 0
     with Image.open(film) as image:
         assert image.format == "GIF"

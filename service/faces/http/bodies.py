@@ -85,8 +85,8 @@ async def read_raw(request: Incoming, *, most: int, timeout_s: float) -> bytes:
 
 
 class _Bound:
-    """Cancels the running task after a time, which begins once the task waits. (``asyncio.timeout`` does that for several
-    times the cost, for every request although its body is here already.)"""
+    """Cancels the running task after a time, which begins once the task waits. (``asyncio.timeout`` costs several times
+    as much, for every request although its body is here already.)"""
 
     __slots__ = ("_before", "_passed", "_seconds", "_task", "_timer")
 
