@@ -20,7 +20,7 @@ from clients.errors import ModelsFailedError, NotConnectedError
 from clients.http_client import PlanningClient
 from clients.imagine import draw_future
 from clients.results import Model
-from thick.arguments import at_least
+from thick.arguments import at_least, folder_to_write
 
 SHOWN = "doorkey6"
 """the bundled model that is shown where none is named"""
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=at_least(0), default=10_000, metavar="S", help="episode i has the seed S + i (10000)"
     )
     made.add_argument(
-        "--out", type=Path, default=Path("demo"), metavar="DIR", help="where pictures go (demo)"
+        "--out", type=folder_to_write, default=Path("demo"), metavar="DIR", help="where pictures go (demo)"
     )
     return made
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from clients import flags
 from clients.episodes import EpisodeResult, Pace, Task, Watcher, action_names, play, summarise
-from thick.arguments import above, at_least
+from thick.arguments import above, at_least, file_to_write
 
 
 class Tally:
@@ -197,8 +197,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="actions of a plan used at most after its step (8)",
     )
-    made.add_argument("--gif", type=Path, metavar="FILE", help="write a film of the first episode")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the results")
+    made.add_argument(
+        "--gif", type=file_to_write(".gif"), metavar="FILE", help="write a film of the first episode"
+    )
+    made.add_argument("--json", type=file_to_write(), metavar="FILE", help="write the results")
     flags.add_planner(made, baseline=True)
     flags.add_connection(made)
     return made

@@ -13,7 +13,7 @@ from clients import flags
 from clients.episodes import Moment, Task, action_names, play_with
 from clients.results import Decision, Imagination
 from clients.session import Session
-from thick.arguments import at_least
+from thick.arguments import at_least, folder_to_write
 from thick.explaining.record import Change, EpisodeRecord, Explanation, Prediction
 
 SHOWN = ("observation", "reward")
@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
         "not report it.",
     )
     flags.add_task(made)
-    made.add_argument("--out", type=Path, default=Path("explained"), help="folder to write (explained)")
+    made.add_argument(
+        "--out", type=folder_to_write, default=Path("explained"), help="folder to write (explained)"
+    )
     made.add_argument("--episodes", type=at_least(1), default=2, help="(2)")
     made.add_argument("--seed", type=at_least(0), default=0, help="episode i is reset with SEED + i (0)")
     made.add_argument("--max-steps", type=at_least(0), default=72, help="cut episodes here; 0: never (72)")

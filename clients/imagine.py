@@ -13,7 +13,7 @@ from clients.episodes import Task, action_names
 from clients.errors import InvalidRequestError
 from clients.results import Imagination
 from clients.session import Session
-from thick.arguments import at_least
+from thick.arguments import at_least, file_to_write
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +29,11 @@ def parser() -> argparse.ArgumentParser:
     flags.add_task(made)
     made.add_argument("--level", choices=("high", "low"), default="high", help="(high)")
     made.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="picture to write: .png, .webp or .gif"
+        "--out",
+        type=file_to_write(".png", ".webp", ".gif"),
+        required=True,
+        metavar="FILE",
+        help="picture to write: .png, .webp or .gif",
     )
     made.add_argument(
         "--seed", type=at_least(0), default=0, metavar="S", help="of the environment and the session (0)"
@@ -59,8 +63,6 @@ def parser() -> argparse.ArgumentParser:
 def run(argv: Sequence[str]) -> int:
     """The command."""
     options = parser().parse_args(list(argv))
-    if options.out.suffix.lower() not in (".png", ".webp", ".gif"):
-        raise ValueError(f"--out: expected a name ending in .png, .webp or .gif, got {options.out}")
     with flags.connect(options) as client:
         planner = flags.planner_overrides(options)
         task = Task.of(

@@ -1,9 +1,11 @@
-"""Types of numbers on command lines, which refuse in words what a command cannot do."""
+"""Types of flags, numbers and places to write, which refuse in words what a command cannot do: before it begins."""
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -36,3 +38,48 @@ def above(bound: float, *, or_equal: bool = False) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def folder_to_write(text: str) -> Path:
+    """The type of a flag that names a folder to write into: one that is there, or that can be made."""
+    path = _path(text)
+    _check_folder(path)
+    return path
+
+
+def file_to_write(*endings: str) -> Callable[[str], Path]:
+    """The type of a flag that names a file to write; ``endings`` are those that its name may have, any without one."""
+
+    def read(text: str) -> Path:
+        path = _path(text)
+        if endings and path.suffix.lower() not in endings:
+            *some, last = endings
+            expected = f"{', '.join(some)} or {last}" if some else last
+            raise ArgumentTypeError(f"expected a name ending in {expected}, got {text}")
+        if os.path.isdir(path):
+            raise ArgumentTypeError(f"{text} is a folder: name a file in it")
+        _check_folder(path.parent)
+        return path
+
+    return read
+
+
+def _path(text: str) -> Path:
+    if not text.strip():
+        raise ArgumentTypeError("expected a path, got an empty text")
+    return Path(text)
+
+
+def _check_folder(path: Path) -> None:
+    """Whether a folder is there to be written into, or can be made."""
+    try:
+        for each in (path, *path.parents):
+            if each.is_dir():
+                if not os.access(each, os.W_OK | os.X_OK):
+                    raise ArgumentTypeError(f"{each} cannot be written")
+                return
+            if os.path.lexists(each):
+                what = "a link to what is not there" if each.is_symlink() else "no folder"
+                raise ArgumentTypeError(f"{each} is {what}: name another place")
+    except OSError as error:
+        raise ArgumentTypeError(f"{path} cannot be used: {error.strerror}") from error

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
-from thick.arguments import at_least
+from thick.arguments import at_least, folder_to_write
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -41,7 +40,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--streams", type=at_least(1), default=8, help="environments side by side")
     parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder to write; must not hold a data set yet"
+        "--out", type=folder_to_write, required=True, help="folder to write; must not hold a data set yet"
     )
     options = parser.parse_args(argv)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thick.arguments import at_least
+from thick.arguments import at_least, file_to_write
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -63,7 +63,7 @@ def run(argv: list[str]) -> int:
         default="auto",
         help="what computes (auto: native kernels, and torch for models that they cannot run)",
     )
-    parser.add_argument("--json", type=Path, help="write the results there")
+    parser.add_argument("--json", type=file_to_write(), help="write the results there")
     options = parser.parse_args(argv)
 
     import torch

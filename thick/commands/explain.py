@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thick.arguments import at_least
+from thick.arguments import at_least, folder_to_write
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -40,7 +40,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "model", type=Path, help="folder of a run, or an entry NAME/VERSION of a model repository"
     )
-    parser.add_argument("--out", type=Path, default=Path("explained"), help="folder to write")
+    parser.add_argument("--out", type=folder_to_write, default=Path("explained"), help="folder to write")
     parser.add_argument("--env", metavar="ID", help="another environment with the same spaces")
     add_env_options(parser)
     parser.add_argument("--episodes", type=at_least(1), default=2)

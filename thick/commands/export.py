@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thick.arguments import folder_to_write
 from thick.cli import Command
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=folder_to_write,
         default=Path("checkpoints"),
         help="model repository (default: checkpoints)",
     )

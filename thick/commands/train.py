@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thick.arguments import folder_to_write
 from thick.cli import Command
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def run(argv: list[str]) -> int:
         help="a preset's name, or a YAML file; several are applied one after the other (without one: defaults "
         "that fit --env)",
     )
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
+    parser.add_argument("--run", type=folder_to_write, help="folder of the run (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     parser.add_argument(
         "--fields", action="store_true", help="list every field that can be overridden, and stop"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from service.faces.http.waiting import once_waiting
 from service.operations.offloop import LARGE, off_loop
@@ -64,7 +64,7 @@ async def read_raw(request: Incoming, *, most: int, timeout_s: float) -> bytes:
     try:
         more = True
         while more:
-            message = await once_waiting(request.receive(), bound.begin)
+            message: Message = await once_waiting(request.receive(), bound.begin)
             if message["type"] == "http.disconnect":
                 raise ProblemError("cancelled", "the client closed the connection while it was sending")
             part = message.get("body", b"")

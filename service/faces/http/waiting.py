@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -10,15 +10,14 @@ Result = TypeVar("Result")
 
 
 @coroutine
-def once_waiting(
-    work: Coroutine[Any, Any, Result], prepare: Callable[[], None]
-) -> Generator[Any, Any, Result]:
+def once_waiting(work: Awaitable[Result], prepare: Callable[[], None]) -> Generator[Any, Any, Result]:
     """The result of ``work``; ``prepare`` is called when it first has to wait, or never.
 
     For timers: a body is usually here already, a short act is usually answered at once, and a timer that is started and
     cancelled for nothing takes as long as either step does. (``await`` does the same without the first call.)
     """
-    waited, resume, given = False, work.send, None
+    steps, waited, given = work.__await__(), False, None
+    resume: Callable[[Any], Any] = steps.send
     while True:
         try:
             wanted = resume(given)
@@ -29,9 +28,9 @@ def once_waiting(
             waited = True
             prepare()
         try:
-            resume, given = work.send, (yield wanted)
+            resume, given = steps.send, (yield wanted)
         except GeneratorExit:
-            work.close()
+            steps.close()
             raise
         except BaseException as error:
-            resume, given = work.throw, error
+            resume, given = steps.throw, error

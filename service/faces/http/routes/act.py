@@ -79,7 +79,7 @@ async def direct(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answered.body})
     finally:
-        answered.count()  # the client has its answer by now
+        answered.account()  # the client has its answer by now
 
 
 class _Answered(NamedTuple):
@@ -88,12 +88,12 @@ class _Answered(NamedTuple):
     body: bytes
     kind: str
     """its media type"""
-    count: Callable[[], None]
+    account: Callable[[], None]
     """adds it to the metrics and the trace"""
 
 
 def _response(answered: _Answered) -> Response:
-    answered.count()
+    answered.account()
     return Response(answered.body, media_type=answered.kind)
 
 

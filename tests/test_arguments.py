@@ -1,0 +1,103 @@
+"""Places that command lines name are checked before the work begins whose results they are to take."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+
+from thick import cli
+from thick.arguments import file_to_write, folder_to_write
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: a folder, a file, a link to the folder, and links that lead nowhere."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("folder")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text", ["folder", "link", "folder/new/deep", "link/new", ".", "new", "../elsewhere"]
+)
+def test_a_folder_that_is_there_or_can_be_made_is_taken_and_nothing_is_made(here: Path, text: str) -> None:
+    before = sorted(here.rglob("*"))
+    assert folder_to_write(text) == Path(text)
+    assert file_to_write()(f"{text}/result.json") == Path(text, "result.json")
+    assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "an empty text"),
+        (" ", "an empty text"),
+        ("file", "file is no folder"),
+        ("file/new", "file is no folder"),
+        ("dangling", "dangling is a link to what is not there"),
+        ("dangling/new", "dangling is a link to what is not there"),
+        ("circle/new", "circle is a link to what is not there"),
+        ("n" * 300, "cannot be used: File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused_in_words(here: Path, text: str, words: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=words):
+        folder_to_write(text)
+    if text.strip():
+        with pytest.raises(ArgumentTypeError, match=words):
+            file_to_write()(f"{text}/result.json")
+
+
+def test_a_file_is_no_folder_and_has_an_ending_that_says_what_it_is(here: Path) -> None:
+    read = file_to_write(".png", ".gif")
+    assert read("folder/film.GIF") == Path("folder/film.GIF")
+    for text, words in (
+        ("", "an empty text"),
+        ("film", r"a name ending in .png or .gif, got film"),
+        ("film.txt", r"a name ending in .png or .gif, got film.txt"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=words):
+            read(text)
+    with pytest.raises(ArgumentTypeError, match="folder is a folder: name a file in it"):
+        file_to_write()("folder")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_closed_to_us_is_refused(here: Path) -> None:
+    (here / "folder").chmod(0o500)
+    with pytest.raises(ArgumentTypeError, match="folder cannot be written"):
+        folder_to_write("folder/new")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["train", "--env", "pinpad:three", "--run", ""],
+        ["train", "--env", "pinpad:three", "--run", "file"],
+        ["collect", "--env", "pinpad:three", "--steps", "10", "--out", "file"],
+        ["export", "folder", "--out", "dangling"],
+        ["evaluate", "folder", "--json", "folder"],
+        ["explain", "folder", "--out", "file/x"],
+        ["drive", "--model", "m", "--url", "http://127.0.0.1:9", "--json", "folder"],
+        ["drive", "--model", "m", "--url", "http://127.0.0.1:9", "--gif", "film.txt"],
+        ["imagine", "--model", "m", "--url", "http://127.0.0.1:9", "--out", "sheet.txt"],
+        ["demo", "--out", "file"],
+    ],
+    ids=lambda line: f"{line[0]} {line[-1]}",
+)
+def test_every_command_checks_its_places_before_it_begins(
+    here: Path, line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(here.rglob("*"))
+    with pytest.raises(SystemExit) as caught:
+        cli.main(line)
+    assert caught.value.code == 2
+    assert f"argument {line[-2]}: " in capsys.readouterr().err
+    assert sorted(here.rglob("*")) == before
