@@ -89,14 +89,18 @@ class ServiceConnection:
             ProxyError: an environment variable names a proxy that is not usable.
         """
         usual = {"http": 80, "https": 443}
-        parts = urlsplit(url if "//" in url else f"{schemes[0]}://{url}")
-        if parts.scheme not in schemes or not parts.hostname:
+        try:
+            parts = urlsplit(url if "//" in url else f"{schemes[0]}://{url}")
+            asked, usable = parts.port, parts.scheme in schemes and bool(parts.hostname)
+        except ValueError:  # brackets that are not closed, a port that is none
+            usable = False
+        if not usable or not parts.hostname:
             raise ValueError(
                 f"url: expected {schemes[0]}://HOST:PORT or {schemes[1]}://HOST:PORT, got {url!r}"
             )
         if images is not None and images not in ENCODINGS:
             raise ValueError(f"images: expected one of {', '.join(ENCODINGS)}, got {images!r}")
-        port = parts.port or (usual.get(parts.scheme, port) if "//" in url else port)
+        port = asked or (usual.get(parts.scheme, port) if "//" in url else port)
         return cls(
             scheme=parts.scheme,
             host=parts.hostname,

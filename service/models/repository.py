@@ -32,6 +32,17 @@ def scan(folder: Path) -> dict[str, list[str]]:
     return {name: found for name in names if (found := versions(folder, name))}
 
 
+def out_of_reach(folder: Path) -> list[str]:
+    """Entries ``NAME/VERSION`` that nobody can ask for: one of their folders is called as no name or version may be."""
+    found = [path.parent.relative_to(folder) for path in sorted(folder.glob("*/*/manifest.json"))]
+    return [
+        str(entry)
+        for entry in found
+        if not any(part.startswith(".") for part in entry.parts)
+        and not all(NAME.fullmatch(part) for part in entry.parts)
+    ]
+
+
 def describe_repository(folder: Path) -> list[dict[str, Any]]:
     """Everything in a repository, without loading anything; ``unloaded`` means that it can be read."""
     rows = []
@@ -188,6 +199,8 @@ class ModelRepository:
                 hosted.state = "loading"
                 self._pending += 1
         self._scanned = True
+        for entry in out_of_reach(self.folder):
+            log.warning("an entry is left out", entry=entry, advice=f"rename it: names match {NAME.pattern}")
         if not new:
             log.warning("no models", folder=str(self.folder), advice="`thick export RUN` writes one")
         for hosted in [h for h in wanted if h.state == "loading"]:

@@ -333,6 +333,9 @@ def test_a_stream_that_breaks_off_is_an_error_not_a_short_imagination() -> None:
         ("ftp://host", "expected http://HOST:PORT"),
         ("http://", "expected http://"),
         ("grpc://host:1", "expected http"),
+        ("http://host:99999", "expected http://HOST:PORT .* got 'http://host:99999'"),
+        ("host:8000x", "expected http://HOST:PORT .* got 'host:8000x'"),
+        ("http://[::1", r"expected http://HOST:PORT .* got 'http://\[::1'"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_at_once(url: str, message: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from service.core import Clock, PlanningService
 from service.models.repository import describe_repository
@@ -204,6 +205,18 @@ async def test_a_link_to_a_version_is_an_alias_that_a_session_may_name(folder: P
         assert (await service.lifecycle.create({"model": "arm", "version": "stable"}))["version"] == "1"
         with pytest.raises(ProblemError, match=r"stable \(alias of 1\)"):
             service.get_model("arm", "staple")
+
+
+async def test_an_entry_that_nobody_can_ask_for_is_named_in_the_log(folder: Path) -> None:
+    for strange in ("my arm/1", "arm/1.0-β", ".git/1", "arm/.tmp"):
+        shutil.copytree(folder / "arm" / "1", folder / strange)
+    (folder / "notes of mine" / "1").mkdir(parents=True)
+    with structlog.testing.capture_logs() as logs:
+        async with running(folder) as service:
+            assert states(service) == {"arm/1": "ready"}
+    said = [line for line in logs if line["event"] == "an entry is left out"]
+    assert [line["entry"] for line in said] == ["arm/1.0-β", "my arm/1"]
+    assert all("rename it" in line["advice"] for line in said)
 
 
 async def test_what_runs_a_model_is_shown(folder: Path) -> None:
