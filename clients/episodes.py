@@ -41,8 +41,8 @@ class EpisodeResult:
 
     def to_json(self) -> dict[str, Any]:
         """As in the file that ``thick drive --json`` writes."""
-        told = {"seed": self.seed, "return": self.return_, "length": self.length, "success": self.success}
-        return told if self.sources is None else {**told, "sources": dict(self.sources)}
+        line = {"seed": self.seed, "return": self.return_, "length": self.length, "success": self.success}
+        return line if self.sources is None else {**line, "sources": dict(self.sources)}
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _address(text: str) -> Address | None:
     try:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        if not re.fullmatch(r"[\d.]+|(0x[\da-f]+|\d+)(\.(0x[\da-f]+|\d+)){0,3}", text):
+        if not re.fullmatch(r"(0x[\da-f]+|\d+)(\.(0x[\da-f]+|\d+)){0,3}", text):
             return None
         try:  # what the system takes for an address as well, such as 127.1
             return ipaddress.IPv4Address(socket.inet_aton(text))

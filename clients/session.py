@@ -81,7 +81,7 @@ class Session(SessionState):
                     robot.do(tick.action)  # tick.source: "plan", "tail" or "hold"
 
         A late answer is made up for by the next action of the last plan. The newest observation is sent, old ones
-        never; the server is told what was really done. After an outage the loop goes on with the session where it is.
+        never; the server gets what was really done. After an outage the loop goes on with the session where it is.
 
         Args:
             hz: ticks a second.

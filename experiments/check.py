@@ -100,15 +100,15 @@ def bundled(episodes: int = 60) -> Found:
     """Success of the bundled model's own planner on unseen layouts, with where its manifest lets that lie."""
     agent = load_agent(ENTRY)
     assert agent.manifest is not None
-    told = agent.manifest.provenance["results"]
-    rate, count = told["methods"]["hierarchical"]["success_rate"], told["episodes"]
+    stated = agent.manifest.provenance["results"]
+    rate, count = stated["methods"]["hierarchical"]["success_rate"], stated["episodes"]
     found = evaluate_agent(
         agent,
         agent.manifest.task,
         settings=agent.settings({}),
         episodes=episodes,
         seed=UNSEEN,
-        max_steps=told["max_steps"] or 0,
+        max_steps=stated["max_steps"] or 0,
     )
     low, high = prediction(round(rate * count), count, episodes)
     return Found(f"doorkey6, {episodes} unseen layouts: success", found["success_rate"], low, high)

@@ -160,10 +160,10 @@ def actions_table(rows: list[dict[str, str]]) -> str:
 
 def _rate(cell: Cell) -> str:
     low, high = wilson(cell.successes, cell.episodes)
-    told = f"{100 * low:.0f}–{100 * high:.0f}; n = {cell.episodes}"
+    text = f"{100 * low:.0f}–{100 * high:.0f}; n = {cell.episodes}"
     if len(cell.seeds) > 1:
-        told += f", seeds: {', '.join(f'{100 * good / of:.0f}' for good, of in cell.seeds.values())}"
-    return f"{100 * cell.successes / cell.episodes:.0f} % ({told})"
+        text += f", seeds: {', '.join(f'{100 * good / of:.0f}' for good, of in cell.seeds.values())}"
+    return f"{100 * cell.successes / cell.episodes:.0f} % ({text})"
 
 
 def runs_table(rows: list[dict[str, str]]) -> str:

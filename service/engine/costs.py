@@ -45,7 +45,7 @@ class Estimate:
         self._seen = deque((seconds * FORGIVING for seconds in self._seen), maxlen=MEMORY)
 
 
-class Record:
+class CostRecord:
     """Costs of one model under one planner settings."""
 
     __slots__ = ("slices", "total")
@@ -61,7 +61,7 @@ class CostModel:
     """Predictions of the engine; used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._records: OrderedDict[tuple[Any, Any], Record] = OrderedDict()
+        self._records: OrderedDict[tuple[Any, Any], CostRecord] = OrderedDict()
         self._observing: dict[Any, dict[int, Estimate]] = {}
 
     def slice_took(self, model: Any, settings: Any, sessions: int, index: int, seconds: float) -> None:
@@ -118,10 +118,10 @@ class CostModel:
             del self._records[at]
         self._observing.pop(model, None)
 
-    def _record(self, model: Any, settings: Any) -> Record:
+    def _record(self, model: Any, settings: Any) -> CostRecord:
         record = self._records.get((model, settings))
         if record is None:
-            record = self._records[model, settings] = Record()
+            record = self._records[model, settings] = CostRecord()
         self._records.move_to_end((model, settings))
         while len(self._records) > KNOWN:
             self._records.popitem(last=False)

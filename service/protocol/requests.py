@@ -125,7 +125,7 @@ class Planner(Request):
         return self.deadline_ms is None and "deadline_ms" in self.model_fields_set
 
     def settings(self) -> dict[str, Any]:
-        """What the search itself is told: fields that were sent and are not null."""
+        """Settings of the search itself: fields that were sent and are not null."""
         sent = self.model_dump(exclude_none=True, exclude={"deadline_ms", "ponder", "ponder_ms"})
         return {key: value for key, value in sent.items() if value is not None}
 

@@ -57,7 +57,7 @@ def ponder_of(planner: Planner | None, before: float | None = None) -> float | N
     """For how long to plan ahead between acts, ms; None for not at all.
 
     Args:
-        before: what the session was told before.
+        before: what the session had before.
     """
     if planner is None or (planner.ponder is None and planner.ponder_ms is None):
         return before

@@ -1,7 +1,7 @@
 """Who watches a session: its latest events, kept for those who come late or come back.
 
 For a watcher an act costs no more than an entry in a list; pictures are made when somebody is notified of it.
-A slow watcher loses events, and is told how many.
+A slow watcher loses events, and gets their number.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class _Watched:
     def add(self, name: str, data: Mapping[str, Any]) -> None:
         self.events.append(Happened(self.next, name, data))
         self.next += 1
-        self.tell()
+        self.notify()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake whoever waits."""
         self.changed.set()
         self.changed = asyncio.Event()
@@ -105,7 +105,7 @@ class Watching:
         """Notify every watcher that the server is about to stop."""
         self._closed = True
         for watched in self._sessions.values():
-            watched.tell()
+            watched.notify()
 
     async def follow(
         self, session_id: str, after: int | None = None, *, alive: Callable[[], bool] = lambda: True
@@ -114,7 +114,7 @@ class Watching:
 
         Args:
             after: number of the last event that the watcher knows; None for whatever is kept.
-            alive: whether the session still is; one that ended before this began is told of as one that ends.
+            alive: whether the session still is; one that ended before this began is reported as one that ends.
         """
         watched = self._sessions.setdefault(session_id, _Watched())
         if not alive():

@@ -134,8 +134,8 @@ def test_exceptions_in_every_form_that_people_write(entries: str, host: str, pas
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "LOCALHOST", "localhost.", "api.localhost", "127.0.0.1", "127.8.9.1", "127.1", "0x7f.1", "::1", "0.0.0.0",
-     "::", "::ffff:127.0.0.1", "0:0:0:0:0:0:0:1", "ip6-localhost", "ip6-loopback"],
+    ["localhost", "LOCALHOST", "localhost.", "api.localhost", "127.0.0.1", "127.8.9.1", "127.1", "0x7f.1", "::1",
+     "0.0.0.0", "::", "::ffff:127.0.0.1", "0:0:0:0:0:0:0:1", "ip6-localhost", "ip6-loopback"],
 )  # fmt: skip
 def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
     assert is_loopback(host)

@@ -12,7 +12,7 @@ from thick.arguments import at_least
 from thick.cli import Command
 
 if TYPE_CHECKING:
-    from thick.sweeps.definition import Plan
+    from thick.sweeps.definition import SweepRuns
     from thick.sweeps.pools import Pool
 
 EXAMPLES = """
@@ -86,7 +86,7 @@ def run(argv: list[str]) -> int:
     return 1 if counts["failed"] else 0
 
 
-def show(plan: Plan) -> int:
+def show(plan: SweepRuns) -> int:
     """A table of all runs."""
     from rich.console import Console
     from rich.table import Table
@@ -109,7 +109,7 @@ def show(plan: Plan) -> int:
     return 0
 
 
-def processors(plan: Plan) -> int:
+def processors(plan: SweepRuns) -> int:
     """How many runs fit on this machine's processors at a time."""
     most = max(run.config.threads for run in plan.runs if run.config is not None)
     return max(1, len(os.sched_getaffinity(0)) // most)

@@ -78,7 +78,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepRuns:
     """A sweep file read to the end."""
 
     sweep: Sweep
@@ -88,7 +88,7 @@ class Plan:
     runs: list[Run]
 
 
-def read_sweep(path: Path) -> Plan:
+def read_sweep(path: Path) -> SweepRuns:
     """Read and check a sweep file: every configuration is built, every placeholder looked up.
 
     Raises:
@@ -101,7 +101,7 @@ def read_sweep(path: Path) -> Plan:
         raise ValueError(f"{path.name}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
-def _plan(path: Path, sweep: Sweep) -> Plan:
+def _plan(path: Path, sweep: Sweep) -> SweepRuns:
     name = sweep.name or path.stem
     folder = Path(sweep.folder or f"runs/{name}")
     axes = {axis: _entries(axis, content) for axis, content in sweep.grid.items()}
@@ -126,7 +126,7 @@ def _plan(path: Path, sweep: Sweep) -> Plan:
         for label, command in _commands(f"before.{step}", step, content, known, out=folder / "before"):
             job = label.replace("/", "-")
             before.append(Run(job, folder / "before" / f"{job}.job", {}, None, {label: command}))
-    return Plan(sweep, path, folder, before, runs)
+    return SweepRuns(sweep, path, folder, before, runs)
 
 
 def _run(sweep: Sweep, folder: Path, axes: Mapping[str, dict[str, _Entry]], place: dict[str, str]) -> Run:

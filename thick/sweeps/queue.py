@@ -9,7 +9,7 @@ from pathlib import Path
 
 from thick.files import FolderInUseError, FolderLock
 from thick.progress import Screen, Task
-from thick.sweeps.definition import Plan, Run
+from thick.sweeps.definition import Run, SweepRuns
 from thick.sweeps.pools import Pool
 from thick.sweeps.results import gather
 from thick.sweeps.state import LOG, RunState, read_state, wanted_state, write_state
@@ -28,7 +28,7 @@ class Queue:
         screen: where progress is shown.
     """
 
-    def __init__(self, plan: Plan, pool: Pool, screen: Screen) -> None:
+    def __init__(self, plan: SweepRuns, pool: Pool, screen: Screen) -> None:
         self._plan, self._pool, self._screen = plan, pool, screen
         self._stop = StopRequest()
         self._bars: dict[str, Task] = {}
@@ -155,7 +155,7 @@ def progress(directory: Path) -> tuple[int, str]:
     return 0, ""
 
 
-def states(plan: Plan) -> list[tuple[Run, RunState, int]]:
+def states(plan: SweepRuns) -> list[tuple[Run, RunState, int]]:
     """Every run, its state, and its last update in the log."""
     found, at_work = [], _at_work(plan.folder)
     for run in [*plan.before, *plan.runs]:

@@ -16,14 +16,14 @@ from typing import Any
 
 from thick.data.replay import ReplayRing
 from thick.files import write_atomically
-from thick.sweeps.definition import Plan, Run
+from thick.sweeps.definition import Run, SweepRuns
 from thick.sweeps.state import RunState, wanted_state
 from thick.training.config import TrainConfig
 
 RESULTS = "results.csv"
 
 
-def gather(plan: Plan) -> list[Path]:
+def gather(plan: SweepRuns) -> list[Path]:
     """Write the tables of everything that is finished; the files written."""
     rows: list[dict[str, Any]] = []
     tables: dict[str, list[dict[str, Any]]] = {}

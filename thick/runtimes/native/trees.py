@@ -90,7 +90,7 @@ class Sizes(NamedTuple):
     gumbel: bool
 
 
-class Plan(NamedTuple):
+class TreeArrays(NamedTuple):
     """Where the arrays of a search lie in its memory: offset, shape and type by name; and how much there is."""
 
     arrays: dict[str, tuple[int, tuple[int, ...], Any]]
@@ -105,7 +105,7 @@ def parts_of(sizes: Sizes) -> dict[str, tuple[int, ...]]:
 
 
 @functools.lru_cache(maxsize=64)
-def planned(sizes: Sizes) -> Plan:
+def arranged(sizes: Sizes) -> TreeArrays:
     """The plan for these sizes."""
     b, room, g = sizes.sessions, sizes.simulations + 1, sizes.actions
     most = b + sizes.ahead
@@ -145,7 +145,7 @@ def planned(sizes: Sizes) -> Plan:
     for name, kind, shape in wanted:
         arrays[name] = (size, shape, kind)
         size += -(-math.prod(shape) * np.dtype(kind).itemsize // _WORD) * _WORD
-    return Plan(arrays, size)
+    return TreeArrays(arrays, size)
 
 
 class Trees:
@@ -181,7 +181,7 @@ class Trees:
             high.ahead,
             rule.schedule is not None,
         )
-        self._plan = planned(sizes)
+        self._plan = arranged(sizes)
         self._memory = np.empty(self._plan.size, np.uint8)
         self._views: dict[str, np.ndarray] = {}
         given = (
@@ -265,7 +265,7 @@ def _words(record: Any) -> np.ndarray:
 
 def _records(high: Jumping, sizes: Sizes, critic: bool, begin: int) -> tuple[Any, Any]:
     """``Trees`` and ``ExpandRows`` of a search whose memory begins there."""
-    plan = planned(sizes)
+    plan = arranged(sizes)
 
     def at(name: str) -> int:
         return begin + plan.arrays[name][0]
