@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from thick.sweeps.definition import Plan, read_sweep
+from thick.sweeps.definition import SweepRuns, read_sweep
 
 BASE = {
     "base": ["sizes/small", "tasks/doorkey"],
@@ -20,7 +20,7 @@ BASE = {
 }
 
 
-def read(tmp_path: Path, **changes: object) -> Plan:
+def read(tmp_path: Path, **changes: object) -> SweepRuns:
     path = tmp_path / "toy.yaml"
     path.write_text(yaml.safe_dump({**BASE, **changes}, sort_keys=False))
     return read_sweep(path)

@@ -20,7 +20,7 @@ import yaml
 from tests.training.conftest import WALK, lines
 from thick.commands import sweep as command
 from thick.progress import Screen
-from thick.sweeps.definition import Plan, read_sweep
+from thick.sweeps.definition import SweepRuns, read_sweep
 from thick.sweeps.pools import RayPool
 from thick.sweeps.queue import Queue, states
 from thick.sweeps.results import gather
@@ -77,7 +77,7 @@ def sweep_file(tmp_path: Path, **changes: Any) -> Path:
     return path
 
 
-def work(plan: Plan, pool: Inline) -> Counter[str]:
+def work(plan: SweepRuns, pool: Inline) -> Counter[str]:
     return Queue(plan, pool, Screen()).run()
 
 
