@@ -101,3 +101,34 @@ def test_every_command_checks_its_places_before_it_begins(
     assert caught.value.code == 2
     assert f"argument {line[-2]}: " in capsys.readouterr().err
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["train", "--env", "pinpad:three", "--planner", "{low: cem"], "--planner: not valid YAML: "),
+        (["train", "--env", "pinpad:three", "--env_options", "{n: 3"], "--env_options: not valid YAML: "),
+        (["train", "--preset", "bad.yaml"], "bad.yaml: not valid YAML: "),
+        (["train", "--preset", "bytes.yaml"], "bytes.yaml: 'utf-8' codec"),
+        (["sweep", "bad.yaml"], "bad.yaml: not valid YAML: "),
+        (["export", "folder", "--set", "samples={a"], "--set samples: not valid YAML: "),
+        (["collect", "--env", "pinpad:three", "--out", "new", "--option", "x={a"], "--option: x: not valid YAML: "),
+        (["collect", "--env", "pinpad:three", "--out", "new", "--option", "x"], "--option: expected NAME=VALUE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_is_no_yaml_is_refused_in_one_line_that_names_where_it_stands(
+    here: Path, line: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "bad.yaml").write_text("a: [\nb")
+    (here / "bytes.yaml").write_bytes(b"a: \xff\xfe")
+    before = sorted(here.rglob("*"))
+    try:
+        code = cli.main(line)
+    except SystemExit as error:
+        code = int(error.code or 0)
+    said = capsys.readouterr().err
+    assert code in (1, 2) and "Traceback" not in said
+    (reason,) = [each for each in said.splitlines() if words in each]
+    assert said.rstrip().endswith(reason), "the reason is the last line"
+    assert sorted(here.rglob("*")) == before

@@ -56,13 +56,28 @@ def read_yaml(text: str) -> Any:
     """
     try:
         return _Loader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:  # in several lines of its own
+        mark = error.problem_mark or error.context_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ValueError(f"not valid YAML: {error.problem or error.context}{where}") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"not valid YAML: {error}") from error
+        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def read_value(flag: str, text: str) -> Any:
+    """The plain value that a flag of a command line has; ValueError, which names the flag, if it is no YAML."""
+    try:
+        return read_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}") from error
 
 
 def read_yaml_file(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; ValueError if it holds something else."""
-    content = read_yaml(path.read_text()) or {}
+    """The mapping in a YAML file; ValueError, which names the file, if it holds something else."""
+    try:
+        content = read_yaml(path.read_text()) or {}
+    except ValueError as error:  # also of bytes that are no text
+        raise ValueError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected keys with values, got {content!r}")
     return content
@@ -168,7 +183,7 @@ def arguments(words: list[str]) -> dict[str, Any]:
             place = place.setdefault(key, {})
             if not isinstance(place, dict):
                 raise ValueError(f"{name}: {key} was given a value of its own before")
-        place[last] = read_yaml(rest.pop(0))
+        place[last] = read_value(name, rest.pop(0))
     return changes
 
 

@@ -44,8 +44,7 @@ def run(argv: list[str]) -> int:
     )
     options = parser.parse_args(argv)
 
-    import yaml
-
+    from thick.configuration import read_value
     from thick.data.dataset import collect
     from thick.files import FolderInUseError
     from thick.progress import Screen
@@ -53,8 +52,13 @@ def run(argv: list[str]) -> int:
 
     policy_options = {}
     for item in options.option:
-        name, _, value = item.partition("=")
-        policy_options[name] = yaml.safe_load(value)
+        name, equals, value = item.partition("=")
+        if not (name and equals):
+            parser.error(f"argument --option: expected NAME=VALUE, such as epsilon=0.3, got {item!r}")
+        try:
+            policy_options[name] = read_value(f"argument --option: {name}", value)
+        except ValueError as error:
+            parser.error(str(error))
     stop = StopRequest()
     try:
         with (

@@ -194,13 +194,13 @@ def planner_changes(arguments: Iterable[str]) -> dict[str, Any]:
     Raises:
         ValueError: an argument of another form, an unknown setting or a value that does not fit.
     """
-    import yaml
+    from thick.configuration import read_value
 
     changes = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals:
             raise ValueError(f"--set {argument}: expected NAME=VALUE, such as samples=200")
-        changes[name] = yaml.safe_load(value)
+        changes[name] = read_value(f"--set {name}", value)
     PlannerSettings().updated(changes)
     return changes
