@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from thick.planning.settings import PlannerSettings
+from thick.planning.settings import PlannerSettings, planner_changes
 
 
 def test_settings_import_no_torch() -> None:
@@ -76,3 +76,9 @@ def test_every_field_says_what_it_is_and_survives_its_own_json() -> None:
 
 def test_there_are_never_more_elites_than_samples() -> None:
     assert PlannerSettings(samples=20).elite_count == 20
+
+
+def test_numbers_of_a_command_line_are_read_as_those_of_the_presets() -> None:
+    assert planner_changes(["kappa=1e-4", "samples=20"]) == {"kappa": 1e-4, "samples": 20}
+    with pytest.raises(ValueError, match=r"^--set samples: not valid YAML: .*[(]line \d+, column \d+[)]$"):
+        planner_changes(["samples={a"])
