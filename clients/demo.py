@@ -20,7 +20,7 @@ from clients.errors import ModelsFailedError, NotConnectedError
 from clients.http_client import PlanningClient
 from clients.imagine import draw_future
 from clients.results import Model
-from thick.arguments import at_least, folder_to_write
+from thick.arguments import Parser, at_least, folder_to_write
 
 SHOWN = "doorkey6"
 """the bundled model that is shown where none is named"""
@@ -36,7 +36,7 @@ class DemoError(Exception):
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="thick demo",
         description="Start the service with the bundled models on a free port, let a hierarchical world "
         "solve its task through it, print how often it succeeds, draw an episode and what it imagines.",

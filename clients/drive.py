@@ -15,7 +15,7 @@ from typing import Any
 
 from clients import flags
 from clients.episodes import EpisodeResult, Pace, Task, Watcher, action_names, play, summarise
-from thick.arguments import above, at_least, file_to_write
+from thick.arguments import Parser, above, at_least, file_to_write
 
 
 class Tally:
@@ -163,7 +163,7 @@ def report(summary: dict[str, Any], task: Task, seconds: float) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="thick drive",
         description="Play whole episodes in an environment on this machine, with actions from a running "
         "service (`thick serve`), and report how often they succeed.",

@@ -13,7 +13,7 @@ from clients import flags
 from clients.episodes import Moment, Task, action_names, play_with
 from clients.results import Decision, Imagination
 from clients.session import Session
-from thick.arguments import at_least, folder_to_write
+from thick.arguments import Parser, at_least, folder_to_write
 from thick.explaining.record import Change, EpisodeRecord, Explanation, Prediction
 
 SHOWN = ("observation", "reward")
@@ -22,7 +22,7 @@ SHOWN = ("observation", "reward")
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="thick explain --url URL",
         description="Play episodes with a model at a running service and draw them: where gates open, and at the "
         "beginning of each segment, where each high-level action leads and how probable it is. Writes one HTML page "

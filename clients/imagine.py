@@ -13,12 +13,12 @@ from clients.episodes import Task, action_names
 from clients.errors import InvalidRequestError
 from clients.results import Imagination
 from clients.session import Session
-from thick.arguments import at_least, file_to_write
+from thick.arguments import Parser, at_least, file_to_write
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="thick imagine",
         description="Ask a running service (`thick serve`) what a model expects to happen next, and draw it: "
         "a contact sheet (.png, .webp) or a film (.gif). At the high level each row is one high-level "

@@ -3,12 +3,12 @@ run."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from pathlib import Path
 
+from thick.arguments import Parser
 from thick.cli import Command
 
 
@@ -35,7 +35,7 @@ def run_serve(argv: list[str]) -> int:
 def run_models(argv: list[str]) -> int:
     """``thick models``: what lies in a repository, and whether it can be served; needs no torch and no
     server."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="thick models",
         description="List the models of a repository: name, version, kind, task, and whether it can be read.",
     )

@@ -1,4 +1,4 @@
-"""Places that command lines name are checked before the work begins whose results they are to take."""
+"""Command lines are checked before the work begins: the places that they name, and their flags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from thick import cli
-from thick.arguments import file_to_write, folder_to_write
+from thick.arguments import Parser, file_to_write, folder_to_write
 
 
 @pytest.fixture
@@ -132,3 +132,32 @@ def test_what_is_no_yaml_is_refused_in_one_line_that_names_where_it_stands(
     (reason,) = [each for each in said.splitlines() if words in each]
     assert said.rstrip().endswith(reason), "the reason is the last line"
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["drive", "--modle", "doorkey6"], "--modle; did you mean '--model'?"),  # another one is missing, too
+        (["imagine", "--hroizon=3"], "--hroizon; did you mean '--horizon'?"),
+        (["evaluate", "--episods", "3", "x"], "--episods; did you mean '--episodes'?"),
+        (["sweep", "--jbos", "2", "x"], "--jbos; did you mean '--jobs'?"),
+        (["collect", "--zzzzzz"], "--zzzzzz\n"),
+    ],
+)
+def test_a_flag_that_is_none_is_refused_first_and_the_nearest_is_named(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert f"unrecognized arguments: {said}" in capsys.readouterr().err
+
+
+def test_flags_may_be_shortened_and_end_where_two_dashes_stand() -> None:
+    parser = Parser()
+    parser.add_argument("--episodes", type=int)
+    parser.add_argument("rest", nargs="*")
+    found = parser.parse_args(["--epi", "3", "--", "--modle"])
+    assert found.episodes == 3 and found.rest == ["--modle"]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--modle"])

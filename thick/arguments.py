@@ -1,11 +1,35 @@
-"""Types of flags, numbers and places to write, which refuse in words what a command cannot do: before it begins."""
+"""Command lines: types of flags, numbers and places to write, which refuse in words what a command cannot do, before it
+begins; and a parser that knows which flag was meant."""
 
 from __future__ import annotations
 
 import os
-from argparse import ArgumentTypeError
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from thick.nearest import did_you_mean
+
+
+class Parser(ArgumentParser):
+    """Refuses a flag that is none before anything else, and names the nearest one: what it hides is often a flag that
+    is then said to be missing."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See :meth:`argparse.ArgumentParser.parse_args`."""
+        for word in sys.argv[1:] if args is None else args:
+            name = word.partition("=")[0]
+            if word == "--":
+                break
+            # What holds a space is a value for argparse, too.
+            if name.startswith("--") and " " not in word and not self._begins_a_flag(name):
+                self.error(f"unrecognized arguments: {name}{did_you_mean(name, self._option_string_actions)}")
+        return super().parse_args(args, namespace)
+
+    def _begins_a_flag(self, name: str) -> bool:
+        return any(flag.startswith(name) for flag in self._option_string_actions)
 
 
 def at_least(least: int) -> Callable[[str], int]:

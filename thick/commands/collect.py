@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 
-from thick.arguments import at_least, folder_to_write
+from thick.arguments import Parser, at_least, folder_to_write
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -14,7 +13,7 @@ from thick.envs.options import add_env_options
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, collect, print a summary."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="thick collect",
         description="Collect a data set: a folder of arrays that 'thick train --data.dataset DIR' learns from.",
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thick.arguments import at_least, file_to_write
+from thick.arguments import Parser, at_least, file_to_write
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, play the episodes, print a table and write the JSON."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="thick evaluate",
         description="Plan whole episodes on unseen seeds with each method, and with a random policy; for a run, the "
         "results are kept in it and go into the manifest on export.",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thick.arguments import at_least, folder_to_write
+from thick.arguments import Parser, at_least, folder_to_write
 from thick.cli import Command
 from thick.envs.errors import MissingPackageError
 from thick.envs.options import add_env_options
@@ -31,7 +30,7 @@ def run(argv: list[str]) -> int:
             return 2
         found = entry.load()(argv)
         return found if isinstance(found, int) else _draw(found)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="thick explain",
         description="Play episodes and draw them: where gates open, and at the beginning of each segment, where each "
         "high-level action leads and how probable it is. Writes one HTML page that needs nothing else, and PNG files.",

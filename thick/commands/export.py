@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thick.arguments import folder_to_write
+from thick.arguments import Parser, folder_to_write
 from thick.cli import Command
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _results(path: Path) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="thick export",
         description="Write the latest checkpoint of a training run as NAME/VERSION of a model repository: "
         "the weights (model.safetensors), and next to them what they are, how to plan with them and how they "

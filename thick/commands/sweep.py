@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thick.arguments import at_least
+from thick.arguments import Parser, at_least
 from thick.cli import Command
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ A sweep file: name, folder, base (presets), config (fields), grid (axes), exclud
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, work through the queue, say what became of it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="thick sweep",
         description="Train every run of a grid, then run the commands that come after; finished ones are skipped, "
         "interrupted ones go on, one that fails stops no other.",
