@@ -47,7 +47,7 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit with 1 where the page differs"
     )
     options = parser.parse_args()
-    rows, policies, actions = (read(name) for name in ("horizon", "policies", "actions"))
+    rows, policies, online, actions = (read(name) for name in ("horizon", "policies", "online", "actions"))
     text = PAGE.read_text()
     anywhere = [row for row in rows if starts_anywhere(row)]
     first_room = [row for row in rows if not starts_anywhere(row)]
@@ -57,6 +57,8 @@ def main() -> int:
         "horizon-runs": runs_table(rows),
         "policies": horizon_table(policies),
         "policies-runs": runs_table(policies),
+        "online": horizon_table(online),
+        "online-runs": runs_table(online),
         "actions": actions_table(actions),
     }
     wanted = text
