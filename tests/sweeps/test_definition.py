@@ -72,9 +72,29 @@ def test_a_configuration_can_name_what_a_command_made_before(tmp_path: Path) -> 
         before={"data": "thick collect --out {out}"},
         config={"data": {"dataset": "{before.data}", "policy": "random"}},
     )
-    assert [run.steps for run in plan.before] == [{"data": "thick collect --out runs/toy/before/data"}]
+    assert [[run.steps for run in step] for step in plan.before] == [
+        [{"data": "thick collect --out runs/toy/before/data"}]
+    ]
     assert plan.runs[0].config is not None
     assert plan.runs[0].config.data.dataset == "runs/toy/before/data"
+
+
+def test_a_command_before_all_runs_can_name_what_an_earlier_one_made(tmp_path: Path) -> None:
+    train = "thick train --data.dataset {before.data} --run {out}"
+    plan = read(
+        tmp_path,
+        before={
+            "data": {"command": "thick collect --seed {n} --out {out}", "grid": {"n": [1, 2]}},
+            "first": train,
+        },
+        config={"init": "{before.first}"},
+    )
+    assert [len(stage) for stage in plan.stages] == [2, 1, len(plan.runs)]
+    assert plan.before[1][0].steps == {
+        "first": "thick train --data.dataset runs/toy/before/data --run runs/toy/before/first"
+    }
+    with pytest.raises(ValueError, match=r"before.first: no placeholder \{before.data\}"):
+        read(tmp_path, before={"first": train, "data": "thick collect --out {out}"})
 
 
 @pytest.mark.parametrize(

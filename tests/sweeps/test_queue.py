@@ -115,6 +115,41 @@ def test_finished_runs_are_skipped_and_their_numbers_are_in_one_table(tmp_path: 
         assert [row["won"] for row in csv.DictReader(file) if row["run"] == "seed2"] == ["2", "0"]
 
 
+class AtOnce(Inline):
+    """Takes whatever there is, and works on it when it is asked what has ended: last come, first served."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taken: list[Path] = []
+
+    def free(self) -> bool:
+        return True
+
+    def start(self, directory: Path, threads: int) -> None:
+        self._taken.append(directory)
+
+    def ended(self) -> dict[Path, int]:
+        while self._taken:
+            super().start(self._taken.pop(), 1)
+        return super().ended()
+
+
+def test_commands_before_all_runs_wait_for_those_whose_work_they_need(tmp_path: Path) -> None:
+    script = tmp_path / "copy.py"
+    script.write_text(
+        "import sys, pathlib; a, b = sys.argv[1:]; pathlib.Path(b, 'x').write_text(open(a).read())"
+    )
+    (tmp_path / "source").write_text("here")
+    before = {
+        "one": f"python {script} {tmp_path}/source {{out}}",
+        "two": f"python {script} {{before.one}}/x {{out}}",
+    }
+    pool = AtOnce()
+    assert work(read_sweep(sweep_file(tmp_path, before=before, grid={"seed": [0]})), pool) == {"done": 1}
+    assert pool.started == ["one.job", "two.job", "seed0"]
+    assert (tmp_path / "runs" / "before" / "two" / "x").read_text() == "here"
+
+
 def test_one_that_fails_is_reported_and_tried_again_while_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

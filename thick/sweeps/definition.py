@@ -44,7 +44,8 @@ class Sweep:
     exclude: tuple[dict[str, Any], ...] = ()
     """combinations that are left out, by axis and label or value"""
     before: dict[str, Any] = field(default_factory=dict)
-    """commands that come before all runs, by name; {before.NAME} is what such a command had as {out}"""
+    """commands that come before all runs, by name, one after another; {before.NAME} is what an earlier one had as
+    {out}"""
     after: dict[str, Any] = field(default_factory=dict)
     """commands that come after every run's training, by name"""
 
@@ -84,8 +85,14 @@ class SweepRuns:
     sweep: Sweep
     file: Path
     folder: Path
-    before: list[Run]
+    before: list[list[Run]]
+    """the commands that come before all runs: steps, one after another, each with the commands of its own grid"""
     runs: list[Run]
+
+    @property
+    def stages(self) -> list[list[Run]]:
+        """All there is to do: what is in one stage needs that of the stages before it."""
+        return [*self.before, self.runs]
 
 
 def read_sweep(path: Path) -> SweepRuns:
@@ -120,12 +127,14 @@ def _plan(path: Path, sweep: Sweep) -> SweepRuns:
         raise ValueError(
             f"two runs would be called {twice!r}: give the entries of the grid labels that differ"
         )
-    before = []
+    before: list[list[Run]] = []
+    known = {"folder": str(folder)}
     for step, content in sweep.before.items():
-        known = {"folder": str(folder)}
+        before.append([])
         for label, command in _commands(f"before.{step}", step, content, known, out=folder / "before"):
             job = label.replace("/", "-")
-            before.append(Run(job, folder / "before" / f"{job}.job", {}, None, {label: command}))
+            before[-1].append(Run(job, folder / "before" / f"{job}.job", {}, None, {label: command}))
+        known |= _made_by(step, folder)
     return SweepRuns(sweep, path, folder, before, runs)
 
 
@@ -133,7 +142,8 @@ def _run(sweep: Sweep, folder: Path, axes: Mapping[str, dict[str, _Entry]], plac
     name = "-".join(place.values()) or "run"
     directory = folder / name
     known = {**place, "folder": str(folder), "name": name, "run": str(directory)}
-    known |= {f"before.{step}": str(folder / "before" / _label(step)) for step in sweep.before}
+    for step in sweep.before:
+        known |= _made_by(step, folder)
     entries = [axes[axis][label] for axis, label in place.items()]
     presets = [*sweep.base, *(preset for entry in entries for preset in entry.base)]
     config = merge(load_config(*presets), {"threads": 1})
@@ -228,6 +238,11 @@ def _nested(name: str, value: Any) -> dict[str, Any]:
     for key in reversed(name.split(".")):
         value = {key: value}
     return dict(value)
+
+
+def _made_by(step: str, folder: Path) -> dict[str, str]:
+    """The placeholder that stands for what a command before all runs has made."""
+    return {f"before.{step}": str(folder / "before" / _label(step))}
 
 
 def _label(text: str) -> str:

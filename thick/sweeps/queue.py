@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 from thick.files import FolderInUseError, FolderLock
@@ -45,13 +46,13 @@ class Queue:
         """
         lock = FolderLock(self._plan.folder)
         try:
-            jobs = [(run, wanted_state(run)) for run in [*self._plan.before, *self._plan.runs]]
+            stages = [[(run, wanted_state(run)) for run in stage] for stage in self._plan.stages]
             with on_signals(self._stop, "stopping: every run saves what it has; once more ends them at once"):
-                before = jobs[: len(self._plan.before)]
-                self._work(before)
-                if not self.counts["failed"] and not self._stop.requested:
+                for stage in stages:
+                    if self.counts["failed"] or self._stop.requested:
+                        break
                     self.counts.clear()
-                    self._work(jobs[len(before) :])
+                    self._work(stage)
         except BaseException:
             self._pool.kill()
             raise
@@ -158,7 +159,7 @@ def progress(directory: Path) -> tuple[int, str]:
 def states(plan: SweepRuns) -> list[tuple[Run, RunState, int]]:
     """Every run, its state, and its last update in the log."""
     found, at_work = [], _at_work(plan.folder)
-    for run in [*plan.before, *plan.runs]:
+    for run in chain.from_iterable(plan.stages):
         state = wanted_state(run)
         status = state.status
         if state.finished:
