@@ -274,31 +274,56 @@ static void objective(const SearchRows *j, float weight, int64_t parent, int64_t
   n->arrived[node] = (uint8_t)arrived;
 }
 
-/* Rows of one step. */
+/* A first step as it was made for all that take the same action: memory, gates, and logits in `wide`. */
+static void recall_rows(const SearchRows *j, int64_t first, int64_t count, const Tile *t) {
+  const Low *m = j->low;
+  const StepRows *seen = j->begun;
+  const int64_t C = m->context, H = m->deter, size = m->stoch * m->classes;
+  for (int64_t r = 0; r < count; r++) {
+    const int64_t at = j->nodes.session[j->parent[first + r]] * m->action + j->chosen[first + r];
+    memcpy(t->memory + r * t->width, seen->next_context + at * C, sizeof(float) * (size_t)C);
+    memcpy(t->memory + r * t->width + C, seen->next_deter + at * H, sizeof(float) * (size_t)H);
+    memcpy(t->gates + r * t->lead, seen->gates + at * C, sizeof(float) * (size_t)C);
+    class_major(m->stoch, m->classes, seen->logits + at * size, t->wide + r * t->lead);
+  }
+}
+
+/* Rows of one step: memory, gates, and logits in `wide`. */
+static void imagine_rows(const SearchRows *j, int64_t first, int64_t count, int64_t step, Tile *t, int64_t *stoch) {
+  const Low *m = j->low;
+  const int64_t S = m->stoch, A = m->action, size = m->context + m->deter, lead = t->lead, *parent = j->parent + first;
+  const int64_t begin = step ? j->ends[step - 1] : 0;
+  for (int64_t r = 0; r < count; r++)
+    memcpy(stoch + r * S, j->nodes.stoch + parent[r] * S, sizeof(int64_t) * (size_t)S);
+  if (j->chosen) {
+    gather(&m->img_in, count, stoch, j->chosen + first, t->joint, lead);
+    elu_rows(count, t->joint, lead, PADDED(m->hidden));
+  } else {
+    for (int64_t r = 0; r < count; r++)
+      memcpy(t->c + r * A, j->candidates + ((first + r - begin) * j->steps + step) * A, sizeof(float) * (size_t)A);
+    first_layer(&m->img_in, count, stoch, t->c, A, t->joint, lead, 1);
+  }
+  for (int64_t r = 0; r < count; r++)
+    memcpy(t->joint + r * lead + m->hidden, j->nodes.memory + parent[r] * size, sizeof(float) * (size_t)size);
+  transition(m, count, t);
+  prior(m, count, t);
+}
+
 static void search_rows(const void *job, int64_t first, int64_t count, float *work, int64_t lead) {
   const SearchRows *j = job;
   const Low *m = j->low;
   const Nodes *n = &j->nodes;
-  const int64_t S = m->stoch, A = m->action, size = m->context + m->deter;
-  const int64_t *parent = j->parent + first, *node = j->node + first;
+  const int64_t S = m->stoch, size = m->context + m->deter, *parent = j->parent + first, *node = j->node + first;
   int64_t step = 0;
   while (first >= j->ends[step]) step++;
   const int64_t begin = step ? j->ends[step - 1] : 0, each = (j->ends[step] - begin) / j->sessions;
   Tile t = tile(work, count, lead);
-  for (int64_t r = 0; r < count; r++) memcpy(t.stoch + r * S, n->stoch + parent[r] * S, sizeof(int64_t) * (size_t)S);
-  if (j->chosen) {
-    gather(&m->img_in, count, t.stoch, j->chosen + first, t.joint, lead);
-    elu_rows(count, t.joint, lead, PADDED(m->hidden));
-  } else {
-    for (int64_t r = 0; r < count; r++)
-      memcpy(t.c + r * A, j->candidates + ((first + r - begin) * j->steps + step) * A, sizeof(float) * (size_t)A);
-    first_layer(&m->img_in, count, t.stoch, t.c, A, t.joint, lead, 1);
-  }
-  for (int64_t r = 0; r < count; r++)
-    memcpy(t.joint + r * lead + m->hidden, n->memory + parent[r] * size, sizeof(float) * (size_t)size);
+  int64_t *before = t.stoch;
   t.stoch = n->stoch + *node * S, t.memory = n->memory + *node * size, t.width = size; /* nodes of rows are one behind the other */
-  transition(m, count, &t);
-  prior(m, count, &t);
+  if (j->begun && !step)
+    recall_rows(j, first, count, &t);
+  else
+    imagine_rows(j, first, count, step, &t, before);
   for (int64_t r = 0; r < count; r++) {
     float *uniforms = t.a;
     if (j->keys) {

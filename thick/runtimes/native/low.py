@@ -120,6 +120,18 @@ class NativeDynamics:
         embedding: np.ndarray | None,
     ) -> Belief:
         """One imagined step, or one observed step where there is an embedding ``[*B, E]``."""
+        return self.stepped(stoch, deter, context, action, uniforms, embedding)[0]
+
+    def stepped(
+        self,
+        stoch: np.ndarray,
+        deter: np.ndarray,
+        context: np.ndarray,
+        action: np.ndarray,
+        uniforms: np.ndarray | None,
+        embedding: np.ndarray | None,
+    ) -> tuple[Belief, Any]:
+        """The same, and the record that says where its parts lie."""
         lead = stoch.shape[:-1]
         z = whole(stoch, (*lead, self.stoch), self.classes)
         h, c = numbers(deter, (*lead, self.deter)), numbers(context, (*lead, self.context))
@@ -136,7 +148,7 @@ class NativeDynamics:
         given = [0 if array is None else native.address(array) for array in (z, h, c, a, u, e)]
         job = native.StepRows(self.address, *given, *(native.address(array) for array in made))
         native.run(native.STEP, job, batched(lead), self.lead)
-        return Belief.of(*made)
+        return Belief.of(*made), job
 
     def rollout(
         self,

@@ -8,6 +8,7 @@ exact, since the bits of a state do not depend on what it is computed with.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 import weakref
@@ -29,6 +30,8 @@ PAUSE = 1.4e-3
 """seconds of work between two pauses, about"""
 ITERATIONS = 4
 """of the same search that a tree has room for at once"""
+FEW_ACTIONS = 4
+"""where each is the first of at least so many candidates, on average, it is imagined once for all of them"""
 MOST_NODES = 200_000
 """a tree that would become larger starts anew"""
 
@@ -57,6 +60,17 @@ class Imagined(Protocol):
 
     def head(self, name: str, stoch: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Output of a head, ``[N, O]``."""
+
+    def stepped(
+        self,
+        stoch: np.ndarray,
+        deter: np.ndarray,
+        context: np.ndarray,
+        action: np.ndarray,
+        uniforms: np.ndarray | None,
+        embedding: np.ndarray | None,
+    ) -> tuple[Belief, Any]:
+        """The belief after a step, and the record of it."""
 
 
 class Nodes:
@@ -240,6 +254,9 @@ def rollout(
     if randomness is not None:
         keys = np.stack([np.asarray(randomness.fold(index).keys) for index in range(length)]).view(np.uint64)
         job.keys, job.draw = native.address(keys), randomness.row
+    if not (shared or low.continuous) and count >= FEW_ACTIONS * low.action:
+        made, begun = first_steps(low, belief)  # `made` keeps what the record points to
+        job.begun = ctypes.addressof(begun)
     done, index, at, ends = 0, 0, native.address(steps.ends), steps.ends.tolist()
     pace.begin()
     while done < ends[-1]:
@@ -255,6 +272,15 @@ def rollout(
     if shared:
         trees.give_back(nodes)
     return nodes.score(steps.path[-1], length, weight[-1])
+
+
+def first_steps(low: Imagined, belief: Belief) -> tuple[Belief, Any]:
+    """Each session's step by each action, ``[B, A]``: candidates that begin with the same action differ in what they
+    draw, and in nothing before."""
+    batch, actions = belief.stoch.shape[0], low.action
+    z, h, c = (np.repeat(x[:, None], actions, 1) for x in (belief.stoch, belief.deter, belief.context))
+    action = np.broadcast_to(np.eye(actions, dtype=np.float32), (batch, actions, actions))
+    return low.stepped(z, h, c, action, None, None)
 
 
 def walk(nodes: Nodes, tried: np.ndarray) -> Steps:
