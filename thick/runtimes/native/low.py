@@ -13,7 +13,7 @@ from thick.models.config import STEEP_GATE, ModelConfig
 from thick.planning.protocols import RolloutObjective, Score, SoFar
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import batched, chained, numbers, whole
-from thick.runtimes.native.rollouts import Trees, rollout
+from thick.runtimes.native.rollouts import Kept, rollout
 from thick.runtimes.native.weights import Weights
 from thick.runtimes.parts import one_hots, unseen
 
@@ -84,7 +84,7 @@ class NativeDynamics:
         self.address = ctypes.addressof(record)
         self.seconds_per_row = 5e-6
         """of a step of a candidate, as measured lately"""
-        self._trees = Trees()
+        self._kept = Kept()
 
     @property
     def lead(self) -> int:
@@ -158,7 +158,7 @@ class NativeDynamics:
         randomness: Randomness | None,
     ) -> Generator[SoFar, None, Score]:
         """Every candidate imagined and scored (:class:`thick.planning.protocols.Rollouts`)."""
-        return rollout(self, self._trees, belief, candidates, objective, randomness)
+        return rollout(self, self._kept, belief, candidates, objective, randomness)
 
     def features(self, belief: Belief) -> np.ndarray:
         """Fine feature ``[z, h, c]``, ``[*B, S·K + H + C]``, with z as one-hots (zero where it is -1)."""

@@ -12,6 +12,7 @@ import ctypes
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -108,12 +109,23 @@ class Nodes:
         self["stoch"][:batch] = whole(belief.stoch, (batch, low.stoch), low.classes)
         self["memory"][:batch, : low.context] = belief.context
         self["memory"][:batch, low.context :] = belief.deter
+        self._record = native.SearchRows(low.address, sessions=batch)
+        self._record.bonus, self._record.ending = objective.bonus, objective.ending
+        self._record.arrival = int(objective.arrival)
         self._goal: dict[str, np.ndarray] = {}
         if objective.goal is not None:
             self._set_goal(objective)
+        self._begun: tuple[Belief, Any] | None = None
+        self._straight: Steps | None = None
+        self._point()
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._columns[name]
+
+    def _point(self) -> None:
+        """Tell the record where the nodes are."""
+        for name, column in self._columns.items():
+            setattr(self._record.nodes, name, native.address(column))
 
     def _set_goal(self, objective: RolloutObjective) -> None:
         low, batch = self.low, self.sessions
@@ -132,6 +144,12 @@ class Nodes:
             "least": threshold,
             "ends_there": np.ascontiguousarray(objective.ends, np.uint8),
         }
+        for name, array in self._goal.items():
+            setattr(self._record, name, native.address(array))
+
+    def fits(self, rows: int, steps: int) -> bool:
+        """Whether these are the nodes of so many candidates of so many steps."""
+        return self._straight is not None and self._straight.path.shape == (steps + 1, rows)
 
     @property
     def room(self) -> int:
@@ -148,19 +166,44 @@ class Nodes:
             child = np.empty((room, self.low.action), np.int64)  # what is new is written when a node is made
             child[: self.count] = self.child[: self.count]
             self.child = child
+        self._point()
 
-    def job(self, steps: Steps, weight: np.ndarray) -> Any:
-        """The record of all steps; ``steps`` and ``weight`` ``[H]`` must live as long."""
-        record = native.SearchRows(self.low.address)
-        for name, column in self._columns.items():
-            setattr(record.nodes, name, native.address(column))
-        arrays = {**self._goal, **steps._asdict(), "weight": weight}
-        del arrays["path"]
-        for name, array in arrays.items():
-            setattr(record, name, 0 if array is None else native.address(array))
-        record.steps, record.sessions = len(steps.ends), self.sessions
-        record.bonus, record.ending = self.objective.bonus, self.objective.ending
-        record.arrival = int(self.objective.arrival)
+    def straight(self, tried: np.ndarray) -> Steps:
+        """The steps of candidates ``[B · N, H, A]`` that share nothing: each has two nodes and goes from one to the
+        other. Candidates that begin with the same action differ in what they draw and in nothing before, so where
+        there are many each action's first step is made once."""
+        low, batch = self.low, self.sessions
+        rows, length, actions = tried.shape
+        if self._straight is None:
+            path = np.empty((length + 1, rows), np.int64)
+            path[0] = np.repeat(np.arange(batch), rows // batch)
+            path[1:] = batch + (np.arange(length)[:, None] % 2) * rows + np.arange(rows)
+            ends = rows * np.arange(1, length + 1)
+            self._straight = Steps(ends, path[:-1], path[1:], None, tried, path)
+        if low.continuous:
+            return self._straight._replace(candidates=tried)
+        if self._begun is None and rows >= FEW_ACTIONS * batch * actions:
+            z, h, c = (np.repeat(x[:, None], actions, 1) for x in self.belief_arrays())
+            each = np.zeros((batch, actions, actions), np.float32)
+            each[:, range(actions), range(actions)] = 1
+            self._begun = low.stepped(z, h, c, each, None, None)
+            self._record.begun = ctypes.addressof(self._begun[1])
+        # of one-hots: a tenth of what argmax takes
+        chosen = (tried @ np.arange(actions, dtype=np.float32)).T.astype(np.int64, order="C")
+        return self._straight._replace(chosen=chosen, candidates=tried)
+
+    def belief_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """z, h and c of the belief."""
+        return self.belief.stoch, self.belief.deter, self.belief.context
+
+    def job(self, steps: Steps, weight: np.ndarray, keys: np.ndarray | None, draw: int) -> Any:
+        """The record of all steps; ``steps``, ``weight`` ``[H]`` and ``keys`` must live as long."""
+        record = self._record
+        for name in ("ends", "parent", "node", "candidates"):
+            setattr(record, name, native.address(getattr(steps, name)))
+        record.chosen = 0 if steps.chosen is None else native.address(steps.chosen)
+        record.weight, record.steps = native.address(weight), len(steps.ends)
+        record.keys, record.draw = 0 if keys is None else native.address(keys), draw
         return record
 
     def score(self, at: np.ndarray, length: int, weight: np.float32) -> Score:
@@ -176,18 +219,23 @@ class Nodes:
         return Score(score.reshape(shape), returns.reshape(shape))
 
 
-class Trees:
-    """Trees of actions that searches came back to: one for each belief that is still planned from."""
+class Kept:
+    """Nodes that searches come back to: trees of actions, one for each belief that is still planned from; and what was
+    imagined from lately without a tree."""
+
+    LATELY = 8
+    """searches without a tree that are remembered"""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[int, Nodes] = {}
+        self._trees: dict[int, Nodes] = {}
+        self._straight: deque[Nodes] = deque(maxlen=self.LATELY)
 
-    def take(self, low: Imagined, belief: Belief, objective: RolloutObjective, more: int) -> Nodes:
+    def tree(self, low: Imagined, belief: Belief, objective: RolloutObjective, more: int) -> Nodes:
         """The tree of a belief under an objective, for one search alone until it is given back; with room for so many
         more nodes."""
         with self._lock:
-            tree = self._kept.pop(id(belief.logits), None)
+            tree = self._trees.pop(id(belief.logits), None)
         # Room also for later iterations: memory that is not used costs nothing.
         room = max(more, min(ITERATIONS * more, MOST_NODES))
         if tree is not None and same(tree.belief, belief) and same(tree.objective, objective):
@@ -198,16 +246,34 @@ class Trees:
                 return tree
         return Nodes(low, belief, objective, tree=True, more=room)
 
-    def give_back(self, tree: Nodes) -> None:
-        """Keep a tree for as long as its belief is alive elsewhere."""
-        key = id(tree.belief.logits)
-        weakref.finalize(tree.belief.logits, self._kept.pop, key, None)
-        belief = tree.belief
-        tree.belief = belief._replace(
-            logits=weakref.ref(belief.logits)
-        )  # else it would live as long as the tree
+    def straight(self, low: Imagined, belief: Belief, objective: RolloutObjective, rows: int, steps: int) -> Nodes:
+        """Nodes for so many candidates that share nothing: those of the same search's last iteration, or new ones."""
+        found = None
         with self._lock:
-            self._kept[key] = tree
+            for nodes in self._straight:
+                if nodes.fits(rows, steps) and nodes.belief.logits() is belief.logits:  # type: ignore[operator]
+                    found = nodes
+                    self._straight.remove(nodes)
+                    break
+        if found is not None and same(found.belief, belief) and same(found.objective, objective):
+            found.belief = belief
+            return found
+        return Nodes(low, belief, objective, tree=False, more=2 * rows)
+
+    def give_back(self, nodes: Nodes) -> None:
+        """Keep a tree for as long as its belief is alive elsewhere, other nodes until there are newer ones."""
+        belief = nodes.belief
+        key = id(belief.logits)
+        nodes.belief = belief._replace(
+            logits=weakref.ref(belief.logits)
+        )  # else it would live as long as they
+        if not nodes.tree:
+            with self._lock:
+                self._straight.append(nodes)
+            return
+        weakref.finalize(belief.logits, self._trees.pop, key, None)
+        with self._lock:
+            self._trees[key] = nodes
 
 
 class Steps(NamedTuple):
@@ -229,7 +295,7 @@ class Steps(NamedTuple):
 
 def rollout(
     low: Imagined,
-    trees: Trees,
+    kept: Kept,
     belief: Belief,
     candidates: np.ndarray,
     objective: RolloutObjective,
@@ -240,23 +306,20 @@ def rollout(
     batch, count, length, _ = candidates.shape
     rows = batch * count
     tried = numbers(candidates, (batch, count, length, low.action)).reshape(rows, length, low.action)
-    shared = randomness is None and not low.continuous
-    if shared:
-        nodes = trees.take(low, belief, objective, rows * length)
+    if randomness is None and not low.continuous:
+        nodes = kept.tree(low, belief, objective, rows * length)
         steps = walk(nodes, tried)
     else:
-        nodes = Nodes(low, belief, objective, tree=False, more=2 * rows)
-        steps = straight(batch, tried, continuous=low.continuous)
+        nodes = kept.straight(low, belief, objective, rows, length)
+        steps = nodes.straight(tried)
     weight = np.full(length + 1, objective.discount, np.float32)
     weight[0] = 1
     weight = np.cumprod(weight, dtype=np.float32)
-    job = nodes.job(steps, weight)
+    keys, draw = None, 0
     if randomness is not None:
         keys = np.stack([np.asarray(randomness.fold(index).keys) for index in range(length)]).view(np.uint64)
-        job.keys, job.draw = native.address(keys), randomness.row
-    if not (shared or low.continuous) and count >= FEW_ACTIONS * low.action:
-        made, begun = first_steps(low, belief)  # `made` keeps what the record points to
-        job.begun = ctypes.addressof(begun)
+        draw = randomness.row
+    job = nodes.job(steps, weight, keys, draw)
     done, index, at, ends = 0, 0, native.address(steps.ends), steps.ends.tolist()
     pace.begin()
     while done < ends[-1]:
@@ -269,18 +332,9 @@ def rollout(
         part = pace.rows(ends[index] - begin, ends[index] - done, ends[-1] - done)
         pace.run(job, done, part, at)
         done += part
-    if shared:
-        trees.give_back(nodes)
-    return nodes.score(steps.path[-1], length, weight[-1])
-
-
-def first_steps(low: Imagined, belief: Belief) -> tuple[Belief, Any]:
-    """Each session's step by each action, ``[B, A]``: candidates that begin with the same action differ in what they
-    draw, and in nothing before."""
-    batch, actions = belief.stoch.shape[0], low.action
-    z, h, c = (np.repeat(x[:, None], actions, 1) for x in (belief.stoch, belief.deter, belief.context))
-    action = np.broadcast_to(np.eye(actions, dtype=np.float32), (batch, actions, actions))
-    return low.stepped(z, h, c, action, None, None)
+    score = nodes.score(steps.path[-1], length, weight[-1])
+    kept.give_back(nodes)
+    return score
 
 
 def walk(nodes: Nodes, tried: np.ndarray) -> Steps:
@@ -294,20 +348,6 @@ def walk(nodes: Nodes, tried: np.ndarray) -> Steps:
     native.library().thick_walk(rows, length, size, *map(native.address, arrays))
     nodes.count = int(total[0])
     return Steps(ends, parent, node, chosen, tried, path)
-
-
-def straight(batch: int, tried: np.ndarray, *, continuous: bool) -> Steps:
-    """The steps of candidates that share nothing: each has two nodes and goes from one to the other."""
-    rows, length, _ = tried.shape
-    path = np.empty((length + 1, rows), np.int64)
-    path[0] = np.repeat(np.arange(batch), rows // batch)
-    path[1:] = batch + (np.arange(length)[:, None] % 2) * rows + np.arange(rows)
-    chosen = None
-    if not continuous:  # of one-hots: a tenth of what argmax takes
-        chosen = np.ascontiguousarray((tried @ np.arange(tried.shape[-1], dtype=np.float32)).T).astype(
-            np.int64
-        )
-    return Steps(rows * np.arange(1, length + 1), path[:-1], path[1:], chosen, tried, path)
 
 
 class Pace:
