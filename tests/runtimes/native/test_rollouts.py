@@ -40,8 +40,8 @@ class Numpy:
     def __init__(self, inner: Randomness) -> None:
         self.inner, self.keys, self.row = inner, inner.keys.numpy(), inner.row
 
-    def fold(self, tag: int | str) -> Numpy:
-        return Numpy(self.inner.fold(tag))
+    def folds(self, count: int) -> np.ndarray:
+        return self.inner.folds(count).numpy()
 
 
 def objectives(

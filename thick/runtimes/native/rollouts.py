@@ -317,7 +317,7 @@ def rollout(
     weight = np.cumprod(weight, dtype=np.float32)
     keys, draw = None, 0
     if randomness is not None:
-        keys = np.stack([np.asarray(randomness.fold(index).keys) for index in range(length)]).view(np.uint64)
+        keys = np.ascontiguousarray(randomness.folds(length)).view(np.uint64)
         draw = randomness.row
     job = nodes.job(steps, weight, keys, draw)
     done, index, at, ends = 0, 0, native.address(steps.ends), steps.ends.tolist()
