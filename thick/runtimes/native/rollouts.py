@@ -189,7 +189,8 @@ class Nodes:
             self._begun = low.stepped(z, h, c, each, None, None)
             self._record.begun = ctypes.addressof(self._begun[1])
         # of one-hots: a tenth of what argmax takes
-        chosen = (tried @ np.arange(actions, dtype=np.float32)).T.astype(np.int64, order="C")
+        hot = tried.reshape(-1, actions) @ np.arange(actions, dtype=np.float32)
+        chosen = hot.reshape(rows, length).T.astype(np.int64, order="C")
         return self._straight._replace(chosen=chosen, candidates=tried)
 
     def belief_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
