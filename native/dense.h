@@ -172,13 +172,17 @@ static void dense(const Dense *d, int64_t rows, const float *x, int64_t ldx, flo
     panels(&p, 0, all, 0, 0);
 }
 
-/* The sum of 16 partial sums, always in the same order. */
+/* The sum of 16 partial sums, always in the same order: those that lie farthest apart first. */
 INLINE float total16(const V *sum) {
-  float part[COLUMNS];
-  for (int v = 0; v < VECTORS; v++) store(part + v * LANES, sum[v]);
-  for (int half = COLUMNS / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) part[i] += part[i + half];
-  return part[0];
+  typedef float Half __attribute__((vector_size(32)));
+  typedef float Quarter __attribute__((vector_size(16)));
+  Half half[2];
+  Quarter quarter[2];
+  memcpy(half, sum, sizeof half);
+  half[0] += half[1];
+  memcpy(quarter, half, sizeof quarter);
+  quarter[0] += quarter[1];
+  return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
 }
 
 /* One output a row; x has zeros in its padding. */

@@ -65,7 +65,10 @@ static void draw(int64_t groups, int64_t classes, const float *logits, const flo
     }
     float index[LANES];
     store(index, chosen);
-    for (int64_t i = 0; i < LANES && s + i < groups; i++) stoch[s + i] = (int64_t)index[i];
+    if (groups - s >= LANES)
+      for (int64_t i = 0; i < LANES; i++) stoch[s + i] = (int64_t)index[i];
+    else
+      for (int64_t i = 0; s + i < groups; i++) stoch[s + i] = (int64_t)index[i];
   }
 }
 
@@ -197,10 +200,12 @@ static void prior(const Low *m, int64_t rows, Tile *t) {
   dense(&m->img_logit, rows, t->a, t->lead, t->wide, t->lead, 0, 0);
 }
 
-/* The probability that an episode goes on, from the logit of γ · (1 - is_terminal). */
-static float goes_on(float logit, float gamma) {
-  const float p = one(sigmoid, logit) / gamma;
-  return p > 1.0f ? 1.0f : p;
+/* The probability that an episode goes on, from the logit of γ · (1 - is_terminal); 1 without such a head. */
+static void goes_on(const Chain *head, int64_t rows, float gamma, float *logit) {
+  for (int64_t r = 0; r < rows; r += LANES) {
+    V p = head->layers ? sigmoid(load_some(logit + r, rows - r)) / splat(gamma) : splat(1.0f);
+    store_some(logit + r, at_most(p, 1.0f), rows - r);
+  }
 }
 
 static void step_rows(const void *job, int64_t first, int64_t count, float *work, int64_t lead) {
@@ -333,11 +338,11 @@ static void search_rows(const void *job, int64_t first, int64_t count, float *wo
     draw(S, m->classes, t.wide + r * lead, j->keys ? uniforms : 0, t.b, t.stoch + r * S);
   }
   float *reward = chain(&m->reward, count, t.stoch, t.memory, size, t.a, t.b, lead, t.c, 1);
-  float *logit = t.c + count;
-  if (m->discount.layers) chain(&m->discount, count, t.stoch, t.memory, size, t.a, t.b, lead, logit, 1);
+  float *on = t.c + count;
+  if (m->discount.layers) chain(&m->discount, count, t.stoch, t.memory, size, t.a, t.b, lead, on, 1);
+  goes_on(&m->discount, count, m->gamma, on);
   for (int64_t r = 0; r < count; r++)
-    objective(j, j->weight[step], parent[r], node[r], reward[r],
-              m->discount.layers ? goes_on(logit[r], m->gamma) : 1.0f, t.wide + r * lead, t.memory + r * size,
+    objective(j, j->weight[step], parent[r], node[r], reward[r], on[r], t.wide + r * lead, t.memory + r * size,
               t.gates + r * lead);
 }
 
@@ -414,7 +419,7 @@ static void jump_rows(const void *job, int64_t first, int64_t count, float *work
   chain(&g->reward, count, landed, context, C, t.a, t.b, lead, j->reward + first, 1);
   float *on = j->continuation + first;
   if (g->discount.layers) chain(&g->discount, count, landed, context, C, t.a, t.b, lead, on, 1);
-  for (int64_t r = 0; r < count; r++) on[r] = g->discount.layers ? goes_on(on[r], m->gamma) : 1.0f;
+  goes_on(&g->discount, count, m->gamma, on);
 }
 
 /* An edge is worth (R - r[t]) / γ + γ^(Δ-1) r[τ], and what follows it γ^Δ · P(goes on) (planning/jumps.py). */
