@@ -153,8 +153,9 @@ static void gatel0rd(const Low *m, const float *gate, float *context, float *ope
   for (int64_t i = 0; i < m->context; i += LANES) {
     const int64_t left = m->context - i;
     V c = load_some(context + i, left), zero = splat(0.0f);
-    V g = at_least(tanh_(load(gate + i)), 0.0f);
-    V moved = fma_(g, tanh_(load(gate + PADDED(m->context) + i)) - c, c), step = moved - c;
+    V both[2] = {load(gate + i), load(gate + PADDED(m->context) + i)};
+    tanh_each(2, both);
+    V g = at_least(both[0], 0.0f), moved = fma_(g, both[1] - c, c), step = moved - c;
     V open = if_greater(g, zero, splat(1.0f), zero);
     if (m->threshold > 0) {
       step = if_greater(zero, step, zero - step, step);

@@ -153,9 +153,13 @@ INLINE V elu(V x) {
 /* Fewer than LANES numbers, filled up with zeros. */
 INLINE V load_some(const float *p, int64_t count) {
   if (count >= LANES) return load(p);
+#if LANES == 16
+  return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+#else
   float part[LANES] = {0};
   memcpy(part, p, sizeof(float) * (size_t)count);
   return load(part);
+#endif
 }
 INLINE void store_some(float *p, V x, int64_t count) {
   if (count >= LANES) {
@@ -163,9 +167,13 @@ INLINE void store_some(float *p, V x, int64_t count) {
     return;
   }
   if (count <= 0) return;
+#if LANES == 16
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)x);
+#else
   float part[LANES];
   store(part, x);
   memcpy(p, part, sizeof(float) * (size_t)count);
+#endif
 }
 
 #endif
