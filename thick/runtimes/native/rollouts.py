@@ -224,8 +224,8 @@ class Kept:
     """Nodes that searches come back to: trees of actions, one for each belief that is still planned from; and what was
     imagined from lately without a tree."""
 
-    LATELY = 8
-    """searches without a tree that are remembered"""
+    LATELY = 2
+    """searches without a tree that are remembered: as many as a small machine makes at once"""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -247,7 +247,9 @@ class Kept:
                 return tree
         return Nodes(low, belief, objective, tree=True, more=room)
 
-    def straight(self, low: Imagined, belief: Belief, objective: RolloutObjective, rows: int, steps: int) -> Nodes:
+    def straight(
+        self, low: Imagined, belief: Belief, objective: RolloutObjective, rows: int, steps: int
+    ) -> Nodes:
         """Nodes for so many candidates that share nothing: those of the same search's last iteration, or new ones."""
         found = None
         with self._lock:
