@@ -17,7 +17,7 @@ from thick.planning.protocols import JumpState, RolloutObjective, Score
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import rollout
 from thick.pytrees import map_arrays
-from thick.runtimes.native import library, rollouts
+from thick.runtimes.native import library, nodes, rollouts
 from thick.runtimes.native.high import Known
 from thick.runtimes.native.model import NativeModel
 from thick.runtimes.torch.model import FrozenModel
@@ -178,7 +178,7 @@ def test_a_first_step_that_candidates_share_is_the_one_that_each_would_make(
     shared, _ = finished(low.rollout(now, tried, numbers, noise))
     again, _ = finished(low.rollout(now, tried, numbers, noise))
     assert made == [B * low.action]  # for all iterations of a search
-    monkeypatch.setattr(rollouts, "FEW_ACTIONS", 10**9)
+    monkeypatch.setattr(nodes, "FEW_ACTIONS", 10**9)
     alone, _ = finished(low.rollout(map_arrays(np.copy, now), tried, numbers, noise))
     assert made == [B * low.action]
     for first, second, third in zip(shared, again, alone, strict=True):

@@ -13,7 +13,8 @@ from thick.models.config import STEEP_GATE, ModelConfig
 from thick.planning.protocols import RolloutObjective, Score, SoFar
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import batched, chained, numbers, whole
-from thick.runtimes.native.rollouts import Kept, rollout
+from thick.runtimes.native.nodes import Kept
+from thick.runtimes.native.rollouts import rollout
 from thick.runtimes.native.weights import Weights
 from thick.runtimes.parts import one_hots, unseen
 
