@@ -66,7 +66,7 @@ def rollout(
             yield SoFar(index, partial(nodes.score, steps.path[index], index, weight[index]))
         begin = ends[index - 1] if index else 0
         part = pace.rows(ends[index] - begin, ends[index] - done, ends[-1] - done)
-        pace.run(job, done, part, at)
+        pace.run(job, done, part, at, whole=done >= ends[0] or not job.begun)
         done += part
     score = nodes.score(steps.path[-1], length, weight[-1])
     kept.give_back(nodes)
@@ -115,10 +115,11 @@ class Pace:
         part = -(-left_of_step // parts)
         return min(left_of_step, part + -part % (native.ROWS // 2))
 
-    def run(self, job: Any, first: int, rows: int, ends: int) -> None:
-        """Compute them."""
+    def run(self, job: Any, first: int, rows: int, ends: int, *, whole: bool) -> None:
+        """Compute them; ``whole`` says whether all of each row's step is, else others take longer than these."""
         low, began = self._low, time.thread_time()
         native.run(native.SEARCH, job, rows, self._lead, first=first, tile=self._tile, ends=ends)
         took = time.thread_time() - began  # not the time that other programs took
         self._since += took
-        low.seconds_per_row += 0.2 * (max(took / rows, 1e-8) - low.seconds_per_row)
+        more = max(took / rows, 1e-8) - low.seconds_per_row
+        low.seconds_per_row += 0.2 * (more if whole else max(more, 0.0))
