@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -52,6 +53,7 @@ class HttpWire:
             raise ValueError(f"encoding: expected msgpack or json, got {encoding!r}")
         self.connection = connection
         self.media_type = known[encoding]
+        self._url = functools.lru_cache(maxsize=1024)(self._whole_url)
 
     def client_options(self) -> dict[str, Any]:
         """For ``httpx.Client`` and ``httpx.AsyncClient``."""
@@ -76,6 +78,13 @@ class HttpWire:
         except (httpx.InvalidURL, ValueError) as error:
             raise ProxyError(self.connection.url, "find the proxy", f"{proxy}: {error}") from None
 
+    def _whole_url(self, path: str) -> httpx.URL:
+        """Where a path is: httpx reads an address that is text, and joins it with the service's, at every request."""
+        base = httpx.URL(self.connection.url)
+        return base.copy_with(
+            raw_path=base.raw_path.rstrip(b"/") + b"/" + httpx.URL(path).raw_path.lstrip(b"/")
+        )
+
     def request(self, call: Call[Any], accept: str | None = None) -> dict[str, Any]:
         """For ``client.request`` and ``client.stream``."""
         headers = {"Accept": f"{accept or self.media_type}, {media.PROBLEM_JSON}", **tracing.headers()}
@@ -86,7 +95,7 @@ class HttpWire:
             content, headers["Content-Type"] = call.body, media.OCTET_STREAM
         elif call.verb == "POST":
             content, headers["Content-Type"] = encode_body(call.body or {}, self.media_type), self.media_type
-        return {"method": call.verb, "url": call.path, "headers": headers, "content": content}
+        return {"method": call.verb, "url": self._url(call.path), "headers": headers, "content": content}
 
     def read(self, call: Call[Result], response: httpx.Response) -> Result:
         """The result that a response holds.

@@ -122,14 +122,15 @@ static void sweep_rows(int rows, const Dense *d, int64_t first, int64_t end, int
 
 /* Apart from the products: here vectors do not wait for each other. */
 static void elu_rows(int64_t rows, float *y, int64_t ldy, int64_t width) {
+  enum { MANY = LANES == 16 ? 2 * FEW : FEW }; /* as many as registers hold */
   for (int64_t r = 0; r < rows; r++) {
     float *at = y + r * ldy;
     const float *end = at + width;
-    for (; at + FEW * LANES <= end; at += FEW * LANES) {
-      V few[FEW];
-      for (int v = 0; v < FEW; v++) few[v] = load(at + v * LANES);
-      elu_each(FEW, few);
-      for (int v = 0; v < FEW; v++) store(at + v * LANES, few[v]);
+    for (; at + MANY * LANES <= end; at += MANY * LANES) {
+      V many[MANY];
+      for (int v = 0; v < MANY; v++) many[v] = load(at + v * LANES);
+      elu_each(MANY, many);
+      for (int v = 0; v < MANY; v++) store(at + v * LANES, many[v]);
     }
     for (; at < end; at += LANES) store(at, elu(load(at)));
   }
@@ -171,13 +172,17 @@ static void dense(const Dense *d, int64_t rows, const float *x, int64_t ldx, flo
     panels(&p, 0, all, 0, 0);
 }
 
-/* The sum of 16 partial sums, always in the same order. */
+/* The sum of 16 partial sums, always in the same order: those that lie farthest apart first. */
 INLINE float total16(const V *sum) {
-  float part[COLUMNS];
-  for (int v = 0; v < VECTORS; v++) store(part + v * LANES, sum[v]);
-  for (int half = COLUMNS / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) part[i] += part[i + half];
-  return part[0];
+  typedef float Half __attribute__((vector_size(32)));
+  typedef float Quarter __attribute__((vector_size(16)));
+  Half half[2];
+  Quarter quarter[2];
+  memcpy(half, sum, sizeof half);
+  half[0] += half[1];
+  memcpy(quarter, half, sizeof quarter);
+  quarter[0] += quarter[1];
+  return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
 }
 
 /* One output a row; x has zeros in its padding. */
@@ -193,18 +198,20 @@ static void scalar(const Dense *d, int64_t rows, const float *x, int64_t ldx, fl
 
 /* -- rows of weights for classes ---------------------------------------------------------------------------------------- */
 
-#define GATHERED (SLICE / LANES < 8 ? SLICE / LANES : 8) /* vectors that are summed together */
+#define GATHERED 4 /* vectors that are summed together */
 
+/* Columns of `vectors` vectors of a slice, for one row. */
 INLINE void gather_columns(const int vectors, const Chain *c, const float *table, int64_t width, int64_t column,
                            const int64_t *stoch, int64_t input, float *y) {
   const Dense *d = &c->layer[0];
-  const int64_t groups = stoch[0] < 0 ? 0 : c->groups, panel = d->inputs * COLUMNS;
+  const int64_t groups = stoch[0] < 0 ? 0 : c->groups, panel = d->inputs * COLUMNS, *offsets = c->offsets;
   const float *more = d->weight + column / COLUMNS * panel + input * COLUMNS + column % COLUMNS;
   V sum[8];
 #pragma GCC unroll 8
   for (int v = 0; v < vectors; v++) sum[v] = load(d->bias + column + v * LANES);
+#pragma GCC unroll 4
   for (int64_t s = 0; s < groups; s++) {
-    const float *row = table + (c->offsets[s] + stoch[s]) * width;
+    const float *row = table + (offsets[s] + stoch[s]) * width;
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) sum[v] += load(row + v * LANES);
   }
@@ -224,11 +231,12 @@ static void gather(const Chain *c, int64_t rows, const int64_t *stoch, const int
     const float *table = c->table + from * c->classes;
     for (int64_t r = 0; r < rows; r++) {
       const int64_t *seen = stoch + r * c->groups, input = inputs ? inputs[r] : -1;
-      int64_t col = 0;
-      for (; col + GATHERED * LANES <= width; col += GATHERED * LANES)
-        gather_columns(GATHERED, c, table + col, width, from + col, seen, input, y + r * ldy);
-      for (; col < width; col += LANES)
-        gather_columns(1, c, table + col, width, from + col, seen, input, y + r * ldy);
+      if (width == SLICE)
+        for (int64_t col = 0; col < SLICE; col += GATHERED * LANES)
+          gather_columns(GATHERED, c, table + col, SLICE, from + col, seen, input, y + r * ldy);
+      else
+        for (int64_t col = 0; col < width; col += LANES)
+          gather_columns(1, c, table + col, width, from + col, seen, input, y + r * ldy);
     }
   }
 }

@@ -2,7 +2,6 @@
 #include "thick.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -88,21 +87,33 @@ typedef struct {
   int threads;
   atomic_int_fast64_t next, done;
   int wanted; /* helpers that may still join */
+  atomic_int asleep; /* who waits for the end of a stage */
 } Call;
 
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER; /* one call at a time has the helpers; others go alone */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t posted = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t complete = PTHREAD_COND_INITIALIZER; /* a stage */
 static Call *current; /* under `lock`, as all below */
 static int workers;
 static atomic_int busy, calls; /* helpers at work, calls posted: written under `lock`, watched without */
 static _Thread_local int splitting; /* threads among which this one divides the columns of products */
 
-static void relax(int64_t spin) {
-  if (spin % SPINS == SPINS - 1) sched_yield();
+static void relax(void) {
 #if defined(__x86_64__)
   _mm_pause();
 #endif
+}
+
+/* Until so many rows are done. Who sleeps leaves its processor to the thread that is waited for. */
+static void wait_for(Call *call, int64_t rows) {
+  for (int64_t spin = 0; spin < SPINS && atomic_load(&call->done) < rows; spin++) relax();
+  if (atomic_load(&call->done) >= rows) return;
+  pthread_mutex_lock(&lock);
+  call->asleep++;
+  while (atomic_load(&call->done) < rows) pthread_cond_wait(&complete, &lock);
+  call->asleep--;
+  pthread_mutex_unlock(&lock);
 }
 
 /* The buffers of the calling thread, kept from call to call. */
@@ -151,10 +162,15 @@ static void take_tiles(Call *call) {
       if (!atomic_compare_exchange_weak(&call->next, &row, row + count)) continue;
       call->operation(call->job, row, count, work, call->lead);
       atomic_fetch_add(&call->done, count);
+      if (atomic_load(&call->asleep)) {
+        pthread_mutex_lock(&lock);
+        pthread_cond_broadcast(&complete);
+        pthread_mutex_unlock(&lock);
+      }
       row = atomic_load(&call->next);
     }
     if (stage == call->end) break;
-    for (int64_t spin = 0; atomic_load(&call->done) < stage - call->first; spin++) relax(spin);
+    wait_for(call, stage - call->first);
   }
   thick_restore_floats(floats);
 }
@@ -171,7 +187,7 @@ static void *help(void *nothing) {
     pthread_mutex_lock(&lock);
     if (!--busy) pthread_cond_signal(&finished);
     pthread_mutex_unlock(&lock);
-    for (int64_t spin = 0; spin < SPINS && atomic_load(&calls) == seen; spin++) relax(0);
+    for (int64_t spin = 0; spin < SPINS && atomic_load(&calls) == seen; spin++) relax();
     pthread_mutex_lock(&lock);
   }
   return nothing;
@@ -180,7 +196,7 @@ static void *help(void *nothing) {
 /* A child has none of its parent's threads, and locks as they happened to be: start anew. */
 static void after_fork(void) {
   pthread_mutex_init(&owner, 0), pthread_mutex_init(&lock, 0);
-  pthread_cond_init(&posted, 0), pthread_cond_init(&finished, 0);
+  pthread_cond_init(&posted, 0), pthread_cond_init(&finished, 0), pthread_cond_init(&complete, 0);
   current = 0, workers = busy = 0;
 }
 
@@ -215,7 +231,7 @@ static void share(Call *call) {
   pthread_mutex_lock(&lock);
   current = 0;
   pthread_mutex_unlock(&lock);
-  for (int64_t spin = 0; spin < SPINS && atomic_load(&busy); spin++) relax(0);
+  for (int64_t spin = 0; spin < SPINS && atomic_load(&busy); spin++) relax();
   pthread_mutex_lock(&lock);
   while (busy) pthread_cond_wait(&finished, &lock);
   pthread_mutex_unlock(&lock);
@@ -225,7 +241,7 @@ int thick_split(void) { return splitting; }
 
 void thick_share(Operation *operation, const void *job, int64_t count) {
   const int64_t part = count / (3 * splitting);
-  Call call = {operation, job, &count, 0, count, 0, part ? part : 1, 1, 0, 0, splitting - 1};
+  Call call = {operation, job, &count, 0, count, 0, part ? part : 1, 1, 0, 0, splitting - 1, 0};
   share(&call);
 }
 
@@ -239,7 +255,7 @@ PUBLIC int thick_run(int instructions, int operation, const void *job, int64_t f
   const int64_t end = first + count;
   const int narrow = !ends && count <= NARROW;
   Call call = {tables[instructions][operation], job, ends ? ends : &end, first, end, lead, tile < count ? tile : count,
-               narrow ? 1 : threads, first, 0, threads - 1};
+               narrow ? 1 : threads, first, 0, threads - 1, 0};
   const int shared = threads > 1 && !pthread_mutex_trylock(&owner);
   if (!shared || narrow) {
     call.threads = 1, splitting = shared ? threads : 1;

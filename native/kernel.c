@@ -65,7 +65,10 @@ static void draw(int64_t groups, int64_t classes, const float *logits, const flo
     }
     float index[LANES];
     store(index, chosen);
-    for (int64_t i = 0; i < LANES && s + i < groups; i++) stoch[s + i] = (int64_t)index[i];
+    if (groups - s >= LANES)
+      for (int64_t i = 0; i < LANES; i++) stoch[s + i] = (int64_t)index[i];
+    else
+      for (int64_t i = 0; s + i < groups; i++) stoch[s + i] = (int64_t)index[i];
   }
 }
 
@@ -150,8 +153,9 @@ static void gatel0rd(const Low *m, const float *gate, float *context, float *ope
   for (int64_t i = 0; i < m->context; i += LANES) {
     const int64_t left = m->context - i;
     V c = load_some(context + i, left), zero = splat(0.0f);
-    V g = at_least(tanh_(load(gate + i)), 0.0f);
-    V moved = fma_(g, tanh_(load(gate + PADDED(m->context) + i)) - c, c), step = moved - c;
+    V both[2] = {load(gate + i), load(gate + PADDED(m->context) + i)};
+    tanh_each(2, both);
+    V g = at_least(both[0], 0.0f), moved = fma_(g, both[1] - c, c), step = moved - c;
     V open = if_greater(g, zero, splat(1.0f), zero);
     if (m->threshold > 0) {
       step = if_greater(zero, step, zero - step, step);
@@ -197,10 +201,12 @@ static void prior(const Low *m, int64_t rows, Tile *t) {
   dense(&m->img_logit, rows, t->a, t->lead, t->wide, t->lead, 0, 0);
 }
 
-/* The probability that an episode goes on, from the logit of γ · (1 - is_terminal). */
-static float goes_on(float logit, float gamma) {
-  const float p = one(sigmoid, logit) / gamma;
-  return p > 1.0f ? 1.0f : p;
+/* The probability that an episode goes on, from the logit of γ · (1 - is_terminal); 1 without such a head. */
+static void goes_on(const Chain *head, int64_t rows, float gamma, float *logit) {
+  for (int64_t r = 0; r < rows; r += LANES) {
+    V p = head->layers ? sigmoid(load_some(logit + r, rows - r)) / splat(gamma) : splat(1.0f);
+    store_some(logit + r, at_most(p, 1.0f), rows - r);
+  }
 }
 
 static void step_rows(const void *job, int64_t first, int64_t count, float *work, int64_t lead) {
@@ -274,31 +280,56 @@ static void objective(const SearchRows *j, float weight, int64_t parent, int64_t
   n->arrived[node] = (uint8_t)arrived;
 }
 
-/* Rows of one step. */
+/* A first step as it was made for all that take the same action: memory, gates, and logits in `wide`. */
+static void recall_rows(const SearchRows *j, int64_t first, int64_t count, const Tile *t) {
+  const Low *m = j->low;
+  const StepRows *seen = j->begun;
+  const int64_t C = m->context, H = m->deter, size = m->stoch * m->classes;
+  for (int64_t r = 0; r < count; r++) {
+    const int64_t at = j->nodes.session[j->parent[first + r]] * m->action + j->chosen[first + r];
+    memcpy(t->memory + r * t->width, seen->next_context + at * C, sizeof(float) * (size_t)C);
+    memcpy(t->memory + r * t->width + C, seen->next_deter + at * H, sizeof(float) * (size_t)H);
+    memcpy(t->gates + r * t->lead, seen->gates + at * C, sizeof(float) * (size_t)C);
+    class_major(m->stoch, m->classes, seen->logits + at * size, t->wide + r * t->lead);
+  }
+}
+
+/* Rows of one step: memory, gates, and logits in `wide`. */
+static void imagine_rows(const SearchRows *j, int64_t first, int64_t count, int64_t step, Tile *t, int64_t *stoch) {
+  const Low *m = j->low;
+  const int64_t S = m->stoch, A = m->action, size = m->context + m->deter, lead = t->lead, *parent = j->parent + first;
+  const int64_t begin = step ? j->ends[step - 1] : 0;
+  for (int64_t r = 0; r < count; r++)
+    memcpy(stoch + r * S, j->nodes.stoch + parent[r] * S, sizeof(int64_t) * (size_t)S);
+  if (j->chosen) {
+    gather(&m->img_in, count, stoch, j->chosen + first, t->joint, lead);
+    elu_rows(count, t->joint, lead, PADDED(m->hidden));
+  } else {
+    for (int64_t r = 0; r < count; r++)
+      memcpy(t->c + r * A, j->candidates + ((first + r - begin) * j->steps + step) * A, sizeof(float) * (size_t)A);
+    first_layer(&m->img_in, count, stoch, t->c, A, t->joint, lead, 1);
+  }
+  for (int64_t r = 0; r < count; r++)
+    memcpy(t->joint + r * lead + m->hidden, j->nodes.memory + parent[r] * size, sizeof(float) * (size_t)size);
+  transition(m, count, t);
+  prior(m, count, t);
+}
+
 static void search_rows(const void *job, int64_t first, int64_t count, float *work, int64_t lead) {
   const SearchRows *j = job;
   const Low *m = j->low;
   const Nodes *n = &j->nodes;
-  const int64_t S = m->stoch, A = m->action, size = m->context + m->deter;
-  const int64_t *parent = j->parent + first, *node = j->node + first;
+  const int64_t S = m->stoch, size = m->context + m->deter, *parent = j->parent + first, *node = j->node + first;
   int64_t step = 0;
   while (first >= j->ends[step]) step++;
   const int64_t begin = step ? j->ends[step - 1] : 0, each = (j->ends[step] - begin) / j->sessions;
   Tile t = tile(work, count, lead);
-  for (int64_t r = 0; r < count; r++) memcpy(t.stoch + r * S, n->stoch + parent[r] * S, sizeof(int64_t) * (size_t)S);
-  if (j->chosen) {
-    gather(&m->img_in, count, t.stoch, j->chosen + first, t.joint, lead);
-    elu_rows(count, t.joint, lead, PADDED(m->hidden));
-  } else {
-    for (int64_t r = 0; r < count; r++)
-      memcpy(t.c + r * A, j->candidates + ((first + r - begin) * j->steps + step) * A, sizeof(float) * (size_t)A);
-    first_layer(&m->img_in, count, t.stoch, t.c, A, t.joint, lead, 1);
-  }
-  for (int64_t r = 0; r < count; r++)
-    memcpy(t.joint + r * lead + m->hidden, n->memory + parent[r] * size, sizeof(float) * (size_t)size);
+  int64_t *before = t.stoch;
   t.stoch = n->stoch + *node * S, t.memory = n->memory + *node * size, t.width = size; /* nodes of rows are one behind the other */
-  transition(m, count, &t);
-  prior(m, count, &t);
+  if (j->begun && !step)
+    recall_rows(j, first, count, &t);
+  else
+    imagine_rows(j, first, count, step, &t, before);
   for (int64_t r = 0; r < count; r++) {
     float *uniforms = t.a;
     if (j->keys) {
@@ -308,11 +339,11 @@ static void search_rows(const void *job, int64_t first, int64_t count, float *wo
     draw(S, m->classes, t.wide + r * lead, j->keys ? uniforms : 0, t.b, t.stoch + r * S);
   }
   float *reward = chain(&m->reward, count, t.stoch, t.memory, size, t.a, t.b, lead, t.c, 1);
-  float *logit = t.c + count;
-  if (m->discount.layers) chain(&m->discount, count, t.stoch, t.memory, size, t.a, t.b, lead, logit, 1);
+  float *on = t.c + count;
+  if (m->discount.layers) chain(&m->discount, count, t.stoch, t.memory, size, t.a, t.b, lead, on, 1);
+  goes_on(&m->discount, count, m->gamma, on);
   for (int64_t r = 0; r < count; r++)
-    objective(j, j->weight[step], parent[r], node[r], reward[r],
-              m->discount.layers ? goes_on(logit[r], m->gamma) : 1.0f, t.wide + r * lead, t.memory + r * size,
+    objective(j, j->weight[step], parent[r], node[r], reward[r], on[r], t.wide + r * lead, t.memory + r * size,
               t.gates + r * lead);
 }
 
@@ -389,7 +420,7 @@ static void jump_rows(const void *job, int64_t first, int64_t count, float *work
   chain(&g->reward, count, landed, context, C, t.a, t.b, lead, j->reward + first, 1);
   float *on = j->continuation + first;
   if (g->discount.layers) chain(&g->discount, count, landed, context, C, t.a, t.b, lead, on, 1);
-  for (int64_t r = 0; r < count; r++) on[r] = g->discount.layers ? goes_on(on[r], m->gamma) : 1.0f;
+  goes_on(&g->discount, count, m->gamma, on);
 }
 
 /* An edge is worth (R - r[t]) / γ + γ^(Δ-1) r[τ], and what follows it γ^Δ · P(goes on) (planning/jumps.py). */

@@ -26,6 +26,9 @@ INLINE V fma_(V a, V b, V c) { return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (
 INLINE V if_greater(V a, V b, V yes, V no) {
   return (V)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ), (__m512)no, (__m512)yes);
 }
+INLINE V if_at_most(V a, V b, V yes, V no) {
+  return (V)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ), (__m512)no, (__m512)yes);
+}
 INLINE V root(V x) { return (V)_mm512_sqrt_ps((__m512)x); }
 INLINE V at_most(V x, float high) { return (V)_mm512_min_ps(_mm512_set1_ps(high), (__m512)x); }
 INLINE V at_least(V x, float low) { return (V)_mm512_max_ps(_mm512_set1_ps(low), (__m512)x); }
@@ -34,6 +37,9 @@ INLINE V splat(float x) { return (V)_mm256_set1_ps(x); }
 INLINE V fma_(V a, V b, V c) { return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 INLINE V if_greater(V a, V b, V yes, V no) {
   return (V)_mm256_blendv_ps((__m256)no, (__m256)yes, _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ));
+}
+INLINE V if_at_most(V a, V b, V yes, V no) {
+  return (V)_mm256_blendv_ps((__m256)no, (__m256)yes, _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LE_OQ));
 }
 INLINE V root(V x) { return (V)_mm256_sqrt_ps((__m256)x); }
 INLINE V at_most(V x, float high) { return (V)_mm256_min_ps(_mm256_set1_ps(high), (__m256)x); }
@@ -55,6 +61,10 @@ INLINE V fma_(V a, V b, V c) {
 }
 INLINE V if_greater(V a, V b, V yes, V no) {
   I mask = a > b;
+  return (V)((mask & (I)yes) | (~mask & (I)no));
+}
+INLINE V if_at_most(V a, V b, V yes, V no) {
+  I mask = a <= b;
   return (V)((mask & (I)yes) | (~mask & (I)no));
 }
 INLINE V root(V x) {
@@ -127,12 +137,12 @@ INLINE V sigmoid(V x) {
   return x;
 }
 
-/* x, or exp(x) - 1 below 0: one of the two terms is 0. */
+/* x, or exp(x) - 1 up to 0; NaN stays what it is, and what exp makes of numbers above 0 is not used. */
 INLINE void elu_each(const int n, V *x) {
   V below[2 * FEW];
-  EACH below[v] = at_least(at_most(x[v], 0.0f), -87.0f);
+  EACH below[v] = at_least(x[v], -87.0f);
   exp_each(n, below);
-  EACH x[v] = at_least(x[v], 0.0f) + (below[v] - splat(1.0f));
+  EACH x[v] = if_at_most(x[v], splat(0.0f), below[v] - splat(1.0f), x[v]);
 }
 
 INLINE V elu(V x) {
@@ -143,9 +153,13 @@ INLINE V elu(V x) {
 /* Fewer than LANES numbers, filled up with zeros. */
 INLINE V load_some(const float *p, int64_t count) {
   if (count >= LANES) return load(p);
+#if LANES == 16
+  return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+#else
   float part[LANES] = {0};
   memcpy(part, p, sizeof(float) * (size_t)count);
   return load(part);
+#endif
 }
 INLINE void store_some(float *p, V x, int64_t count) {
   if (count >= LANES) {
@@ -153,9 +167,13 @@ INLINE void store_some(float *p, V x, int64_t count) {
     return;
   }
   if (count <= 0) return;
+#if LANES == 16
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)x);
+#else
   float part[LANES];
   store(part, x);
   memcpy(p, part, sizeof(float) * (size_t)count);
+#endif
 }
 
 #endif

@@ -98,6 +98,8 @@ typedef struct {
   const int64_t *ends;                                   /* [steps] rows of this step and of those before */
   const int64_t *parent, *node;                          /* [rows] */
   const int64_t *chosen;                                 /* [rows] which action; NULL where they are continuous */
+  const StepRows *begun;                                 /* a step of each session by each action, [sessions][A]: the
+                                                            first one of candidates but for what they draw; or NULL */
   const float *candidates;                               /* [rows of a step][steps][A] */
   const uint64_t *keys;                                  /* [steps][sessions] of uniform numbers; NULL takes modes */
   int64_t draw;                                          /* which S of the numbers its first candidate gets */

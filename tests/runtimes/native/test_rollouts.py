@@ -17,7 +17,7 @@ from thick.planning.protocols import JumpState, RolloutObjective, Score
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import rollout
 from thick.pytrees import map_arrays
-from thick.runtimes.native import library, rollouts
+from thick.runtimes.native import library, nodes, rollouts
 from thick.runtimes.native.high import Known
 from thick.runtimes.native.model import NativeModel
 from thick.runtimes.torch.model import FrozenModel
@@ -40,8 +40,8 @@ class Numpy:
     def __init__(self, inner: Randomness) -> None:
         self.inner, self.keys, self.row = inner, inner.keys.numpy(), inner.row
 
-    def fold(self, tag: int | str) -> Numpy:
-        return Numpy(self.inner.fold(tag))
+    def folds(self, count: int) -> np.ndarray:
+        return self.inner.folds(count).numpy()
 
 
 def objectives(
@@ -161,6 +161,47 @@ def test_a_score_depends_neither_on_batch_mates_nor_on_pauses_nor_on_what_was_as
         np.testing.assert_array_equal(first, second)
         np.testing.assert_array_equal(first, third[:, ::-1])
         np.testing.assert_array_equal(first[1:, 4:5], fourth)
+
+
+def test_a_first_step_that_candidates_share_is_the_one_that_each_would_make(
+    models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, reference, native = models
+    low, now = native.exact, belief(world, B)
+    if low.continuous:
+        pytest.skip("no two candidates begin with the same action")
+    _, numbers = objectives(reference, native, now, goal=native.high is not None, arrival=True, critic=True)
+    noise, tried = Numpy(Randomness(torch.tensor([3, 4]))), candidates(low, count=4 * low.action)
+    made: list[int] = []
+    step = low.stepped
+    monkeypatch.setattr(low, "stepped", lambda z, *rest: made.append(z[..., 0].size) or step(z, *rest))
+    shared, _ = finished(low.rollout(now, tried, numbers, noise))
+    again, _ = finished(low.rollout(now, tried, numbers, noise))
+    assert made == [B * low.action]  # for all iterations of a search
+    monkeypatch.setattr(nodes, "FEW_ACTIONS", 10**9)
+    alone, _ = finished(low.rollout(map_arrays(np.copy, now), tried, numbers, noise))
+    assert made == [B * low.action]
+    for first, second, third in zip(shared, again, alone, strict=True):
+        np.testing.assert_array_equal(first, third)
+        np.testing.assert_array_equal(second, third)
+
+
+def test_what_is_kept_of_a_search_is_for_the_same_belief_and_objective_alone(models: Any) -> None:
+    world, reference, native = models
+    low, now = native.exact, belief(world, B)
+    noise = Numpy(Randomness(torch.tensor([3, 4])))
+    _, numbers = objectives(reference, native, now, goal=native.high is not None, arrival=True, critic=True)
+    other = numbers._replace(discount=0.5, bonus=3.0, arrival=False, kappa=2.0)
+    moved = map_arrays(lambda x: x[::-1].copy(), now)
+    few, many = candidates(low, count=5), candidates(low, count=9)
+
+    def score(of: Any, tried: np.ndarray, objective: RolloutObjective) -> np.ndarray:
+        return finished(low.rollout(of, tried, objective, noise))[0].score
+
+    asked = [(b, t, o) for b in (now, moved) for t in (few, many) for o in (numbers, other)]
+    for of, tried, objective in asked * 2:
+        fresh = score(map_arrays(np.copy, of), tried, objective)
+        np.testing.assert_array_equal(score(of, tried, objective), fresh)
 
 
 def test_a_pause_reports_the_scores_of_the_steps_that_are_complete(

@@ -69,8 +69,8 @@ StepRows = _record(
 Nodes = _record("Nodes", "stoch:p memory:p total:p alive:p credit:p won:p near:p arrived:p session:p")
 SearchRows = _record(
     "SearchRows",
-    "low:p nodes:Nodes steps:i sessions:i ends:p parent:p node:p chosen:p candidates:p keys:p draw:i weight:p bonus:f "
-    "ending:f arrival:i goal:p goal_context:p distance:p least:p ends_there:p",
+    "low:p nodes:Nodes steps:i sessions:i ends:p parent:p node:p chosen:p begun:p candidates:p keys:p draw:i weight:p "
+    "bonus:f ending:f arrival:i goal:p goal_context:p distance:p least:p ends_there:p",
 )
 GoalRows = _record("GoalRows", "low:p goal:p logits:p class_major:p similarity:p")
 JumpRows = _record(

@@ -13,7 +13,8 @@ from thick.models.config import STEEP_GATE, ModelConfig
 from thick.planning.protocols import RolloutObjective, Score, SoFar
 from thick.runtimes.native import library as native
 from thick.runtimes.native.calls import batched, chained, numbers, whole
-from thick.runtimes.native.rollouts import Trees, rollout
+from thick.runtimes.native.nodes import Kept
+from thick.runtimes.native.rollouts import rollout
 from thick.runtimes.native.weights import Weights
 from thick.runtimes.parts import one_hots, unseen
 
@@ -84,7 +85,7 @@ class NativeDynamics:
         self.address = ctypes.addressof(record)
         self.seconds_per_row = 5e-6
         """of a step of a candidate, as measured lately"""
-        self._trees = Trees()
+        self._kept = Kept()
 
     @property
     def lead(self) -> int:
@@ -120,6 +121,18 @@ class NativeDynamics:
         embedding: np.ndarray | None,
     ) -> Belief:
         """One imagined step, or one observed step where there is an embedding ``[*B, E]``."""
+        return self.stepped(stoch, deter, context, action, uniforms, embedding)[0]
+
+    def stepped(
+        self,
+        stoch: np.ndarray,
+        deter: np.ndarray,
+        context: np.ndarray,
+        action: np.ndarray,
+        uniforms: np.ndarray | None,
+        embedding: np.ndarray | None,
+    ) -> tuple[Belief, Any]:
+        """The same, and the record that says where its parts lie."""
         lead = stoch.shape[:-1]
         z = whole(stoch, (*lead, self.stoch), self.classes)
         h, c = numbers(deter, (*lead, self.deter)), numbers(context, (*lead, self.context))
@@ -136,7 +149,7 @@ class NativeDynamics:
         given = [0 if array is None else native.address(array) for array in (z, h, c, a, u, e)]
         job = native.StepRows(self.address, *given, *(native.address(array) for array in made))
         native.run(native.STEP, job, batched(lead), self.lead)
-        return Belief.of(*made)
+        return Belief.of(*made), job
 
     def rollout(
         self,
@@ -146,7 +159,7 @@ class NativeDynamics:
         randomness: Randomness | None,
     ) -> Generator[SoFar, None, Score]:
         """Every candidate imagined and scored (:class:`thick.planning.protocols.Rollouts`)."""
-        return rollout(self, self._trees, belief, candidates, objective, randomness)
+        return rollout(self, self._kept, belief, candidates, objective, randomness)
 
     def features(self, belief: Belief) -> np.ndarray:
         """Fine feature ``[z, h, c]``, ``[*B, S·K + H + C]``, with z as one-hots (zero where it is -1)."""

@@ -2,220 +2,36 @@
 
 The kernel takes as many steps of as many candidates as fit between two pauses, with the objective folded in. Where
 imagined states are modes and actions are discrete, candidates that begin with the same actions share states: they are
-nodes of a tree of actions, each computed once, also when a later iteration of the same search asks again. That is
-exact, since the bits of a state do not depend on what it is computed with.
+nodes of a tree of actions, each computed once, also when a later iteration of the same search asks again. Where states
+are drawn they share the first step, but for the draw. That is exact, since the bits of a state do not depend on what it
+is computed with.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from collections.abc import Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thick.models.beliefs import Belief
 from thick.planning.protocols import RolloutObjective, Score, SoFar
 from thick.runtimes.native import library as native
-from thick.runtimes.native.calls import numbers, whole
+from thick.runtimes.native.calls import numbers
+from thick.runtimes.native.nodes import Imagined, Kept, Nodes, Steps
 
 if TYPE_CHECKING:
     from thick.planning.randomness import Randomness
 
 PAUSE = 1.4e-3
 """seconds of work between two pauses, about"""
-ITERATIONS = 4
-"""of the same search that a tree has room for at once"""
-MOST_NODES = 200_000
-"""a tree that would become larger starts anew"""
-
-
-class Imagined(Protocol):
-    """What a rollout needs of a low level."""
-
-    stoch: int
-    classes: int
-    deter: int
-    context: int
-    action: int
-    continuous: bool
-    address: int
-    """where its record for the kernels lies"""
-    seconds_per_row: float
-    """what a step of one candidate took lately"""
-
-    @property
-    def lead(self) -> int:
-        """Floats of a row of every buffer."""
-
-    @property
-    def tile(self) -> int:
-        """Rows that are computed together at most."""
-
-    def head(self, name: str, stoch: np.ndarray, rest: np.ndarray) -> np.ndarray:
-        """Output of a head, ``[N, O]``."""
-
-
-class Nodes:
-    """States, and what the objective carries along, of nodes.
-
-    Args:
-        low, belief, objective: see :func:`rollout`.
-        tree: whether it is known where actions lead.
-        more: nodes that it has room for besides those of the belief.
-    """
-
-    def __init__(
-        self, low: Imagined, belief: Belief, objective: RolloutObjective, *, tree: bool, more: int
-    ) -> None:
-        self.low, self.belief, self.objective, self.tree = low, belief, objective, tree
-        self.sessions = batch = belief.stoch.shape[0]
-        size = low.context + low.deter
-        self.count, room = batch, batch + more
-        self._columns: dict[str, np.ndarray] = {  # what is new is written when a node is made
-            "stoch": np.empty((room, low.stoch), np.int64),
-            "memory": np.empty((room, size), np.float32),
-            "total": np.empty(room, np.float32),
-            "alive": np.empty(room, np.float32),
-            "credit": np.empty(room, np.float32),
-            "won": np.empty(room, np.float32),
-            "near": np.empty(room, np.uint8),
-            "arrived": np.empty(room, np.uint8),
-            "session": np.empty(room, np.int32),
-        }
-        for name in ("total", "credit", "won", "near", "arrived"):
-            self[name][:batch] = 0
-        self["alive"][:batch], self["session"][:batch] = 1, np.arange(batch)
-        self.child = np.empty((room if tree else 0, low.action), np.int64)
-        self.child[:batch] = -1
-        self["stoch"][:batch] = whole(belief.stoch, (batch, low.stoch), low.classes)
-        self["memory"][:batch, : low.context] = belief.context
-        self["memory"][:batch, low.context :] = belief.deter
-        self._goal: dict[str, np.ndarray] = {}
-        if objective.goal is not None:
-            self._set_goal(objective)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._columns[name]
-
-    def _set_goal(self, objective: RolloutObjective) -> None:
-        low, batch = self.low, self.sessions
-        logits = numbers(self.belief.logits, (batch, low.stoch, low.classes))
-        goal = numbers(np.asarray(objective.goal), logits.shape)
-        packed = np.empty((batch, low.classes, native.padded(low.stoch)), np.float32)
-        similar = np.empty(batch, np.float32)
-        given = (native.address(x) for x in (goal, logits, packed, similar))
-        native.run(native.GOAL, native.GoalRows(low.address, *given), batch, low.lead)
-        threshold = numbers(np.asarray(objective.threshold), (batch,))
-        self["near"][:batch] = similar >= threshold
-        self._goal = {
-            "goal": packed,
-            "goal_context": numbers(np.asarray(objective.context), (batch, low.context)),
-            "distance": numbers(np.asarray(objective.distance), (batch,)),
-            "least": threshold,
-            "ends_there": np.ascontiguousarray(objective.ends, np.uint8),
-        }
-
-    @property
-    def room(self) -> int:
-        """Nodes that it has room for."""
-        return len(self["stoch"])
-
-    def make_room(self, room: int) -> None:
-        """Room for so many nodes."""
-        for name, column in self._columns.items():
-            grown = np.empty((room, *column.shape[1:]), column.dtype)
-            grown[: self.count] = column[: self.count]
-            self._columns[name] = grown
-        if self.tree:
-            child = np.empty((room, self.low.action), np.int64)  # what is new is written when a node is made
-            child[: self.count] = self.child[: self.count]
-            self.child = child
-
-    def job(self, steps: Steps, weight: np.ndarray) -> Any:
-        """The record of all steps; ``steps`` and ``weight`` ``[H]`` must live as long."""
-        record = native.SearchRows(self.low.address)
-        for name, column in self._columns.items():
-            setattr(record.nodes, name, native.address(column))
-        arrays = {**self._goal, **steps._asdict(), "weight": weight}
-        del arrays["path"]
-        for name, array in arrays.items():
-            setattr(record, name, 0 if array is None else native.address(array))
-        record.steps, record.sessions = len(steps.ends), self.sessions
-        record.bonus, record.ending = self.objective.bonus, self.objective.ending
-        record.arrival = int(self.objective.arrival)
-        return record
-
-    def score(self, at: np.ndarray, length: int, weight: np.float32) -> Score:
-        """Scores ``[B, N]`` of candidates that have come to nodes ``at`` ``[B · N]`` in so many steps."""
-        returns, shape = self["total"][at], (self.sessions, len(at) // self.sessions)
-        if self.objective.critic:
-            value = self.low.head("critic", self["stoch"][at], self["memory"][at])[:, 0]
-            returns = returns + weight * self["alive"][at] * value
-        steps = np.float32(length)
-        score = returns / steps
-        if self.objective.goal is not None:
-            score = score + np.float32(self.objective.kappa) * self["credit"][at] / steps
-        return Score(score.reshape(shape), returns.reshape(shape))
-
-
-class Trees:
-    """Trees of actions that searches came back to: one for each belief that is still planned from."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[int, Nodes] = {}
-
-    def take(self, low: Imagined, belief: Belief, objective: RolloutObjective, more: int) -> Nodes:
-        """The tree of a belief under an objective, for one search alone until it is given back; with room for so many
-        more nodes."""
-        with self._lock:
-            tree = self._kept.pop(id(belief.logits), None)
-        # Room also for later iterations: memory that is not used costs nothing.
-        room = max(more, min(ITERATIONS * more, MOST_NODES))
-        if tree is not None and same(tree.belief, belief) and same(tree.objective, objective):
-            tree.belief = belief
-            if tree.count + more <= MOST_NODES:
-                if tree.count + more > tree.room:
-                    tree.make_room(tree.count + room)
-                return tree
-        return Nodes(low, belief, objective, tree=True, more=room)
-
-    def give_back(self, tree: Nodes) -> None:
-        """Keep a tree for as long as its belief is alive elsewhere."""
-        key = id(tree.belief.logits)
-        weakref.finalize(tree.belief.logits, self._kept.pop, key, None)
-        belief = tree.belief
-        tree.belief = belief._replace(
-            logits=weakref.ref(belief.logits)
-        )  # else it would live as long as the tree
-        with self._lock:
-            self._kept[key] = tree
-
-
-class Steps(NamedTuple):
-    """All steps of all candidates: rows, those of a step after those of the step before."""
-
-    ends: np.ndarray
-    """[H] int64 rows of each step and those before"""
-    parent: np.ndarray
-    """[rows] int64 nodes that they lead from"""
-    node: np.ndarray
-    """[rows] int64 and to"""
-    chosen: np.ndarray | None
-    """[rows] int64 action; None where actions are continuous"""
-    candidates: np.ndarray
-    """[B · N, H, A]"""
-    path: np.ndarray
-    """[H + 1, B · N] int64 nodes that the candidates come to; first where they start"""
 
 
 def rollout(
     low: Imagined,
-    trees: Trees,
+    kept: Kept,
     belief: Belief,
     candidates: np.ndarray,
     objective: RolloutObjective,
@@ -226,20 +42,20 @@ def rollout(
     batch, count, length, _ = candidates.shape
     rows = batch * count
     tried = numbers(candidates, (batch, count, length, low.action)).reshape(rows, length, low.action)
-    shared = randomness is None and not low.continuous
-    if shared:
-        nodes = trees.take(low, belief, objective, rows * length)
+    if randomness is None and not low.continuous:
+        nodes = kept.tree(low, belief, objective, rows * length)
         steps = walk(nodes, tried)
     else:
-        nodes = Nodes(low, belief, objective, tree=False, more=2 * rows)
-        steps = straight(batch, tried, continuous=low.continuous)
+        nodes = kept.straight(low, belief, objective, rows, length)
+        steps = nodes.straight(tried)
     weight = np.full(length + 1, objective.discount, np.float32)
     weight[0] = 1
     weight = np.cumprod(weight, dtype=np.float32)
-    job = nodes.job(steps, weight)
+    keys, draw = None, 0
     if randomness is not None:
-        keys = np.stack([np.asarray(randomness.fold(index).keys) for index in range(length)]).view(np.uint64)
-        job.keys, job.draw = native.address(keys), randomness.row
+        keys = np.ascontiguousarray(randomness.folds(length)).view(np.uint64)
+        draw = randomness.row
+    job = nodes.job(steps, weight, keys, draw)
     done, index, at, ends = 0, 0, native.address(steps.ends), steps.ends.tolist()
     pace.begin()
     while done < ends[-1]:
@@ -250,11 +66,11 @@ def rollout(
             yield SoFar(index, partial(nodes.score, steps.path[index], index, weight[index]))
         begin = ends[index - 1] if index else 0
         part = pace.rows(ends[index] - begin, ends[index] - done, ends[-1] - done)
-        pace.run(job, done, part, at)
+        pace.run(job, done, part, at, whole=done >= ends[0] or not job.begun)
         done += part
-    if shared:
-        trees.give_back(nodes)
-    return nodes.score(steps.path[-1], length, weight[-1])
+    score = nodes.score(steps.path[-1], length, weight[-1])
+    kept.give_back(nodes)
+    return score
 
 
 def walk(nodes: Nodes, tried: np.ndarray) -> Steps:
@@ -268,20 +84,6 @@ def walk(nodes: Nodes, tried: np.ndarray) -> Steps:
     native.library().thick_walk(rows, length, size, *map(native.address, arrays))
     nodes.count = int(total[0])
     return Steps(ends, parent, node, chosen, tried, path)
-
-
-def straight(batch: int, tried: np.ndarray, *, continuous: bool) -> Steps:
-    """The steps of candidates that share nothing: each has two nodes and goes from one to the other."""
-    rows, length, _ = tried.shape
-    path = np.empty((length + 1, rows), np.int64)
-    path[0] = np.repeat(np.arange(batch), rows // batch)
-    path[1:] = batch + (np.arange(length)[:, None] % 2) * rows + np.arange(rows)
-    chosen = None
-    if not continuous:  # of one-hots: a tenth of what argmax takes
-        chosen = np.ascontiguousarray((tried @ np.arange(tried.shape[-1], dtype=np.float32)).T).astype(
-            np.int64
-        )
-    return Steps(rows * np.arange(1, length + 1), path[:-1], path[1:], chosen, tried, path)
 
 
 class Pace:
@@ -313,27 +115,11 @@ class Pace:
         part = -(-left_of_step // parts)
         return min(left_of_step, part + -part % (native.ROWS // 2))
 
-    def run(self, job: Any, first: int, rows: int, ends: int) -> None:
-        """Compute them."""
+    def run(self, job: Any, first: int, rows: int, ends: int, *, whole: bool) -> None:
+        """Compute them; ``whole`` says whether all of each row's step is, else others take longer than these."""
         low, began = self._low, time.thread_time()
         native.run(native.SEARCH, job, rows, self._lead, first=first, tile=self._tile, ends=ends)
         took = time.thread_time() - began  # not the time that other programs took
         self._since += took
-        low.seconds_per_row += 0.2 * (max(took / rows, 1e-8) - low.seconds_per_row)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two tuples hold the same numbers."""
-    return one is other or all(map(_same, one, other))
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, weakref.ref):
-        return one() is other
-    if one is other:
-        return True
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return np.array_equal(one, other)
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and same(one, other)
-    return not isinstance(one, np.ndarray | None) and bool(one == other)
+        more = max(took / rows, 1e-8) - low.seconds_per_row
+        low.seconds_per_row += 0.2 * (more if whole else max(more, 0.0))
