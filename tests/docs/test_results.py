@@ -121,7 +121,7 @@ def test_the_readme_s_corridor_is_the_manifest_s_which_names_the_layouts_it_was_
     assert not results["env_options"].get("exploring_starts")
     assert results["planner"] == {key: value for key, value in trained["planner"].items() if key != "method"}
     for start, method in (
-        ("planning over subgoals, an end", "hierarchical"), ("the actor alone", "policy"),
+        ("planning over subgoals, an end", "hierarchical"), ("the actor, its actions", "policy"),
         ("flat planning with the same", "flat"), ("random actions (unseen", "random"),
     ):  # fmt: skip
         assert f"| {100 * results['methods'][method]['success_rate']:.1f} % |" in _row(start)
