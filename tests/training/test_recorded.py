@@ -119,6 +119,25 @@ def test_gradients_lie_as_their_weights_do() -> None:
     assert laid_out(placed, weight) is placed
 
 
+@pytest.mark.parametrize("action", SPACES)
+def test_weights_move_as_the_plain_optimiser_moves_them(action: str) -> None:
+    # Fused Adam pairs numbers by their place in memory, on a CPU without a word.
+    fused, plain = (learner("dreamer", action) for _ in range(2))
+    for part in plain.parts:
+        for name, group in part.groups().items():
+            plain._optimizers[part.name][name] = torch.optim.Adam(
+                group.parameters, lr=group.lr, eps=plain.config.optimizer.eps
+            )
+    for of in (fused, plain):
+        torch.manual_seed(3)
+        for _ in range(6):
+            of.update(data(action))
+    for (name, found), wanted in zip(
+        fused.model.state_dict().items(), plain.model.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5, msg=name)
+
+
 def numbers(of: Learner) -> dict[str, Tensor]:
     return {name: value.detach().double().cpu() for name, value in of.tensors().items()}
 

@@ -237,8 +237,8 @@ def weighted(part: Part, scales: Mapping[str, Number], shared: Shared) -> tuple[
 
 
 def laid_out(gradient: Tensor, weight: Tensor) -> Tensor:
-    """A gradient in the order of memory that its weight has: convolutions on a GPU answer in another one, which fused
-    optimisers refuse."""
+    """A gradient in the order of memory that its weight has. Convolutions answer in another one, which fused optimisers
+    refuse on a GPU; on a CPU they silently take each number for that of another weight."""
     return gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
 
 
