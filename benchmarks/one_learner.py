@@ -29,7 +29,9 @@ PRESETS = {
 }
 
 
-def learner(name: str, size: str, threads: int) -> tuple[Any, Any]:
+def learner(
+    name: str, size: str, threads: int, *, device: str = "cpu", precision: str = "fp32"
+) -> tuple[Any, Any]:
     """The learner and a batch for it, ``[B, T, ...]``."""
     from thick.envs import make
 
@@ -43,11 +45,11 @@ def learner(name: str, size: str, threads: int) -> tuple[Any, Any]:
     except ImportError:
         config, Learner, Batch = _before_parts(name, size)
     else:
-        changes = {"env": ENVS[size], "threads": threads, "precision": "fp32"}
+        changes = {"env": ENVS[size], "threads": threads, "precision": precision, "device": device}
         config = merge(load_config(f"learners/{name}", *PRESETS[size]), changes)
     torch.set_num_threads(threads)
     arrays = batch(config.batch, config.length, env.observation_space, env.action_space)
-    observation, *rest = (torch.from_numpy(each) for each in arrays)
+    observation, *rest = (torch.from_numpy(each).to(device) for each in arrays)
     return Learner(config, env.observation_space, env.action_space), Batch(
         {"observation": observation}, *rest
     )

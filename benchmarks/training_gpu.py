@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.one_learner import ENVS, PRESETS, batch
+from benchmarks.one_learner import learner
 from benchmarks.planning import rate as product_rate
 
 WARM = 4
@@ -43,10 +43,10 @@ def main(options: argparse.Namespace, operations: Callable[[Any, Any], float]) -
     print("|---|---|---|---|---|---|", flush=True)
     rows: list[dict[str, Any]] = []
     for size in options.sizes:
-        for learner in options.learners:
+        for of in options.learners:
             for precision in rates:
-                row = {"learner": learner, "size": size, "precision": precision}
-                rows.append(row | measure(learner, size, precision, options, operations, rates[precision]))
+                row = {"learner": of, "size": size, "precision": precision}
+                rows.append(row | measure(of, size, precision, options, operations, rates[precision]))
                 print(
                     "| {learner} | {size} | {precision} | {plain:.1f} | {recorded:.1f} | {share:.2%} |".format(
                         **rows[-1]
@@ -68,22 +68,7 @@ def measure(
     products: float,
 ) -> dict[str, float]:
     """Updates a second of one learner in both forms, and the share of the product rate."""
-    from thick.configuration import merge
-    from thick.envs import make
-    from thick.models.batch import Batch
-    from thick.training.config import load_config
-    from thick.training.learner import Learner
-
-    changes = {"env": ENVS[size], "device": options.device, "precision": precision}
-    config = merge(load_config(f"learners/{name}", *PRESETS[size]), changes)
-    for part in ("behaviour", "director"):  # everything that is ever trained, from the first update on
-        config = merge(config, {part: {"start": 0}})
-    env = make(ENVS[size])
-    arrays = batch(config.batch, config.length, env.observation_space, env.action_space)
-    observation, *rest = (torch.from_numpy(each).to(options.device) for each in arrays)
-    data = Batch({"observation": observation}, *rest)
-    torch.manual_seed(0)
-    of = Learner(config, env.observation_space, env.action_space)
+    of, data = learner(name, size, 1, device=options.device, precision=precision)
     recorded, found = of._recorded, {}
     for form, how in (("plain", None), ("recorded", recorded)):
         of._recorded = how

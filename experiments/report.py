@@ -170,19 +170,29 @@ def _rate(cell: Cell) -> str:
 
 def runs_table(rows: list[dict[str, str]]) -> str:
     """The runs behind the rows."""
-    columns = ("seed", "updates", "parameters", "commit", "processor")
-    runs = sorted({
-        (NAMES[row["learner"]], f"`{row['configuration']}` ({row['digest']})", *(row[name] for name in columns))
-        for row in rows if row["planner"] != "random"
-    })  # fmt: skip
+    columns = ("seed", "updates", "parameters", "processor")
+    commits: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for row in rows:
+        if row["planner"] != "random":
+            configuration = f"`{row['configuration']}` ({row['digest']})"
+            run = (NAMES[row["learner"]], configuration, *(row[name] for name in columns))
+            commits[run].add(row["commit"])
     lines = [
         "| Model | configuration | seed | updates | weights | evaluated at commit | processor |",
         "|---" * 7 + "|",
     ]
-    for name, configuration, seed, updates, weights, commit, processor in runs:
-        lines.append(
-            f"| {name} | {configuration} | {seed} | {int(updates):,} | {int(weights):,} | {commit} | {processor} |"
+    for run, at in sorted(commits.items()):
+        name, configuration, seed, updates, weights, processor = run
+        cells = (
+            name,
+            configuration,
+            seed,
+            f"{int(updates):,}",
+            f"{int(weights):,}",
+            ", ".join(sorted(at)),
+            processor,
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -22,9 +22,6 @@ from thick.spaces import space_to_json
 PLANNER = {"samples": 16, "iterations": 2, "elites": 4, "horizon": 3, "simulations": 6, "depth": 2, "kept": 2}
 """a search that takes a few milliseconds"""
 
-SPACES = {"dict": "MIXED", "vector": "VECTOR", "image": "IMAGE", "grid": "GRID"}
-"""names in ``tests.models.sizes``, which needs torch: not here, so that services are tested without it too"""
-
 
 def write_model(
     folder: Path,
@@ -38,12 +35,10 @@ def write_model(
     **changes: Any,
 ) -> Path:
     """An entry with random weights; thick models have an actor and a critic."""
-    from tests.models import sizes
+    from tests.models import sizes  # needs torch: services are tested without it too
 
     changes.setdefault("actor_critic", kind == "thick")
-    model = sizes.model(
-        getattr(sizes, SPACES[observation]), sizes.ACTIONS[action], seed, kind=kind, **changes
-    )
+    model = sizes.model(sizes.SPACES[observation], sizes.ACTIONS[action], seed, kind=kind, **changes)
     planner: dict[str, Any] = {**PLANNER, "method": "hierarchical" if kind == "thick" else "flat"}
     planner["low"] = "cem" if action == "continuous" else "categorical-cem"
     return write_entry(

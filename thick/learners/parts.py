@@ -47,11 +47,9 @@ class Shared:
         if fixed_shapes(alive.device):
             return dealt(alive, most)
         places = alive.nonzero().squeeze(-1)
-        return (
-            places
-            if most is None or len(places) <= most
-            else places[shuffled(len(places), places.device)[:most]]
-        )
+        if most is None or len(places) <= most:
+            return places
+        return places[shuffled(len(places), places.device)[:most]]
 
     def at(self, index: Tensor) -> State:
         """Filtered states ``[N, ...]`` at places of the flattened batch, without gradient."""

@@ -24,7 +24,7 @@ Number = float | Tensor
 
 
 class Schedules(NamedTuple):
-    """What an update is told beside its batch: by part and name of the term or group."""
+    """What an update takes beside its batch: by part and name of the term or group."""
 
     scales: Mapping[str, Mapping[str, Number]]
     """weights of the loss terms"""
@@ -92,10 +92,10 @@ class _Recording:
     def __init__(self, update: Update, batch: Batch, schedules: Schedules, device: torch.device) -> None:
         self._batch = _copied(batch)
         self._numbers = _numbers(schedules, device)
-        told = _on_device(schedules, self._numbers)
+        own = _on_device(schedules, self._numbers)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            updated = update(self._batch, told)
+            updated = update(self._batch, own)
             self._log = torch.stack([value.double().reshape(()) for value in updated.log.values()])
         self._names, self._filtered = tuple(updated.log), updated.filtered
 

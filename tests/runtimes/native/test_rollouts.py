@@ -173,8 +173,8 @@ def test_a_first_step_that_candidates_share_is_the_one_that_each_would_make(
     _, numbers = objectives(reference, native, now, goal=native.high is not None, arrival=True, critic=True)
     noise, tried = Numpy(Randomness(torch.tensor([3, 4]))), candidates(low, count=4 * low.action)
     made: list[int] = []
-    step = low.stepped
-    monkeypatch.setattr(low, "stepped", lambda z, *rest: made.append(z[..., 0].size) or step(z, *rest))
+    step = low.step
+    monkeypatch.setattr(low, "step", lambda z, *rest: made.append(z[..., 0].size) or step(z, *rest))
     shared, _ = finished(low.rollout(now, tried, numbers, noise))
     again, _ = finished(low.rollout(now, tried, numbers, noise))
     assert made == [B * low.action]  # for all iterations of a search

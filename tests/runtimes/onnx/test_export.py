@@ -15,7 +15,6 @@ from tests.runtimes.onnx.conftest import experience
 from tests.service.support import write_model
 from thick.entries import weight_bytes
 from thick.envs import make
-from thick.export import write_entry
 from thick.manifest import MANIFEST, EntryError, read_manifest
 from thick.runtimes.onnx import steps, verify
 from thick.runtimes.onnx.agents import load_agent
@@ -118,20 +117,7 @@ def test_inputs_for_the_comparison_come_from_the_model_s_own_environment(tmp_pat
 
 
 def test_a_model_of_every_kind_of_space_has_graphs_that_run(tmp_path: Path) -> None:
-    model = sizes.model(sizes.SPACES["kinds"], sizes.CONTINUOUS, 0, kind="rssm")
-    entry = write_entry(
-        tmp_path,
-        name="kinds",
-        version=None,
-        kind="rssm",
-        task="tests:kinds",
-        observation_space=space_to_json(model.observation_space),
-        action_space=space_to_json(model.action_space),
-        configuration={"model": model.config},
-        planner={"method": "flat", "low": "cem"},
-        provenance={"command": "random weights"},
-        tensors=model.state_dict(),
-    )
+    entry = write_model(tmp_path, "kinds", observation="kinds", action="continuous", kind="rssm")
     seen = [sizes.SPACES["kinds"].sample() for _ in range(8)]
     acted = np.random.default_rng(0).uniform(-1, 1, (8, 2)).astype(np.float32)
     shown = {key: np.stack([np.nan_to_num(each[key]) for each in seen]) for key in seen[0]}

@@ -109,7 +109,7 @@ class NativeDynamics:
 
     def imagine(self, belief: Belief, action: np.ndarray, uniforms: np.ndarray | None = None) -> Belief:
         """The belief after ``action`` ``[*B, A]``; z is drawn from the fine prior, or its mode without uniforms."""
-        return self.step(belief.stoch, belief.deter, belief.context, action, uniforms, None)
+        return self.step(belief.stoch, belief.deter, belief.context, action, uniforms, None)[0]
 
     def step(
         self,
@@ -119,20 +119,9 @@ class NativeDynamics:
         action: np.ndarray,
         uniforms: np.ndarray | None,
         embedding: np.ndarray | None,
-    ) -> Belief:
-        """One imagined step, or one observed step where there is an embedding ``[*B, E]``."""
-        return self.stepped(stoch, deter, context, action, uniforms, embedding)[0]
-
-    def stepped(
-        self,
-        stoch: np.ndarray,
-        deter: np.ndarray,
-        context: np.ndarray,
-        action: np.ndarray,
-        uniforms: np.ndarray | None,
-        embedding: np.ndarray | None,
     ) -> tuple[Belief, Any]:
-        """The same, and the record that says where its parts lie."""
+        """One imagined step, or an observed one where there is an embedding ``[*B, E]``; and the record of where
+        the belief's parts lie."""
         lead = stoch.shape[:-1]
         z = whole(stoch, (*lead, self.stoch), self.classes)
         h, c = numbers(deter, (*lead, self.deter)), numbers(context, (*lead, self.context))

@@ -113,7 +113,7 @@ class NativeModel:
             uniforms: ``[B, S]`` to sample z; None takes the mode of the posterior.
         """
         start, done = begun(belief, action, is_first)
-        return self.exact.step(start.stoch, start.deter, start.context, done, uniforms, embedding)
+        return self.exact.step(start.stoch, start.deter, start.context, done, uniforms, embedding)[0]
 
     def imagine(self, belief: Belief, action: np.ndarray, uniforms: np.ndarray | None = None) -> Belief:
         """One imagined step."""

@@ -48,7 +48,7 @@ class Imagined(Protocol):
     def head(self, name: str, stoch: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Output of a head, ``[N, O]``."""
 
-    def stepped(
+    def step(
         self,
         stoch: np.ndarray,
         deter: np.ndarray,
@@ -190,7 +190,7 @@ class Nodes:
             z, h, c = (np.repeat(x[:, None], actions, 1) for x in (now.stoch, now.deter, now.context))
             each = np.zeros((batch, actions, actions), np.float32)
             each[:, range(actions), range(actions)] = 1
-            self._begun = low.stepped(z, h, c, each, None, None)
+            self._begun = low.step(z, h, c, each, None, None)
             self._record.begun = ctypes.addressof(self._begun[1])
         # of one-hots: a tenth of what argmax takes
         hot = tried.reshape(-1, actions) @ np.arange(actions, dtype=np.float32)
