@@ -2,14 +2,18 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
+# Compiled modules are kept: a test run starts some hundred processes, and each would compile all of them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV ?= .venv
 PY := $(VENV)/bin/python
 # More arguments for the program behind a target: make test ARGS="tests/planning -x"; make serve ARGS="--port 9000"
 ARGS ?=
 # Debian packages: auto, require or no; see scripts/install.sh --help
 SYSTEM ?= auto
-# Test processes side by side; files of tests that share a server stay together. WORKERS=0 runs them in one process.
-WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{ print ($$1 > 4) ? 4 : $$1 }')
+# Test processes side by side: one more than cores, since tests of servers and networks wait a good part of their time.
+# Files of tests that share a server stay together. WORKERS=0 runs them in one process.
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{ print ($$1 > 4) ? 5 : $$1 + 1 }')
 # SLOW=1 runs the slow tests too
 MARKS := $(if $(SLOW),not soak,not slow and not soak)
 

@@ -375,6 +375,8 @@ def test_the_base_install_imports_the_client_and_lists_every_command() -> None:
 
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 LOADERS = {"load", "loads", "Unpickler", "open", "_loads", "_load"}
+FRAMES = {"read_pickle", "unsafe_load", "full_load"}
+HARMLESS = {"allow_pickle": "False", "weights_only": "True"}
 
 
 def unpickling(source: str) -> list[str]:
@@ -391,21 +393,24 @@ def unpickling(source: str) -> list[str]:
             for alias in node.names:
                 functions[alias.asname or alias.name] = alias.name
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Attribute) and node.attr in LOADERS | FRAMES:
             owner = ast.unparse(node.value)
             loads_weights = owner in ("torch", "th") and node.attr == "load"
-            reads_frame = node.attr in ("read_pickle", "unsafe_load", "full_load")
-            if (owner in modules and node.attr in LOADERS) or loads_weights or reads_frame:
+            if (owner in modules and node.attr in LOADERS) or loads_weights or node.attr in FRAMES:
                 found.append(f"{node.lineno}: {ast.unparse(node)}")
         elif isinstance(node, ast.Name) and functions.get(node.id) in LOADERS:
             found.append(f"{node.lineno}: {node.id}")
-        elif isinstance(node, ast.keyword):
-            harmless = {"allow_pickle": "False", "weights_only": "True"}.get(node.arg or "")
-            if harmless is not None and ast.unparse(node.value) != harmless:
+        elif isinstance(node, ast.keyword) and node.arg in HARMLESS:
+            harmless = HARMLESS[node.arg]
+            if ast.unparse(node.value) != harmless:
                 found.append(f"{node.value.lineno}: {ast.unparse(node)}")
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "yaml.load":
+        elif isinstance(node, ast.Call) and _is_yaml_load(node.func):
             found.append(f"{node.lineno}: {ast.unparse(node)}: use yaml.safe_load")
     return found
+
+
+def _is_yaml_load(called: ast.expr) -> bool:
+    return isinstance(called, ast.Attribute) and called.attr == "load" and ast.unparse(called) == "yaml.load"
 
 
 def _sources() -> list[Path]:

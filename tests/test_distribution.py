@@ -128,6 +128,7 @@ def merged(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_files_that_another_distribution_replaced_are_reported_with_its_name(merged: Path) -> None:
     said = "stranger also installs a package `{}`, into the folder of that of thick-planner"
     for command, package in (("serve", "service"), ("drive", "clients"), ("demo", "clients")):

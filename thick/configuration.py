@@ -229,7 +229,7 @@ def _entries(records: tuple[Any, ...], changes: Mapping[Any, Any], path: str) ->
 
 
 def _is_list(cls: type, key: str) -> bool:
-    hint = typing.get_type_hints(cls)[key]
+    hint = _hints(cls)[key]
     options = typing.get_args(hint)
     return typing.get_origin(hint) is tuple and bool(options) and dataclasses.is_dataclass(options[0])
 
@@ -244,6 +244,11 @@ def _split(argument: str) -> list[str]:
 @functools.cache
 def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 @functools.cache

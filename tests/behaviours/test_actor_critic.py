@@ -152,7 +152,7 @@ def test_a_continuous_policy_is_taught_through_the_dynamics() -> None:
 # -- the critics ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["rssm", "thick"])
+@pytest.mark.parametrize("kind", ["thick", pytest.param("rssm", marks=pytest.mark.slow)])
 def test_critics_come_to_predict_the_returns(kind: str) -> None:
     world, part, shared = learning(kind=kind, reward=Fixed(torch.ones(4)), lambda_=1.0, long_weight=1.0)
     for weight in part.target.parameters():

@@ -31,6 +31,8 @@ RUN = {
     page: [block for block in blocks(page) if block.language in (SHELL, PYTHON) and block.marker is None]
     for page in PAGES
 }
+SLOW = ("training.md", "runtimes.md")
+"""pages whose blocks train or export"""
 ADVICE = """
 Mend it; or, where it cannot run here, write one of these lines before it:
     <!-- not run: WHY -->
@@ -39,7 +41,9 @@ What runs where, and against which service: tests/docs/test_run.py."""
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if RUN[page]], ids=lambda page: str(page.relative_to(ROOT))
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ()) for page in PAGES if RUN[page]],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_the_blocks_of_a_page_run(
     page: Path, address: Address, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,7 @@ def program(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_a_policy_is_trained_in_a_dream_and_evaluated_in_the_real_environment(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

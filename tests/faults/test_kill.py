@@ -36,7 +36,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
 def test_kill_9_under_load_loses_no_answered_step_and_repeats_none(
     small: Path, tmp_path: Path, kept: Any, figures: Figures
 ) -> None:
-    rounds(small, tmp_path, kept, figures, kills=3, clients=6, seed=1)
+    rounds(small, tmp_path, kept, figures, kills=2, clients=6, seed=1)
 
 
 @pytest.mark.soak

@@ -29,8 +29,8 @@ async def test_no_answer_reflects_another_session_and_nothing_is_kept_of_those_t
     tiny: Path, tmp_path: Path, figures: Figures
 ) -> None:
     with Server(tiny, tmp_path, store=SQLiteKept(tmp_path).url, access_log="false") as server:
-        crowd = Crowd(server, sessions=96, at_once=24)
-        await crowd.act(until=lambda: crowd.answers >= 500)
+        crowd = Crowd(server, sessions=64, at_once=24)
+        await crowd.act(until=lambda: crowd.answers >= 300)
         await check(tiny, server, crowd, figures, "canaries")
 
 

@@ -212,7 +212,7 @@ def idle(server: Server) -> bool:
 def test_a_step_whose_answer_is_lost_or_late_is_done_once(strict: Server, tiny: Path, transport: str) -> None:
     over_http = transport == "http"
     patient = Retries(attempts=50, total_s=100, first_pause_s=0.01, longest_pause_s=0.05)
-    options: dict[str, Any] = {"timeout_s": 2.0, "retries": patient}
+    options: dict[str, Any] = {"timeout_s": 1.0, "retries": patient}
     with BadNetwork(strict.url if over_http else strict.grpc_url) as network:
         client: Any
         if over_http:
@@ -225,7 +225,7 @@ def test_a_step_whose_answer_is_lost_or_late_is_done_once(strict: Server, tiny: 
                 before = network.lost
                 if step % 3 == 1:
                     network.lose_answers(2)
-                network.delay_s = 2.5 if step % 3 == 2 else 0.0
+                network.delay_s = 1.5 if step % 3 == 2 else 0.0
                 body = {"observation": observation(5, step)}
                 if network.delay_s:
                     threading.Timer(0.5, network.recover).start()

@@ -4,6 +4,7 @@ the service never fails, and answers as the document says."""
 from __future__ import annotations
 
 import contextlib
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ MODEL = "arm"
 KEY = "root"
 BOUNDS = {"max_horizon": 4, "max_rollouts": 3, "max_samples": 16, "max_iterations": 2, "max_simulations": 4}
 """small ones, so that each request is answered soon"""
+EACH = 6 if os.environ.get("CI") else 2
+"""requests of an operation"""
 ATTEMPTS = 4
 """to go through all sequences"""
 NOT_IN_A_SCHEMA = [positive_data_acceptance]
@@ -95,13 +98,19 @@ def examples(count: int, **more: Any) -> hypothesis.settings:
     )
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(GenerationMode.POSITIVE, id="right"),
+        pytest.param(GenerationMode.NEGATIVE, id="wrong", marks=pytest.mark.slow),
+    ],
+)
 def test_each_operation_answers_as_it_is_described(document: Any, mode: GenerationMode) -> None:
     tried: Counter[str] = Counter()
     for found in document.get_all_operations():
         operation = found.ok()
 
-        @examples(6)
+        @examples(EACH)
         @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
             make_sensible(case)

@@ -60,6 +60,7 @@ def _replaced(server: Server, killed: psutil.Process) -> bool:
     return len(workers) == 2 and killed.pid not in {worker.pid for worker in workers}
 
 
+@pytest.mark.slow
 def test_every_worker_answers_and_says_which_it_is(tiny: Path, tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path) as redis,
@@ -90,16 +91,21 @@ def test_workers_need_a_store_that_they_share(capsys: pytest.CaptureFixture[str]
     assert "--store redis://" in capsys.readouterr().err
 
 
-def test_a_service_that_is_stopped_while_its_workers_start_ends_in_order(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wait", [0.3, *(pytest.param(wait, marks=pytest.mark.slow) for wait in (0.0, 0.6, 0.9))]
+)
+def test_a_service_that_is_stopped_while_its_workers_start_ends_in_order(
+    tiny: Path, tmp_path: Path, wait: float
+) -> None:
     with RedisServer(tmp_path) as redis:
-        for wait in (0.0, 0.3, 0.6, 0.9):
-            server = Server(tiny, tmp_path, forked=False, store=redis.url, workers=2)
-            server.launch()
-            until(lambda server=server: len(psutil.Process(server.pid).children()) == 2, 60)  # type: ignore[misc]
-            time.sleep(wait)
-            assert server.stop() == 0, server.logged[-2000:]
+        server = Server(tiny, tmp_path, forked=False, store=redis.url, workers=2)
+        server.launch()
+        until(lambda: len(psutil.Process(server.pid).children()) == 2, 60)
+        time.sleep(wait)
+        assert server.stop() == 0, server.logged[-2000:]
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_the_process_that_started_them(tiny: Path, tmp_path: Path) -> None:
     """They would keep the ports, and nobody would end them."""
     with (

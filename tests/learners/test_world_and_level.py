@@ -59,7 +59,9 @@ def fit(world: AgentNetworks, data: Batch, updates: int) -> list[float]:
     return totals
 
 
-@pytest.mark.parametrize("kind", ["thick", "crssm", "rssm"])
+@pytest.mark.parametrize(
+    "kind", ["thick", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("crssm", "rssm"))]
+)
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
 def test_one_batch_can_be_learned(kind: str, action: object) -> None:
     world = model(GRID, action, kind=kind)

@@ -71,7 +71,13 @@ def test_an_episode_in_a_batch_is_exactly_that_of_each_session_alone(
 
 
 # Each kind of encoder under the method that runs most of the model, and one of them under each method.
-PLACES = [("hierarchical", space) for space in ("image", "grid", "vector", "dict", "kinds")]
+PLACES = [
+    ("hierarchical", "dict"),
+    *(
+        pytest.param("hierarchical", space, marks=pytest.mark.slow)
+        for space in ("image", "grid", "vector", "kinds")
+    ),
+]
 
 
 @pytest.mark.parametrize(("method", "space"), [*PLACES, ("policy", "vector"), ("flat", "vector")])

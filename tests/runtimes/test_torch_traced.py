@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from thick.runtimes.torch import traced as module
+from thick.runtimes.torch.frozen import PIECE, Affine, product_form
 from thick.runtimes.torch.traced import Traced
 
 
@@ -65,3 +66,17 @@ def test_a_trace_that_differs_is_not_used() -> None:
             before = len(calls)
             assert torch.equal(function(torch.zeros(2))[0], torch.full((2,), float(len(calls))))
             assert len(calls) > before
+
+
+def test_the_form_of_a_product_is_tried_once_and_not_within_a_trace() -> None:
+    """Within a trace sizes are tensors, under which no cache finds what was tried: trials became part of it."""
+    layer = Affine(torch.randn(13, 29), torch.zeros(13), torch.float32)
+    function = Traced(lambda x: (layer(x),))
+    product_form.cache_clear()
+    x = torch.randn(2, PIECE, 29)
+    with torch.inference_mode():
+        for _ in range(module.SEEN + 1):
+            function(x)
+    assert product_form.cache_info().misses == 1
+    (trace,) = function._traces.values()
+    assert "randn" not in str(trace.graph)  # type: ignore[attr-defined]

@@ -67,8 +67,18 @@ class NoValues(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("options", [{}, {"model": {"scalars": "twohot", "unimix": 0.01, "free_nats": 1.0}}])
-@pytest.mark.parametrize("action", SPACES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param(
+            {"model": {"scalars": "twohot", "unimix": 0.01, "free_nats": 1.0}}, marks=pytest.mark.slow
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "action", ["discrete", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("continuous", "pixels"))]
+)
 @pytest.mark.parametrize("name", RECIPES)
 def test_nothing_in_an_update_depends_on_a_value(
     name: str, action: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,7 @@ def test_the_fewest_threads_that_are_about_as_fast_as_any_are_taken(
     assert torch.get_num_threads() == taken
 
 
+@pytest.mark.slow
 def test_the_trial_leaves_no_trace(
     walk: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

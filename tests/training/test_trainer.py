@@ -43,6 +43,7 @@ def test_a_run_writes_losses_gates_and_pictures(trained: Path) -> None:
     assert list((trained / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_learning_lowers_the_loss(walk: TrainConfig, tmp_path: Path) -> None:
     config = merge(walk, {"updates": 60, "batch": 8, "optimizer": {"lr": 1e-2}, "log_every": 10})
     finish(Trainer(config, tmp_path / "run"))

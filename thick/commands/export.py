@@ -185,19 +185,20 @@ def training_command(config: TrainConfig) -> str:
 
     known = presets()
     taken: tuple[str, ...] = ()
-    rest = differences(load_config(), config)
+    reached = load_config()
+    rest = differences(reached, config)
     while True:
         candidates = {}
         for name in known:
             # Presets that do not go together are no candidates, nor are whole recipes of another task.
             with contextlib.suppress(ValueError):
-                preset = load_config(*taken, name)
+                preset = load_config(name, base=reached)
                 if "/" in name or preset.env == config.env:
-                    candidates[name] = differences(preset, config)
-        name = min(candidates, key=lambda name: (len(candidates[name]), name != config.name, name))
-        if taken and len(candidates[name]) >= len(rest):
+                    candidates[name] = preset, differences(preset, config)
+        name = min(candidates, key=lambda name: (len(candidates[name][1]), name != config.name, name))
+        if taken and len(candidates[name][1]) >= len(rest):
             break
-        taken, rest = (*taken, name), candidates[name]
+        taken, (reached, rest) = (*taken, name), candidates[name]
     words = ["thick", "train", *(word for name in taken for word in ("--preset", name))]
     for field, value in rest.items():
         words += [f"--{field}", shlex.quote(value if isinstance(value, str) else json.dumps(value))]

@@ -122,6 +122,8 @@ class Affine:
             F.pad(weight.detach(), (0, 0, 0, more)).to(dtype).clone(memory_format=torch.contiguous_format)
         )
         self.bias = F.pad(bias.detach(), (0, more)).to(dtype).clone()
+        # As numbers: within a trace a tensor's shape is made of tensors, which no cache finds again.
+        self._shape = (int(self.weight.shape[0]), int(self.weight.shape[1]))
         self._turned = (
             self.weight.t().contiguous().unsqueeze(0)
         )  # [1, I, O], as groups are multiplied fastest
@@ -136,7 +138,7 @@ class Affine:
         return y if y.shape[-1] == self.outputs else y[..., : self.outputs]
 
     def _groups(self, x: Tensor) -> Tensor:
-        form = product_form(*self.weight.shape, x.dtype, torch.get_num_threads())
+        form = product_form(*self._shape, x.dtype, torch.get_num_threads())
         return product(x, self._turned, self.bias, form)
 
 
