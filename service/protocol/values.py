@@ -85,6 +85,8 @@ def _check(value: Any, space: Space, path: str, limits: Limits, errors: list[Fie
 
 
 def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list[FieldError]) -> Any:
+    if isinstance(value, (list, tuple)) and _is_tuple(space, len(value)):
+        value = {str(place): item for place, item in enumerate(value)}
     if not isinstance(value, Mapping):
         raise invalid(path, f"expected an object with the keys {', '.join(space.spaces)}, got {show(value)}")
     value = _flat(value, space)
@@ -102,6 +104,11 @@ def _check_dict(value: Any, space: Dict, path: str, limits: Limits, errors: list
         else:
             result[key] = _check(value[key], inner, f"{path}.{key}", limits, errors)
     return result
+
+
+def _is_tuple(space: Dict, count: int) -> bool:
+    """Whether the entries of a space are those of a Tuple of so many."""
+    return {key.partition("/")[0] for key in space.spaces} == {str(place) for place in range(count)}
 
 
 def _flat(value: Mapping[str, Any], space: Dict) -> Mapping[str, Any]:
@@ -144,7 +151,7 @@ def _check_box(value: Any, space: Box, path: str, limits: Limits) -> np.ndarray:
         return array
     if array.dtype == space.dtype and array.dtype.kind in "iuf" and _inside(array, space):
         return array
-    if array.size and not _kinds_fit(array.dtype.kind, space.dtype.kind):
+    if array.size and not _kinds_fit(array.dtype.kind, space):
         raise invalid(path, f"expected {space.dtype.name}, got {array.dtype.name}")
     if array.dtype.kind == "f":
         finite = np.isfinite(array)
@@ -177,10 +184,13 @@ def _inside(array: np.ndarray, space: Box) -> bool:
     return bool(within.all()) and (array.dtype.kind != "f" or bool(np.isfinite(array).all()))
 
 
-def _kinds_fit(sent: str, wanted: str) -> bool:
+def _kinds_fit(sent: str, space: Box) -> bool:
     """Whether numbers of one kind of dtype may be sent for another: whole numbers are whole in any of them, but
-    truth values are numbers only where they were meant as such."""
-    return sent == wanted if sent == "b" else sent in "iuf"
+    truth values are numbers only where a space is made of them, or of bits (a MultiBinary)."""
+    if sent != "b":
+        return sent in "iuf"
+    bits = space.dtype.kind in "iu" and bool((space.low == 0).all()) and bool((space.high == 1).all())
+    return bits or space.dtype.kind == "b"
 
 
 def _check_whole(array: np.ndarray, space: Box, path: str) -> None:

@@ -500,7 +500,8 @@ async def test_the_api_describes_itself(client: httpx.AsyncClient) -> None:
     text = json.dumps(document)
     referred = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert referred <= document["components"]["schemas"].keys()
-    assert (await client.get("/docs")).status_code == 200
+    for page in ("/docs", "/docs/"):
+        assert (await client.get(page)).status_code == 200
 
 
 async def test_every_answer_carries_a_request_id(client: httpx.AsyncClient) -> None:

@@ -56,6 +56,14 @@ def test_entries_named_by_their_paths_may_be_sent_in_objects() -> None:
         decode_observation({"robot": {"arm": [1.0, 2.0]}, "time": 4.0}, space)
 
 
+def test_a_tuple_may_be_sent_as_a_list() -> None:
+    number = make_box((), np.float32, -np.inf, np.inf)
+    space = Dict({"0": number, "1/0": number, "1/1": number})
+    assert decode_observation([1.0, [2.0, 3.0]], space) == {"0": 1.0, "1/0": 2.0, "1/1": 3.0}
+    assert _errors([1.0], space).keys() == {"observation"}
+    assert _errors([1.0, [2.0]], space).keys() == {"observation.1/1"}
+
+
 def _errors(value: Any, space: Space, path: str = "observation") -> dict[str, str]:
     with pytest.raises(ProblemError) as caught:
         decode_observation(value, space, path=path)
@@ -103,6 +111,7 @@ def test_every_wrong_part_is_named_at_once() -> None:
         ([0.0, 0.0, -0.5], VECTOR, "from 0.0 to inf, got -0.5 at [2]"),
         ([0.0, 0.0], VECTOR, "expected shape (3,), got (2,)"),
         (np.zeros(3, bool), VECTOR, "expected float32, got bool"),
+        ([True, False], make_box((2,), np.int8, 0, 2), "expected int8, got bool"),
         ("0 0 0", VECTOR, "expected an array"),
         ([[0.0, 0.0, 0.0]], VECTOR, "batch dimension"),
         ({"a": 1}, VECTOR, "expected an array"),
@@ -141,6 +150,7 @@ def test_what_is_not_in_the_space_is_refused(value: Any, space: Space, message: 
         (np.full((64, 64, 3), 255.0, np.float32), IMAGE),
         (np.zeros((64, 64, 3)).tolist(), IMAGE),
         ([1, 0], make_box((2,), bool, False, True)),
+        ([True, False], make_box((2,), np.int8, 0, 1)),  # a MultiBinary
     ],
 )
 def test_what_lies_within_is_accepted_in_the_space_s_type(value: Any, space: Space) -> None:

@@ -31,6 +31,7 @@ async def openapi(request: Request) -> Response:
 
 
 @router.get("/docs")
+@router.get("/docs/")
 async def docs(request: Request) -> Response:
     """The document as a page to read and to try."""
     root = _root(request)
