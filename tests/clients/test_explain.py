@@ -42,7 +42,7 @@ def test_an_episode_that_is_cut_did_not_end(address: Address) -> None:
     assert not record(address, max_steps=2).ended
 
 
-@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("transport", ["http", pytest.param("grpc", marks=pytest.mark.slow)])
 def test_the_page_is_whole(
     address: Address, transport: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,12 +25,13 @@ REPLAYED = 60
 """sessions whose every answer is compared with what it would be alone"""
 
 
+@pytest.mark.slow
 async def test_no_answer_reflects_another_session_and_nothing_is_kept_of_those_that_end(
     tiny: Path, tmp_path: Path, figures: Figures
 ) -> None:
     with Server(tiny, tmp_path, store=SQLiteKept(tmp_path).url, access_log="false") as server:
-        crowd = Crowd(server, sessions=64, at_once=24)
-        await crowd.act(until=lambda: crowd.answers >= 300)
+        crowd = Crowd(server, sessions=96, at_once=24)
+        await crowd.act(until=lambda: crowd.answers >= 500)
         await check(tiny, server, crowd, figures, "canaries")
 
 

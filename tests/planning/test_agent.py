@@ -46,7 +46,7 @@ def step_on(of: Agent, state: AgentState, step: int, settings: PlannerSettings |
 
 
 @pytest.mark.parametrize(("method", "action", "low"), WAYS)
-@pytest.mark.parametrize("high", ["mcts", "tree"])
+@pytest.mark.parametrize("high", ["mcts", pytest.param("tree", marks=pytest.mark.slow)])
 def test_an_episode_in_a_batch_is_exactly_that_of_each_session_alone(
     method: str, action: str, low: str, high: str
 ) -> None:

@@ -30,7 +30,9 @@ def _play(run: Path, parallel: int, method: str = "hierarchical") -> dict[str, o
     return evaluate_agent(agent, task, settings=settings, episodes=3, seed=40, parallel=parallel, max_steps=6)
 
 
-@pytest.mark.parametrize("method", ["hierarchical", "flat", "policy"])
+@pytest.mark.parametrize(
+    "method", ["hierarchical", *(pytest.param(m, marks=pytest.mark.slow) for m in ("flat", "policy"))]
+)
 def test_an_episode_does_not_depend_on_its_neighbours(trained: Path, method: str) -> None:
     assert _play(trained, 1, method)["episodes"] == _play(trained, 3, method)["episodes"]
 

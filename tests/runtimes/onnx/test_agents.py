@@ -59,7 +59,9 @@ def test_a_model_that_acts_by_a_manager_and_its_worker_acts_as_in_torch(tmp_path
     [
         ("vector", "continuous", {"unimix": 0.3}, r"draws z .*unimix 0.3"),
         ("vector", "continuous", {"norm": "rms"}, "normalises hidden layers .norm rms"),
-        ("dict", "discrete", {"norm": "rms"}, "normalises hidden layers .norm rms"),
+        pytest.param(
+            "dict", "discrete", {"norm": "rms"}, "normalises hidden layers .norm rms", marks=pytest.mark.slow
+        ),
         ("vector", "continuous", {"scalars": "twohot"}, "predicts rewards by distributions .scalars twohot"),
     ],
 )
