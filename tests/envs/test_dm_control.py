@@ -6,13 +6,16 @@ import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import thick.envs.dm_control
 from thick.envs import make
-from thick.envs.dm_control import DEFAULT_REPEAT, REPEATS
+from thick.envs.dm_control import DEFAULT_REPEAT, REPEATS, choose_backend
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_states_and_rewards_are_the_suites_own() -> None:
@@ -111,6 +114,25 @@ def test_missing_opengl_says_what_to_install(backend: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert "libegl1 libgl1 libosmesa6" in done.stdout and "MUJOCO_GL=egl" in done.stdout
+
+
+def test_missing_opengl_is_one_line_for_who_collects(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment |= {"MUJOCO_GL": "glfw", "PYTHONPATH": str(ROOT)}  # it warns on its own when it is imported
+    words = ["collect", "--env", "dm_control:quadruped-walk+pixels", "--out", "data"]
+    done = subprocess.run(
+        [sys.executable, "-m", "thick", *words], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 2 and "libegl1" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_variable_that_is_set_to_nothing_chooses_no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.setattr("thick.envs.dm_control._has_screen", lambda: False)
+    monkeypatch.setattr("thick.envs.dm_control._backend", lambda: "osmesa")
+    choose_backend()
+    assert os.environ["MUJOCO_GL"] == "osmesa"
 
 
 def test_a_backend_that_cannot_be_imported_says_what_to_install() -> None:

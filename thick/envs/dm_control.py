@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import importlib
 import math
 import os
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from thick.envs.packages import require
+from thick.envs.packages import import_quietly, require
 from thick.envs.registry import Family, MissingPackageError, Spec
 from thick.envs.spaces import IMAGE_SHAPE
 
@@ -164,8 +163,11 @@ def _has_screen() -> bool:
 
 
 def choose_backend() -> None:
-    """An OpenGL for MuJoCo that works without a screen, where nobody chose another; before MuJoCo is imported."""
-    if "MUJOCO_GL" not in os.environ and not _has_screen():
+    """An OpenGL for MuJoCo that works without a screen, where nobody chose another; before MuJoCo is imported.
+
+    A variable that is set to nothing chooses nothing, for dm_control as for a shell.
+    """
+    if not os.environ.get("MUJOCO_GL") and not _has_screen():
         os.environ["MUJOCO_GL"] = _backend()
 
 
@@ -211,10 +213,10 @@ def _suite() -> Any:
     choose_backend()
     require("dm_control")
     try:
-        suite = importlib.import_module("dm_control.suite")
+        suite = import_quietly("dm_control.suite")
         if not hasattr(np, "in1d"):
             # numpy 2.4 removed what the four quadruped tasks of this dm_control call, once, on loading.
-            quadruped: Any = importlib.import_module("dm_control.suite.quadruped")
+            quadruped: Any = import_quietly("dm_control.suite.quadruped")
             quadruped.np = _NumpyWithIn1d()
         return suite
     except (
