@@ -84,6 +84,9 @@ def test_one_s_own_environment_is_trained_on_without_a_preset_and_named_in_the_m
         (["--env", "gym:minigrid:MiniGrid-Empty-5x5-v0"], "mission is text"),
         (["--env", "own_env.py:Corridor", "--device", "cuda:9"], "there is no 'cuda:9'"),
         (["--env", "own_env.py:Corridor", "--device", "tpu"], "device: expected cpu"),
+        (["--env", "own_env.py:Corridor", "--device", "mps"], "device: expected cpu"),  # known to torch alone
+        (["--env", "own_env.py:Corridor", "--device", "meta"], "device: expected cpu"),
+        (["--env", "own_env.py:Corridor", "--device", "cpu:1"], "device: expected cpu"),
         (["--env", "own_env.py:Corridor", "--planner", "{low: cem}"], "'cem' needs continuous actions"),
         (
             ["--env", "own_env.py:Corridor", "--data.planner", "{low: icem}"],

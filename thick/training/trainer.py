@@ -354,9 +354,15 @@ def _check(config: TrainConfig) -> None:
             "length: expected at least 2, got 1: a high level learns from segments, which have two steps or more"
         )
     try:
-        device = torch.device(config.device)
+        device: torch.device | None = torch.device(config.device)
     except RuntimeError:
-        raise ValueError(f"device: expected cpu, cuda or cuda:N, got {config.device!r}") from None
+        device = None
+    if (
+        device is None
+        or device.type not in ("cpu", "cuda")
+        or (device.type == "cpu" and config.device != "cpu")
+    ):
+        raise ValueError(f"device: expected cpu, cuda or cuda:N, got {config.device!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device: torch finds {torch.cuda.device_count()} CUDA devices here, so there is no {config.device!r}; "
