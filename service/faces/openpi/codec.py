@@ -59,9 +59,9 @@ def unpack(raw: bytes, limits: Limits) -> Unpacked:
             "body_too_large", f"a message has at most {limits.body_bytes} bytes, got {len(raw)}"
         )
     reader = _Reader(limits)
-    tree = reader.read(read_msgpack(raw, limits), "observation", limits.nesting)
+    tree = reader.read(read_msgpack(raw, limits), "", limits.nesting)
     if not isinstance(tree, dict):
-        raise invalid("observation", f"expected a map, got {show(tree)}")
+        raise invalid("message", f"expected a map, got {show(tree)}")
     return Unpacked(tree, reader.forms == {"nd"})
 
 
@@ -140,30 +140,33 @@ class _Reader:
             return self._array({**named, "shape": []}, "type", path).item()
         if named.keys() == {"complex", "data"}:
             raise invalid(path, f"{_EXPECTED}, got {_UNFIT['c']}")
-        return {key: self.read(item, f"{path}.{key[:60]}", depth - 1) for key, item in named.items()}
+        return {key: self.read(item, _at(path, key[:60]), depth - 1) for key, item in named.items()}
 
     def _array(self, named: dict[str, Any], dtype_key: str, path: str) -> np.ndarray:
         limits = self._limits
         dtype, shape, data = (
-            _dtype(named.get(dtype_key), f"{path}.{dtype_key}"),
+            _dtype(named.get(dtype_key), _at(path, dtype_key)),
             named.get("shape"),
             named.get("data"),
         )
         if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-            raise invalid(f"{path}.shape", f"expected a list of sizes, got {show(shape)}")
+            raise invalid(_at(path, "shape"), f"expected a list of sizes, got {show(shape)}")
         if len(shape) > limits.array_dimensions:
-            raise invalid(f"{path}.shape", f"at most {limits.array_dimensions} dimensions, got {len(shape)}")
+            raise invalid(
+                _at(path, "shape"), f"at most {limits.array_dimensions} dimensions, got {len(shape)}"
+            )
         size = math.prod(shape) * dtype.itemsize
         if size > limits.array_bytes:
             raise invalid(
-                f"{path}.shape", f"an array has at most {limits.array_bytes} bytes, this one {size}"
+                _at(path, "shape"), f"an array has at most {limits.array_bytes} bytes, this one {size}"
             )
         if not isinstance(data, bytes) or len(data) != size:
             raise invalid(
-                f"{path}.data", f"{dtype.name} of shape {tuple(shape)} takes {size} bytes, got {show(data)}"
+                _at(path, "data"),
+                f"{dtype.name} of shape {tuple(shape)} takes {size} bytes, got {show(data)}",
             )
         if dtype.kind == "b" and data and max(data) > 1:
-            raise invalid(f"{path}.data", "a bool is a byte 0 or 1")
+            raise invalid(_at(path, "data"), "a bool is a byte 0 or 1")
         return np.frombuffer(data, dtype).reshape(shape)
 
 
@@ -187,16 +190,21 @@ def _check_kind(named: dict[str, Any], path: str) -> None:
         return
     if not isinstance(letter, str) or letter in _UNFIT:
         held = _UNFIT.get(letter, "") if isinstance(letter, str) else ""
-        raise invalid(f"{path}.kind", f"{_EXPECTED}, got {show(letter)}" + (f", {held}" if held else ""))
-    own = _dtype(named["type"], f"{path}.type").kind
+        raise invalid(_at(path, "kind"), f"{_EXPECTED}, got {show(letter)}" + (f", {held}" if held else ""))
+    own = _dtype(named["type"], _at(path, "type")).kind
     if letter != own:
-        raise invalid(f"{path}.kind", f"expected nothing, or {own!r} as in the type, got {show(letter)}")
+        raise invalid(_at(path, "kind"), f"expected nothing, or {own!r} as in the type, got {show(letter)}")
 
 
 def _plain_scalar(scalar: Any, path: str) -> Any:
     if not isinstance(scalar, (int, float, str)):
         raise invalid(path, f"expected a number as the data of a numpy scalar, got {show(scalar)}")
     return scalar
+
+
+def _at(path: str, name: str) -> str:
+    """Where a member of the map at ``path`` is; the message itself has no name."""
+    return f"{path}.{name}" if path else name
 
 
 def _text(key: str | bytes) -> str:

@@ -196,6 +196,25 @@ def test_a_message_that_is_not_what_it_should_be_is_refused(raw: bytes) -> None:
     assert refused.value.status == 422
 
 
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        (["observation", "position"], "observation.position.shape"),  # as an act names it over HTTP
+        (["observation/position"], "observation/position.shape"),
+        (["executed_action"], "executed_action.shape"),
+        ([], "shape"),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, list) else "",
+)
+def test_an_error_says_where_in_the_message_it_is(keys: list[str], where: str) -> None:
+    message: Any = nd_form(shape=[-1])
+    for key in reversed(keys):
+        message = {key: message}
+    with pytest.raises(ProblemError) as refused:
+        unpack(msgpack.packb(message), Limits())
+    assert [error.path for error in refused.value.errors] == [where]
+
+
 def test_messages_are_bounded() -> None:
     limits = Limits(body_bytes=100)
     with pytest.raises(ProblemError) as refused:
