@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,19 @@ def test_a_data_set_of_another_task_with_the_same_shapes_is_pointed_at(
     Trainer(merge(walk, {"data": {"dataset": str(data)}}), tmp_path / "run").close()
     said = capsys.readouterr()
     assert ("walk:other" in said.out + said.err) == isinstance(env, list)
+
+
+@pytest.mark.parametrize(("steps", "seed"), [(60, 10), (90, 9)], ids=["others", "more"])
+def test_a_given_data_set_that_was_made_anew_is_reported(
+    walk: TrainConfig, data: Path, tmp_path: Path, steps: int, seed: int
+) -> None:
+    finish(Trainer(merge(walk, {"data": {"dataset": str(data)}, "updates": 4}), tmp_path / "run"), until=2)
+    finish(resume(tmp_path / "run"), until=3)
+    assert not any("has changed" in str(line) for line in lines(tmp_path / "run"))
+    shutil.rmtree(data)
+    collect("walk:steps", policy="random", steps=steps, streams=3, seed=seed, directory=data)
+    finish(resume(tmp_path / "run"))
+    assert [f"{data} has changed" in str(line) for line in lines(tmp_path / "run")].count(True) == 1
 
 
 def test_a_long_episode_outlives_checkpoints_and_processes(online: TrainConfig, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ class Experience:
         """steps of this run; None where it learns from a given data set alone"""
         self.given = None if config.data.dataset is None else self._open(Path(config.data.dataset))
         """the data set that was given, opened to be read"""
+        self._given_checksum = None if self.given is None else self.given.checksum(observations=False)
         self.latents: Latents | None = None
         """where the model stood at their steps, where sequences start from that"""
 
@@ -141,10 +142,13 @@ class Experience:
             ValueError: the run's own steps are damaged.
         """
         changes = []
-        if self.given is not None and len(self.given) != state["given"]:
-            changes.append(
-                f"{self.given.directory} has changed: {len(self.given)} steps, {state['given']} at the checkpoint"
-            )
+        if self.given is not None:
+            if len(self.given) != state["given"]:
+                changes.append(
+                    f"{self.given.directory} has changed: {len(self.given)} steps, {state['given']} at the checkpoint"
+                )
+            elif self._given_checksum != state.get("given_checksum", self._given_checksum):
+                changes.append(f"{self.given.directory} has changed: other steps than at the checkpoint")
         if self._on_disk and state["own"] is not None:
             self.own = ReplayRing.open(self._directory, write=True)
             self.own.rewind(state["own"])
@@ -169,6 +173,7 @@ class Experience:
             self.own.flush()
         return {
             "given": None if self.given is None else len(self.given),
+            "given_checksum": self._given_checksum,
             "own": None if self.own is None else self.own.written,
             "checksum": self._checksum,
             "collector": self._collector.state(),
