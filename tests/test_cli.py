@@ -143,7 +143,7 @@ def test_a_missing_package_is_answered_with_what_to_install(
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
     _stand_in(monkeypatch, run)
-    assert cli.main(["train"]) == 1
+    assert cli.main(["train"]) == 2
     said = capsys.readouterr().err
     assert module.partition(".")[0] in said
     assert extra in said
@@ -160,7 +160,7 @@ def test_what_is_missing_from_the_service_asks_for_the_extra_of_the_service(
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
     _stand_in(monkeypatch, run, name="serve", value="service.commands:serve")
-    assert cli.main(["serve"]) == 1
+    assert cli.main(["serve"]) == 2
     assert f"'thick-planner[{extra}]'" in capsys.readouterr().err
 
 

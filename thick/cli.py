@@ -124,7 +124,7 @@ def _dispatch(arguments: list[str]) -> int:
         if not _is_third_party(error):
             raise
         print(f"thick {name}: {missing_module(error, known[name])}", file=sys.stderr)
-        return 1
+        return 2
 
 
 def discover() -> dict[str, EntryPoint]:

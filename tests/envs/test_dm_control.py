@@ -149,6 +149,18 @@ def test_a_backend_that_cannot_be_imported_says_what_to_install() -> None:
     assert "libegl1" in done.stdout and "MUJOCO_GL=disabled" in done.stdout
 
 
+def test_a_missing_python_package_is_not_taken_for_a_missing_opengl() -> None:
+    code = (
+        "import sys, thick.envs as e\n"
+        "sys.modules['mujoco'] = None\n"
+        "try: e.make('dm_control:quadruped-walk')\n"
+        "except e.MissingPackageError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "dm_control needs mujoco" in done.stdout and "[envs]" in done.stdout
+    assert "OpenGL" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("libraries", "devices", "chosen"),
     [

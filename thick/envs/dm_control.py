@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from thick.distribution import install_command
 from thick.envs.packages import import_quietly, require
 from thick.envs.registry import Family, MissingPackageError, Spec
 from thick.envs.spaces import IMAGE_SHAPE
@@ -219,6 +220,10 @@ def _suite() -> Any:
             quadruped: Any = import_quietly("dm_control.suite.quadruped")
             quadruped.np = _NumpyWithIn1d()
         return suite
+    except ModuleNotFoundError as error:  # no library of the system, but a Python package
+        raise MissingPackageError(
+            f"dm_control needs {error.name}, which is not installed: {install_command('envs')}"
+        ) from error
     except (
         AttributeError,
         ImportError,
