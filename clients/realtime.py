@@ -88,7 +88,7 @@ class Realtime:
             raise ValueError(
                 f"answer_within: expected a share of a tick, above 0 and at most 1, got {answer_within}"
             )
-        self.period_s = 1.0 / hz
+        self.period_s = 1.0 / float(hz)
         """s between two ticks"""
         self.counts: dict[Source, int] = dict.fromkeys(SOURCES, 0)
         """ticks by the source of their action"""
@@ -96,12 +96,11 @@ class Realtime:
         """ticks that had passed before ``next_tick`` was asked for them"""
         self.connected = True
         """whether the last request was answered"""
-        self._of = session
-        self._session = copy.copy(session)
+        self._session = copy.copy(session)  # it stands where the session stands, and asks less patiently
         self._session._client = copy.copy(session._client)
         self._session._client.connection = replace(session._client.connection, retries=QUICK)
         self._pacer = Pacer(tail=tail, hold=hold, on_exhausted=on_exhausted)
-        self._within_s = answer_within * self.period_s
+        self._within_s = float(answer_within) * self.period_s
         self._planner, self._delay = planner, delay
         self._guard, self._wake, self._news = Lock(), Signal(), Signal()
         self._worker: Background | None = None
@@ -181,7 +180,7 @@ class Realtime:
                     include=("plan",),
                 )
                 if self._delay is not None:
-                    sleep(self._delay())
+                    sleep(float(self._delay()))
             except PASSING as error:
                 self._recover(request, error)
             except Exception as error:  # whatever it is, the caller must know
@@ -219,4 +218,3 @@ class Realtime:
         if connected and not self.connected:
             log.warning("answers again, at step %s", self._session.step)
         self.connected = connected
-        self._of.step, self._of.last = self._session.step, self._session.last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,39 @@ from thick.spaces import Space
 EVERYTHING = ("plan", "timing")
 
 
+@dataclass
+class _Place:
+    """Where the client stands in a session; one for all copies of it."""
+
+    step: int
+    last: results.Decision | None = None
+
+
 class SessionState:
     """The server's description of a session, and where the client stands in it."""
 
     def __init__(self, info: results.SessionInfo, images: str | None) -> None:
         self.info = info
-        self.step = info.step
-        """the step of the next act"""
-        self.last: results.Decision | None = None
-        """the last answer to an act"""
+        self._place = _Place(info.step)
         self._images = images
+
+    @property
+    def step(self) -> int:
+        """The step of the next act."""
+        return self._place.step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._place.step = step
+
+    @property
+    def last(self) -> results.Decision | None:
+        """The last answer to an act."""
+        return self._place.last
+
+    @last.setter
+    def last(self, decision: results.Decision | None) -> None:
+        self._place.last = decision
 
     @property
     def id(self) -> str:

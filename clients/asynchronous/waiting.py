@@ -13,6 +13,10 @@ from service.protocol.events import Event, EventReader
 __all__ = ["Background", "Lock", "Signal", "events_of", "sleep"]
 
 
+LAST_WORDS_S = 2.0
+"""how long work in the background may take to end by itself"""
+
+
 class Signal:
     """Something happened: whoever waits goes on."""
 
@@ -38,10 +42,12 @@ class Background:
         self._task = asyncio.create_task(work())
 
     async def end(self) -> None:
-        """Give it up; nothing of it runs afterwards."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        """Wait for its end, as long as that makes sense, then give it up; nothing of it runs afterwards."""
+        try:
+            await asyncio.wait({self._task}, timeout=LAST_WORDS_S)
+        finally:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
 
 async def events_of(lines: AsyncIterable[str]) -> AsyncIterator[Event]:

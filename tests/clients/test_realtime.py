@@ -133,6 +133,42 @@ async def test_the_same_with_asyncio(address: Address) -> None:
         assert len(asyncio.all_tasks()) <= len(before)
 
 
+async def test_a_loop_that_ends_before_an_answer_leaves_the_session_where_it_is(address: Address) -> None:
+    slow = {"method": "flat", "samples": 2000, "iterations": 8}
+    async with (
+        AsyncPlanningClient(address.http, api_key="me") as client,
+        client.session("doorkey") as session,
+    ):
+        await session.act(SEEN[0])
+        for options in ({"delay": lambda: 0.5}, {"planner": slow}):
+            async with session.realtime(hz=50, hold=0, **options) as loop:
+                assert (await loop.act(SEEN[1])).source == "hold"
+            assert session.step == (await session.refresh()).step
+            await session.act(SEEN[0])  # goes on from there
+
+        async def endless() -> None:
+            async with session.realtime(hz=50, hold=0, delay=lambda: 0.5) as loop:
+                while True:
+                    await loop.next_tick()
+                    await loop.act(SEEN[1])
+
+        task = asyncio.create_task(endless())
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await session.act(SEEN[0])
+
+
+def test_rates_and_delays_may_be_numbers_of_numpy(address: Address) -> None:
+    with PlanningClient(address.http, api_key="me") as client, client.session("doorkey") as session:
+        with session.realtime(hz=np.float32(20), hold=0, delay=lambda: np.float32(0.01)) as loop:
+            for _ in range(3):
+                loop.next_tick()
+                loop.act(SEEN[0])
+        assert sum(loop.counts.values()) == 3
+
+
 @pytest.mark.parametrize("unknown", [{"observation_space": {}, "action_space": {}}, {}])
 def test_a_session_whose_model_is_still_loading_keeps_the_spaces_that_are_known(
     address: Address, unknown: dict[str, Any]
