@@ -81,7 +81,7 @@ class DreamEnv(gymnasium.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self._steps = 0
-        self._shown = _row(self.dream.reset(seed=seed), 0)
+        self._shown = _row(self._dreaming.reset(seed=seed), 0)
         return self._shown, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -137,6 +137,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs: expected at least 1, got {num_envs}")
         self._max_steps, self._steps = _positive(max_steps), np.zeros(num_envs, np.int64)
         self._mode = AutoresetMode(autoreset_mode)
         self.render_mode = _known(render_mode)
@@ -164,7 +166,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
             seed = next((each for each in seed if each is not None), None)
         mask = (options or {}).get("reset_mask")
         chosen = np.ones(self.num_envs, np.bool_) if mask is None else np.asarray(mask, np.bool_)
-        self._shown = self.dream.reset(None if mask is None else np.flatnonzero(chosen).tolist(), seed=seed)
+        indices = None if mask is None else np.flatnonzero(chosen).tolist()
+        self._shown = self._dreaming.reset(indices, seed=seed)
         self._steps[chosen], self._ended[chosen] = 0, False
         return self._shown, {}
 
@@ -217,9 +220,12 @@ class _Dreaming:
         seed: int | None,
     ) -> None:
         self._closed = False
+        if not isinstance(client, str | SyncClient):
+            raise TypeError(f"client: expected a URL, or a client that waits; got {type(client).__name__}")
         self._own = PlanningClient(client) if isinstance(client, str) else None
-        used = client if isinstance(client, SyncClient) else self._own
-        assert used is not None
+        used = self._own or client
+        assert isinstance(used, SyncClient)
+        self._seed = seed
         try:
             self.dream: Dream = used.dream(
                 model, version=version, count=count, seed=seed, sample=sample, **(start or {})
@@ -238,16 +244,24 @@ class _Dreaming:
             space_from_json(space_to_json(space)) for space in (dream.observation_space, dream.action_space)
         )  # type: ignore[return-value]
 
+    def reset(self, indices: list[int] | None = None, *, seed: int | None) -> Any:
+        """What all environments look like after it; the first one has the seed of all, where it is given none."""
+        shown = self.dream.reset(indices, seed=self._seed if seed is None else seed)
+        self._seed = None
+        return shown
+
     def step(self, actions: Any, begin: list[int] | None = None) -> DreamtStep:
         return self.dream.step(actions, include=self._parts, begin=begin or ())
 
     def close(self) -> None:
         dream = getattr(self, "dream", None)
-        if dream is not None and not self._closed:
-            dream.close()
-        self._closed = True
-        if self._own is not None:
-            self._own.close()
+        closed, self._closed = self._closed, True
+        try:
+            if dream is not None and not closed:
+                dream.close()
+        finally:  # also where nobody is there any more to delete it
+            if self._own is not None:
+                self._own.close()
 
 
 def _about(made: DreamtStep) -> dict[str, Any]:

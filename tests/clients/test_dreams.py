@@ -134,6 +134,21 @@ def test_seeds_reproduce_an_environment_and_episodes_are_truncated(address: Addr
         assert client.dreams() == [] or all(each.dream_id != env.dream.id for each in client.dreams())
 
 
+def test_the_first_reset_has_the_environments_seed_where_it_is_given_none(address: Address) -> None:
+    def begun(own: int | None, given: int | None) -> Any:
+        with PlanningClient(address.http) as client:
+            env = DreamEnv(client, "pads", max_steps=4, seed=own)
+            envs = DreamVectorEnv(client, "pads", num_envs=2, max_steps=4, seed=own)
+            made = [env.reset(seed=given)[0], envs.reset(seed=given)[0]]
+            made += [env.reset()[0], env.step(1)[0], envs.reset()[0]]
+            env.close()
+            envs.close()
+            return made
+
+    for other in (begun(None, 7), begun(3, 7)):
+        assert all(map(same, begun(7, None), other))
+
+
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_many_environments_are_one_vector_environment(address: Address, mode: AutoresetMode) -> None:
     envs = DreamVectorEnv(address.http, "pads", num_envs=3, max_steps=3, autoreset_mode=mode, seed=2)
@@ -194,4 +209,8 @@ def test_a_wrong_argument_is_said_before_anything_is_made(address: Address) -> N
         for wrong in ({"max_steps": 0}, {"render_mode": "human"}):
             with pytest.raises(ValueError, match="expected"):
                 DreamEnv(client, "pads", **wrong)
+        with pytest.raises(ValueError, match="num_envs: expected"):
+            DreamVectorEnv(client, "pads", num_envs=-1)
+        with pytest.raises(TypeError, match="a client that waits"):
+            DreamEnv(AsyncPlanningClient(address.http), "pads")  # type: ignore[arg-type]
         assert len(client.dreams()) == before
