@@ -120,7 +120,9 @@ def _status_of(failure: BaseException | None) -> int:
 
 def _is_disconnect(error: Exception) -> bool:
     """Whether the client went away while it was being answered: not our failure."""
-    return type(error).__name__ in ("ClientDisconnect", "ClientDisconnected") or isinstance(error, OSError)
+    return type(error).__name__ in ("ClientDisconnect", "ClientDisconnected") or isinstance(
+        error, ConnectionError
+    )
 
 
 async def on_problem(request: Request, error: Exception) -> Response:

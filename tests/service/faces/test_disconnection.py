@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.core import PlanningService
@@ -13,6 +14,7 @@ from service.faces.http.app import create_app
 from service.faces.http.routes import common
 from service.protocol import media
 from service.protocol.bodies import encode_body
+from service.ui import routes as ui
 from tests.service.support import observe, running
 
 LONG = {"method": "flat", "samples": 2000, "iterations": 100, "horizon": 50}
@@ -88,3 +90,14 @@ async def test_a_client_that_leaves_with_its_answer_on_the_way_harms_nobody(
         last = Exchange(service, session_id, quick)
         await asyncio.wait_for(last.task, 20)
         assert last.status == 200
+
+
+async def test_a_file_that_is_missing_here_is_not_a_client_that_went_away(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ui, "PAGE", small / "nowhere")
+    async with running(small) as service:
+        transport = httpx.ASGITransport(create_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            answer = await client.get("/ui/main.js")
+    assert answer.status_code == 500 and answer.json()["code"] == "internal"
