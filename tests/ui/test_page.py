@@ -142,13 +142,36 @@ def test_models_are_shown_with_what_they_were_measured_to_do(page: Any, address:
     expect(card.get_by_text("ready")).to_be_visible()
     expect(card.get_by_text("hierarchical", exact=True).first).to_be_attached()
     expect(card.locator("pre").filter(has_text="curl -s")).to_contain_text(address.http)
+    for clipboard, said in (("undefined", "Copied"), ("{writeText: () => Promise.reject('no')}", "Selected")):
+        page.evaluate(
+            f"Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}, configurable: true}})"
+        )
+        if said == "Selected":
+            page.evaluate("document.execCommand = () => false")
+        copy = card.get_by_role("button", name=re.compile("Cop|Sel")).first
+        copy.click()
+        expect(copy).to_have_text(said)
+        assert page.evaluate("getSelection().toString()").startswith("curl -s")
 
 
 def test_the_page_asks_for_a_key_and_works_on_a_phone_and_in_the_dark(browser: Any, address: Address) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
     page = context.new_page()
+    dialog, key = page.get_by_role("dialog", name="API key"), page.get_by_label("Key", exact=True)
+    page.goto(address.http + "/ui/")  # the list of sessions, which asks again and again
+    expect(dialog).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_timeout(2500)
+    expect(dialog).to_be_hidden()
+    page.goto(address.http + "/ui/#/sessions/somebody")
+    expect(dialog).to_be_visible()
+    key.fill("wrong")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_text("the API key is not known here")).to_be_attached()
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
     page.goto(address.http + "/ui/#/models")
-    page.get_by_label("Key", exact=True).fill("open-sesame")
+    key.fill("open-sesame")
     page.get_by_role("button", name="Use it").click()
     expect(page.get_by_role("heading", name="doorkey6 1")).to_be_visible()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -1,6 +1,8 @@
 // Asks the service's API; addresses are relative, so that it works behind a path prefix.
 const BASE = new URL("../", document.baseURI);
 const KEY = "thick-key";
+// Told to the document whenever the service asks for a key, or for another one.
+export const REFUSED = "key-refused";
 
 export const key = {
   get: () => sessionStorage.getItem(KEY) ?? "",
@@ -36,7 +38,9 @@ async function failed(response) {
   } catch {
     /* not a problem of the service's own */
   }
-  return new Problem(response.status, body);
+  const problem = new Problem(response.status, body);
+  if (["unauthenticated", "forbidden"].includes(problem.code)) document.dispatchEvent(new Event(REFUSED));
+  return problem;
 }
 
 export async function ask(method, path, body, { accept = "application/json", signal } = {}) {

@@ -1,11 +1,11 @@
 // Which page is shown, the key, and light or dark.
-import { key, Problem } from "./api.js";
+import { key, REFUSED } from "./api.js";
 import { dream } from "./dream.js";
 import { models } from "./models.js";
 import { session, sessions } from "./sessions.js";
 
 const view = document.getElementById("view"), status = document.getElementById("status");
-let shown = null, quiet = null;
+let shown = null, quiet = null, declined = false;
 
 function say(text) {
   status.textContent = text;
@@ -15,6 +15,7 @@ function say(text) {
 
 async function show() {
   shown?.abort();
+  declined = false;
   shown = new AbortController();
   const { signal } = shown;
   const [path, query = ""] = (location.hash.slice(2) || "sessions").split("?");
@@ -31,9 +32,7 @@ async function show() {
     else if (name === "models") await models(view, say, signal);
     else sessions(view, say, signal);
   } catch (error) {
-    if (signal.aborted) return;
-    say(error.message);
-    if (error instanceof Problem && error.status === 401) askForKey();
+    if (!signal.aborted) say(error.message);
   }
 }
 
@@ -41,12 +40,17 @@ const dialog = document.getElementById("key-dialog"), input = document.getElemen
 
 function askForKey() {
   input.value = key.get();
+  dialog.returnValue = "";
   dialog.showModal();
 }
 
 document.getElementById("key").addEventListener("click", askForKey);
+document.addEventListener(REFUSED, () => {
+  if (!dialog.open && !declined) askForKey(); // who has none is asked once a page, however often it asks the service
+});
 dialog.addEventListener("close", () => {
-  if (dialog.returnValue !== "save") return;
+  declined = dialog.returnValue !== "save";
+  if (declined) return;
   key.set(input.value.trim());
   show();
 });

@@ -46,9 +46,20 @@ function space(form) {
 }
 
 function snippet(name, text) {
+  const lines = el("pre", { tabindex: "0" }, text);
   const copy = el("button", { type: "button", onclick: async () => {
-    await navigator.clipboard?.writeText(text);
-    copy.textContent = "Copied";
+    copy.textContent = (await copied(text, lines)) ? "Copied" : "Selected";
   } }, "Copy");
-  return el("div", {}, el("div", { class: "row" }, el("strong", {}, name), copy), el("pre", { tabindex: "0" }, text));
+  return el("div", {}, el("div", { class: "row" }, el("strong", {}, name), copy), lines);
+}
+
+// Whether the text is in the clipboard: browsers give that to https and localhost alone, and may refuse it there.
+async function copied(text, lines) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    getSelection().selectAllChildren(lines);
+    return document.execCommand("copy");
+  }
 }
