@@ -164,12 +164,14 @@ class Realtime:
     # -- off the loop --------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        again: Request | None = None
         while not self._over:
             with self._guard:
-                request = self._pacer.take()
+                request = again or self._pacer.take()
             if request is None:
                 self._wake.wait(None)
                 continue
+            again, step = None, self._session.step
             try:
                 decision = self._session.decide(
                     request.observation,
@@ -182,7 +184,8 @@ class Realtime:
                 if self._delay is not None:
                     sleep(float(self._delay()))
             except PASSING as error:
-                self._recover(request, error)
+                if self._recover(request, error, step):
+                    again = request
             except Exception as error:  # whatever it is, the caller must know
                 self._failure = error
                 self._news.set()
@@ -193,8 +196,12 @@ class Realtime:
                 self._now_at(connected=True)
                 self._news.set()
 
-    def _recover(self, request: Request, error: ClientError) -> None:
-        """Find out where the session stands, and go on from there."""
+    def _recover(self, request: Request, error: ClientError, step: int) -> bool:
+        """Find out where the session stands, and go on from there.
+
+        Returns:
+            whether the act was done and its answer alone was lost: the same request brings it, and changes nothing.
+        """
         if self.connected:
             log.warning("going on without answers: %s", error)
         self._now_at(connected=False)
@@ -208,11 +215,16 @@ class Realtime:
             except Exception as lasting:
                 self._failure = lasting
                 self._news.set()
-                return
+                return False
             else:
                 break
+        if self._session.step == step + 1 and not isinstance(error, StepConflictError):
+            self._session.step = step
+            sleep(FIRST_PAUSE_S)
+            return True
         with self._guard:
             self._pacer.lost(request)
+        return False
 
     def _now_at(self, *, connected: bool) -> None:
         if connected and not self.connected:

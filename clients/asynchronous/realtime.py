@@ -163,12 +163,14 @@ class AsyncRealtime:
     # -- off the loop --------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
+        again: Request | None = None
         while not self._over:
             async with self._guard:
-                request = self._pacer.take()
+                request = again or self._pacer.take()
             if request is None:
                 await self._wake.wait(None)
                 continue
+            again, step = None, self._session.step
             try:
                 decision = await self._session.decide(
                     request.observation,
@@ -181,7 +183,8 @@ class AsyncRealtime:
                 if self._delay is not None:
                     await sleep(float(self._delay()))
             except PASSING as error:
-                await self._recover(request, error)
+                if await self._recover(request, error, step):
+                    again = request
             except Exception as error:  # whatever it is, the caller must know
                 self._failure = error
                 self._news.set()
@@ -192,8 +195,12 @@ class AsyncRealtime:
                 self._now_at(connected=True)
                 self._news.set()
 
-    async def _recover(self, request: Request, error: ClientError) -> None:
-        """Find out where the session stands, and go on from there."""
+    async def _recover(self, request: Request, error: ClientError, step: int) -> bool:
+        """Find out where the session stands, and go on from there.
+
+        Returns:
+            whether the act was done and its answer alone was lost: the same request brings it, and changes nothing.
+        """
         if self.connected:
             log.warning("going on without answers: %s", error)
         self._now_at(connected=False)
@@ -207,11 +214,16 @@ class AsyncRealtime:
             except Exception as lasting:
                 self._failure = lasting
                 self._news.set()
-                return
+                return False
             else:
                 break
+        if self._session.step == step + 1 and not isinstance(error, StepConflictError):
+            self._session.step = step
+            await sleep(FIRST_PAUSE_S)
+            return True
         async with self._guard:
             self._pacer.lost(request)
+        return False
 
     def _now_at(self, *, connected: bool) -> None:
         if connected and not self.connected:

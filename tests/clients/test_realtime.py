@@ -16,6 +16,7 @@ from clients.errors import InvalidRequestError, NotFoundError
 from clients.pacing import SOURCES
 from clients.results import read_session
 from tests.clients.conftest import Address, serving
+from tests.clients.proxy import LossyProxy
 from tests.clients.test_contract import SEEN
 
 SLOW = 4.0
@@ -85,6 +86,19 @@ def test_an_outage_costs_answers_but_not_the_session(repository: Path, tmp_path:
                     found.append(loop.act(SEEN[1]).source)
                 assert found[-1] == "plan" and loop.connected
                 assert client.attach(session.id).step == session.step >= 2
+
+
+def test_an_act_whose_answer_was_lost_is_not_done_again(address: Address) -> None:
+    with PlanningClient(address.http, api_key="me") as sound, sound.session("doorkey", seed=5) as twin:
+        expected = [twin.act(observation, reward=0.25) for observation in SEEN]
+    with LossyProxy(address.http) as proxy, PlanningClient(proxy.url, api_key="me") as client:
+        with client.session("doorkey", seed=5) as session, session.realtime(hz=0.05) as loop:
+            found = []
+            for index, observation in enumerate(SEEN):
+                proxy.lose_answers(2)  # to the act, and to the attempt to have its answer at once
+                found.append(loop.act(observation, reward=0.25, is_first=index == 0).action)
+            assert found == expected and proxy.lost == 2 * len(SEEN)
+            assert session.refresh().step == len(SEEN)
 
 
 def test_what_does_not_pass_by_itself_is_raised(address: Address) -> None:
