@@ -92,7 +92,7 @@ class Dreaming:
             if len(rows) not in (1, body.count):
                 raise invalid(
                     "count",
-                    f"expected 1 or {len(rows)}, as many as dream {body.dream_id!r} has, got {body.count}",
+                    f"expected {len(rows)}, as many as dream {body.dream_id!r} has, got {body.count}",
                 )
         elif body.session_id is not None:
             hosted, rows = await self._of_session(body)
