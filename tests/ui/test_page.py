@@ -81,6 +81,11 @@ def test_a_session_is_seen_acting(page: Any, client: PlanningClient, address: Ad
         expect(tree.locator("circle.chosen").first).to_be_visible()
         expect(page.get_by_alt_text("the subgoal")).to_be_visible()
         expect(page.locator(".bar span").first).to_be_attached()
+        page.set_viewport_size({"width": 390, "height": 800})
+        for drawn in (tree, chart):  # what is written there can be read on a phone, too
+            tall = drawn.locator("text").evaluate_all("all => all.map(e => e.getBoundingClientRect().height)")
+            assert min(tall) > 9
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert affine == {session.id}  # in a cluster, of the replica on which it acts
     expect(page.get_by_text("ended", exact=True)).to_be_visible()
 

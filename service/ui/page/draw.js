@@ -45,7 +45,7 @@ export function gateChart(acts) {
   });
   const changes = last.filter((act) => act.gates?.changed).map((act) => act.step);
   const about = `Open gates over the last ${last.length} steps. The context changed at ${changes.length ? `steps ${changes.join(", ")}` : "no step"}.`;
-  return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": about },
+  return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": about, class: "chart" },
     svg("line", { class: "axis", x1: 24, x2: width, y1: 80, y2: 80 }), marks,
     svg("text", { x: 0, y: 22, class: "faint" }, String(most)), svg("text", { x: 0, y: 84, class: "faint" }, "0"),
     svg("text", { x: 26, y: 102, class: "faint" }, last.length ? `step ${last[0].step}` : "no act yet"),

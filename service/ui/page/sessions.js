@@ -84,7 +84,7 @@ function planned(plan) {
   if (!plan) return [el("p", { class: "soft" }, "no plan yet")];
   const parts = [];
   if (plan.high) {
-    parts.push(el("div", { class: "scroll" }, planTree(plan.high)));
+    parts.push(el("div", { class: "scroll", tabindex: "0" }, planTree(plan.high)));
     if (plan.high.subgoal) {
       parts.push(el("div", { class: "row" }, el("img", { src: plan.high.subgoal, alt: "the subgoal", width: 120, class: "subgoal" }),
         el("p", { class: "soft" }, `Subgoal: just before the context changes, in about ${number(plan.high.durations?.[0], 1)} steps.`)));
