@@ -57,7 +57,7 @@ def played(
     """What came of the episodes."""
     model = client.model(options.model)
     assert model.task is not None
-    env = make(model.task, **dict(model.other.get("env_options") or {}))
+    env = make(model.task, **model.env_options)
     found: dict[str, list[float]] = {"return": [], "steps": [], "success": [], "ms": []}
     for episode in range(options.episodes):
         observation, _ = env.reset(seed=options.seed + episode)

@@ -139,7 +139,7 @@ class Task:
         if env_id is None:
             env_id = own_task(model)
         if env_options is None and env_id == model.task:
-            env_options = model.other.get("env_options")
+            env_options = model.env_options
         method = str(planner.get("method") or (model.planner or {}).get("method", "hierarchical"))
         task = cls(client, model, env_id, env_options or {}, dict(planner), method, max_steps, pace)
         check(env_id, **task.env_options)

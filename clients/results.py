@@ -47,6 +47,11 @@ class Model:
     other: Mapping[str, Any] = field(default_factory=dict)
     """members that this client does not know"""
 
+    @property
+    def env_options(self) -> Mapping[str, Any]:
+        """Of its task: ``thick.envs.make(model.task, **model.env_options)``; empty in a list of models."""
+        return self.other.get("env_options") or {}
+
 
 @dataclass(frozen=True)
 class SessionInfo:

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
         policy = trained(envs, options)
-        real_options = dict(model.other.get("env_options") or {})
+        real_options = dict(model.env_options)
         found = {
             "policy, real": returns(policy, model.task, real_options, options),
             "random, real": returns(None, model.task, real_options, options),

@@ -47,7 +47,8 @@ def test_the_models_are_listed_and_described(client: Any) -> None:
     assert model.planner["samples"] == 16
     assert model.provenance == {"command": "random weights"}
     assert list(model.versions) == ["1"]
-    assert model.other["env_options"] == {"max_steps": 40}
+    assert model.env_options == model.other["env_options"] == {"max_steps": 40}
+    assert [dict(each.env_options) for each in client.models()] == [{}, {}]
 
 
 def test_the_service_is_live_and_ready(client: Any) -> None:
