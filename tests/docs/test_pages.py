@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.settings import Settings
 from thick import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,3 +74,12 @@ def test_every_make_target_that_the_pages_show_exists() -> None:
     shown = _shown("make")
     assert "install" in shown
     assert shown <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_switch_of_the_service_is_shown_without_a_value(page: Path) -> None:
+    switches = {
+        name.replace("_", "-") for name, item in Settings.model_fields.items() if item.annotation is bool
+    }
+    shown = re.findall(r"--(?:no-)?([\w-]+)[ =](?:true|false|yes|no|on|off)\b", page.read_text())
+    assert "watch-observations" in switches and not switches & set(shown)  # --flag, or --no-flag
