@@ -141,6 +141,23 @@ def test_continuous_actions_have_sliders(page: Any, address: Address) -> None:
     expect(page.locator(".facts dd").first).to_have_text("1")
 
 
+def test_a_dream_that_begins_after_its_page_was_left_is_deleted(
+    page: Any, client: PlanningClient, address: Address
+) -> None:
+    made: list[int] = []
+    page.route(
+        "**/v1/dreams", lambda route: (page.wait_for_timeout(600), made.append(1), route.continue_())
+    )  # its beginning is slow
+    page.on("response", lambda got: made.append(got.status) if got.request.method == "DELETE" else None)
+    before = {each.dream_id for each in client.dreams()}
+    page.goto(address.http + "/ui/#/dream")
+    expect(page.get_by_role("heading", name="Dream")).to_be_visible()
+    page.goto(address.http + "/ui/#/models")
+    page.wait_for_timeout(1500)
+    assert made == [1, 204]
+    assert {each.dream_id for each in client.dreams()} <= before
+
+
 def test_models_are_shown_with_what_they_were_measured_to_do(page: Any, address: Address) -> None:
     page.goto(address.http + "/ui/#/models")
     card = page.get_by_role("region", name="model doorkey6")

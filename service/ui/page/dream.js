@@ -35,6 +35,7 @@ export async function dream(view, say, signal, query) {
       const asked = { seed: Number(seed.value), sample: sample.checked, include: ["picture"], ttl_s: 1800 };
       const made = await ask("POST", "v1/dreams", { ...asked, ...(source ?? { model: select.value }) });
       played = new Played(stage, say, made);
+      if (signal.aborted) await played.end(); // the page was left before it began
     } catch (error) {
       say(error.message);
     } finally {
