@@ -75,7 +75,7 @@ def test_nothing_of_torch_is_installed_and_what_needs_it_says_what_to_do(install
     assert "thick-planner" in listed and "torch" not in listed and "nvidia" not in listed
     for command in ("train", "evaluate", "export"):
         done = run(installed / "thick", command, "somewhere")
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert done.stderr.count("\n") == 1 and "pip install 'thick-planner[train]'" in done.stderr
     done = run(installed / "thick", "serve", "--models", str(ROOT / "checkpoints"), "--backend", "torch")
     assert done.returncode == 2
