@@ -127,8 +127,11 @@ def test_a_missing_package_says_how_to_install_it(
     package: str, env_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = ("thick.envs.registry", "thick.envs.errors", "thick.envs.packages")
-    for module in [m for m in sys.modules if m.startswith("thick.envs.") and m not in kept]:
+    loaded = {m: sys.modules[m] for m in sys.modules if m.startswith("thick.envs.") and m not in kept}
+    for module in loaded:
         monkeypatch.delitem(sys.modules, module)
+        parent, _, name = module.rpartition(".")  # which an import sets, and a later test would find
+        monkeypatch.delattr(loaded.get(parent) or sys.modules[parent], name)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=r"pip install 'thick-planner\[envs\]'"):
         make(env_id)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ STEPS = 30
 SEEDS = range(6)
 
 
-def episode(client: Any, seed: int, steps: int = STEPS) -> list[bytes]:
-    """What a session does, as bytes."""
+def episode(
+    client: Any, seed: int, steps: int = STEPS, begin: Callable[[], Any] = lambda: None
+) -> list[bytes]:
+    """What a session does, as bytes; ``begin`` is called when the session is there."""
     with client.session("arm", seed=seed) as session:
+        begin()
         return [np.asarray(session.act(observe("arm", 100 * seed + step))).tobytes() for step in range(steps)]
 
 
@@ -38,12 +43,15 @@ def test_a_killed_worker_loses_no_step_and_is_started_again(tiny: Path, tmp_path
         workers = psutil.Process(server.pid).children()
         assert len(workers) == 2
 
+        opened = threading.Barrier(len(SEEDS) + 1)  # a session whose making was not answered is not made again
+
         def play(seed: int) -> list[bytes]:
             kind: Any = GrpcPlanningClient if seed % 2 else PlanningClient
             with kind(server.grpc_url if seed % 2 else server.url, retries=PATIENT) as client:
-                return episode(client, seed)
+                return episode(client, seed, begin=lambda: opened.wait(60))
 
         with playing(SEEDS, play, 120) as found:
+            opened.wait(60)
             for _ in range(2):
                 time.sleep(0.15)
                 killed = psutil.Process(server.pid).children()[0]
