@@ -43,7 +43,9 @@ def test_a_killed_worker_loses_no_step_and_is_started_again(tiny: Path, tmp_path
         workers = psutil.Process(server.pid).children()
         assert len(workers) == 2
 
-        opened = threading.Barrier(len(SEEDS) + 1)  # a session whose making was not answered is not made again
+        opened = threading.Barrier(
+            len(SEEDS) + 1
+        )  # a session whose making was not answered is not made again
 
         def play(seed: int) -> list[bytes]:
             kind: Any = GrpcPlanningClient if seed % 2 else PlanningClient
