@@ -27,6 +27,8 @@ BOUNDS = {"max_horizon": 4, "max_rollouts": 3, "max_samples": 16, "max_iteration
 """small ones, so that each request is answered soon"""
 EACH = 6 if os.environ.get("CI") else 2
 """requests of an operation"""
+SEQUENCES = 30 if os.environ.get("CI") else 15
+"""of requests in a round"""
 ATTEMPTS = 4
 """to go through all sequences"""
 NOT_IN_A_SCHEMA = [positive_data_acceptance]
@@ -163,7 +165,7 @@ def scenarios(
 def test_sequences_over_sessions_never_make_the_service_fail(
     document: Any, figures: Figures, rounds: int, steps: int
 ) -> None:
-    settings = examples(30, stateful_step_count=steps, phases=[hypothesis.Phase.generate])
+    settings = examples(SEQUENCES, stateful_step_count=steps, phases=[hypothesis.Phase.generate])
     seen: Counter[tuple[str, int]] = Counter()
     for number in range(rounds):  # of few sequences each: the longer one is, the more it depends on the clock
         seen += scenarios(document, settings, seed=number or None)
@@ -171,7 +173,7 @@ def test_sequences_over_sessions_never_make_the_service_fail(
     assert {"POST /v1/sessions", "POST /v1/sessions/{session_id}/act"} <= reached
     assert {"POST /v1/sessions/{session_id}/fork", "DELETE /v1/sessions/{session_id}"} <= reached
     figures.add(
-        f"schemathesis, {30 * rounds} sequences",
+        f"schemathesis, {SEQUENCES * rounds} sequences",
         {
             "requests": sum(seen.values()),
             "done": sum(times for (_, status), times in seen.items() if status < 300),
