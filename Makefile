@@ -12,7 +12,7 @@ ARGS ?=
 # Debian packages: auto, require or no; see scripts/install.sh --help
 SYSTEM ?= auto
 # Test processes side by side: one more than cores, since tests of servers and networks wait a good part of their time.
-# Tests of a file, which may share a server, mostly run in one process. WORKERS=0 runs all of them in one.
+# Files of tests that share a server stay together; tests/conftest.py says in which order. WORKERS=0 runs all of them in one.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{ print ($$1 > 4) ? 5 : $$1 + 1 }')
 # SLOW=1 runs the slow tests too
 MARKS := $(if $(SLOW),not soak,not slow and not soak)
@@ -53,7 +53,7 @@ serve: $(VENV)/.installed-run  ## serve the bundled models on port 8000 (HTTP) a
 	$(VENV)/bin/thick serve --models checkpoints $(ARGS)
 
 test: $(VENV)/.installed-all  ## the quick tests; SLOW=1 for all of them
-	$(PY) -m pytest -m "$(MARKS)" -n $(WORKERS) --dist worksteal $(ARGS)
+	$(PY) -m pytest -m "$(MARKS)" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.installed-all  ## the long form of the fault and load tests
 	$(PY) -m pytest -m soak --timeout=0 $(ARGS)

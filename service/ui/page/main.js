@@ -5,7 +5,9 @@ import { models } from "./models.js";
 import { session, sessions } from "./sessions.js";
 
 const view = document.getElementById("view"), status = document.getElementById("status");
-let shown = null, quiet = null, declined = false;
+const dialog = document.getElementById("key-dialog"), input = document.getElementById("key-input");
+let shown = null, quiet = null;
+let asked = null, declined = null; // the view for which the key was asked last, and the one for which nobody gave it
 
 function say(text) {
   status.textContent = text;
@@ -15,8 +17,8 @@ function say(text) {
 
 async function show() {
   shown?.abort();
-  declined = false;
   shown = new AbortController();
+  if (dialog.open) asked = shown;
   const { signal } = shown;
   const [path, query = ""] = (location.hash.slice(2) || "sessions").split("?");
   const [name, id] = path.split("/");
@@ -36,9 +38,8 @@ async function show() {
   }
 }
 
-const dialog = document.getElementById("key-dialog"), input = document.getElementById("key-input");
-
 function askForKey() {
+  asked = shown;
   input.value = key.get();
   dialog.returnValue = "";
   dialog.showModal();
@@ -46,11 +47,13 @@ function askForKey() {
 
 document.getElementById("key").addEventListener("click", askForKey);
 document.addEventListener(REFUSED, () => {
-  if (!dialog.open && !declined) askForKey(); // who has none is asked once a page, however often it asks the service
+  if (!dialog.open && declined !== shown) askForKey(); // who has none is asked once a view, however often it asks
 });
 dialog.addEventListener("close", () => {
-  declined = dialog.returnValue !== "save";
-  if (declined) return;
+  if (dialog.returnValue !== "save") {
+    declined = asked; // which may be the view before: this is told a moment after the dialog is gone
+    return;
+  }
   key.set(input.value.trim());
   show();
 });
