@@ -7,7 +7,7 @@ whether it may be sent again when an answer was lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -300,6 +300,20 @@ def _imagination_reader(
 
 def _read_dream(tree: Any) -> dream_results.DreamInfo:
     return dream_results.read_dream(decode_arrays(tree))
+
+
+def out_of_range(call: Call[Any]) -> ValueError | None:
+    """What to raise, before it is sent, for a call with a whole number that no message can hold; None without one."""
+
+    def found(tree: Any, path: str) -> Iterator[str]:
+        if isinstance(tree, Mapping):
+            for key, value in tree.items():
+                yield from found(value, f"{path}.{key}" if path else str(key))
+        elif isinstance(tree, int) and not -(2**63) <= tree < 2**63:
+            yield f"{path}: expected a whole number from -2**63 to 2**63 - 1, got {tree}"
+
+    wrong = "; ".join(found(call.body, "")) if isinstance(call.body, Mapping) else ""
+    return ValueError(f"{call.asked}: {wrong}") if wrong else None
 
 
 def _sent(**members: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ Steps happen at the server, exactly once each. Rewards are the model's, as right
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from gymnasium.vector.utils import batch_space
 from clients.base import SyncClient
 from clients.dream import Dream
 from clients.dream_results import DreamtStep
+from clients.errors import ConnectionLostError, NotConnectedError
 from clients.http_client import PlanningClient
 from thick.envs.pictures import picture
 from thick.envs.spaces import space_from_json
@@ -162,8 +164,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        if isinstance(seed, list):  # there is one for all of them
-            seed = next((each for each in seed if each is not None), None)
+        if isinstance(seed, list):  # all of them are drawn from one
+            seed = None if all(each is None for each in seed) else _joined(seed)
         mask = (options or {}).get("reset_mask")
         chosen = np.ones(self.num_envs, np.bool_) if mask is None else np.asarray(mask, np.bool_)
         indices = None if mask is None else np.flatnonzero(chosen).tolist()
@@ -259,7 +261,9 @@ class _Dreaming:
         try:
             if dream is not None and not closed:
                 dream.close()
-        finally:  # also where nobody is there any more to delete it
+        except (ConnectionLostError, NotConnectedError):
+            pass  # nobody is there any more to delete it; a dream that nobody uses ends by itself
+        finally:
             if self._own is not None:
                 self._own.close()
 
@@ -282,6 +286,14 @@ def final_observations(observations: Any, chosen: Any) -> Any:
     for index in np.flatnonzero(chosen):
         made[index] = _row(observations, int(index))
     return made
+
+
+def _joined(seeds: list[int | None]) -> int:
+    """One seed of many, another where any of them is another."""
+    digest = hashlib.blake2b(
+        repr([None if seed is None else int(seed) for seed in seeds]).encode(), digest_size=8
+    )
+    return int.from_bytes(digest.digest(), "big") >> 1
 
 
 def _positive(max_steps: int | None) -> int | None:

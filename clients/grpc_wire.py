@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import grpc
 
 from clients import tracing
-from clients.calls import Call, is_id
+from clients.calls import Call, is_id, out_of_range
 from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
@@ -76,7 +76,10 @@ class GrpcWire:
         kind = getattr(pb, f"{call.rpc}Request")
         if isinstance(call.body, bytes):
             return kind(belief=call.body)
-        message = protobuf.from_dict(kind, {**call.names, **(call.body or {})})
+        try:
+            message = protobuf.from_dict(kind, {**call.names, **(call.body or {})})
+        except ValueError as error:
+            raise (out_of_range(call) or error) from None
         if traced:
             for name, value in tracing.headers().items():
                 setattr(message, name, value)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import httpx
 
 from clients import tracing
-from clients.calls import Call
+from clients.calls import Call, out_of_range
 from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
@@ -94,7 +94,13 @@ class HttpWire:
         if isinstance(call.body, bytes):
             content, headers["Content-Type"] = call.body, media.OCTET_STREAM
         elif call.verb == "POST":
-            content, headers["Content-Type"] = encode_body(call.body or {}, self.media_type), self.media_type
+            try:
+                content, headers["Content-Type"] = (
+                    encode_body(call.body or {}, self.media_type),
+                    self.media_type,
+                )
+            except OverflowError as error:
+                raise (out_of_range(call) or error) from None
         return {"method": call.verb, "url": self._url(call.path), "headers": headers, "content": content}
 
     def read(self, call: Call[Result], response: httpx.Response) -> Result:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import stamina
+from stamina import instrumentation
 
 from clients.calls import Call
 from clients.errors import BusyError, ConnectionLostError, NotConnectedError
@@ -38,6 +40,7 @@ class Retries:
 
     def _when(self, call: Call[Any]) -> Callable[[Exception], bool | float]:
         def when(error: Exception) -> bool | float:
+            leave_stdout_alone()
             if isinstance(error, BusyError):  # nothing was done; the server says when to come back
                 if error.extra.get("state") == "failed":  # waiting does not mend a model
                     return False
@@ -47,3 +50,18 @@ class Retries:
             return isinstance(error, NotConnectedError)
 
         return when
+
+
+def leave_stdout_alone() -> None:
+    """Let stamina report to ``logging`` where it would report to a structlog that nobody configured.
+
+    That one prints on stdout, between a program's own output. Hooks that somebody set, and a structlog that is
+    configured, stay.
+    """
+    hooks = instrumentation.get_on_retry_hooks()
+    unwanted = [
+        hook for hook in hooks if getattr(hook, "__module__", "").endswith("instrumentation._structlog")
+    ]
+    if unwanted and not sys.modules["structlog"].is_configured():
+        others = [hook for hook in hooks if hook not in unwanted]
+        instrumentation.set_on_retry_hooks([*others, instrumentation.LoggingOnRetryHook])

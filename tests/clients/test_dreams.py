@@ -21,8 +21,10 @@ from clients import (
     PlanningClient,
 )
 from clients.dream_envs import final_observations
-from clients.errors import NotFoundError, StepConflictError
+from clients.errors import NotFoundError, ServiceError, StepConflictError
+from clients.retries import Retries
 from tests.clients.conftest import Address
+from tests.clients.proxy import LossyProxy
 from tests.clients.test_contract import SEEN
 
 ACTIONS = [[0, 1, 2], [3, 4, 0], [4, 0, 2], [1, 1, 1]]
@@ -201,6 +203,31 @@ def test_closing_twice_is_closing(address: Address) -> None:
     ):
         env.close()
         env.close()
+
+
+def test_closing_is_no_error_where_nobody_is_there_any_more(address: Address) -> None:
+    with LossyProxy(address.http) as proxy:
+        env = DreamEnv(PlanningClient(proxy.url, retries=Retries(attempts=1)), "pads", max_steps=3)
+        env.reset(seed=1)
+    env.close()
+
+
+def test_a_list_of_seeds_is_one_and_every_entry_counts(address: Address) -> None:
+    env = DreamVectorEnv(address.http, "pads", num_envs=2, max_steps=9)
+
+    def play(*seeds: int | None) -> Any:
+        env.reset(seed=list(seeds))
+        return [env.step(np.zeros(2, np.int64))[0] for _ in range(4)]
+
+    one, again, other = play(1, 2), play(1, 2), play(1, 3)
+    assert all(map(same, one, again)) and not all(map(same, one, other))
+    env.close()
+
+
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
+def test_a_seed_that_no_message_can_hold_is_named(client: Any, seed: int) -> None:
+    with pytest.raises((ValueError, ServiceError), match="dream of model pads: .*seed"):
+        client.dream("pads", seed=seed)
 
 
 def test_a_wrong_argument_is_said_before_anything_is_made(address: Address) -> None:

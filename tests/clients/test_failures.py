@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from stamina import instrumentation
 
 from clients import GrpcPlanningClient, PlanningClient
 from clients.connection import ServiceConnection, Tls
@@ -157,6 +158,12 @@ def test_the_server_s_retry_after_is_waited_for() -> None:
     began = time.monotonic()
     client.models()
     assert time.monotonic() - began >= 0.04
+
+
+def test_retries_are_not_told_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    instrumentation.set_on_retry_hooks(None)  # those of stamina, which tell an unconfigured structlog
+    assert answering(problem(503, "draining"), models).models() == []
+    assert capsys.readouterr().out == ""
 
 
 def test_attempts_are_bounded() -> None:
