@@ -226,7 +226,7 @@ def test_a_list_of_seeds_is_one_and_every_entry_counts(address: Address) -> None
 
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
 def test_a_seed_that_no_message_can_hold_is_named(client: Any, seed: int) -> None:
-    with pytest.raises((ValueError, ServiceError), match="dream of model pads: .*seed"):
+    with pytest.raises((ValueError, ServiceError), match=r"dream of model pads: .*seed"):
         client.dream("pads", seed=seed)
 
 
