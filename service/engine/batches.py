@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from service.engine.costs import CostModel
+from service.engine.costs import CostModel, CostRecord
 from service.engine.delivery import deliver, fail
 from service.engine.jobs import ActJob, ActResult, HostedModel, Pondered, collate
 from service.engine.parallel import Parallelism
@@ -140,7 +140,8 @@ def plan(
             mine = [jobs[row] for row in rows]
             try:
                 part = model.runtime.take(state, rows)
-                plans.append(SharedPlan(model, mine, part, observe_ms, started, len(jobs)))
+                record = costs.record(model, mine[0].settings)
+                plans.append(SharedPlan(model, mine, part, observe_ms, started, len(jobs), record))
             except Exception as error:
                 log.exception("planning could not start", model=model.name, settings=str(mine[0].settings))
                 for job in mine:
@@ -178,6 +179,7 @@ class SharedPlan:
         observe_ms: float,
         started: float,
         batch: int,
+        record: CostRecord,
     ) -> None:
         self.model = model
         self.settings = jobs[0].settings
@@ -187,6 +189,8 @@ class SharedPlan:
         self._observe_ms = observe_ms
         self._started = started
         self._batch = batch
+        self._record = record
+        self._timed = any(job.finish_by is not None for job in jobs)
         self._slices = 0
         self._spent = 0.0
         self._took: float | None = None
@@ -206,21 +210,23 @@ class SharedPlan:
         return min(due(job, self.settings, share) for job in jobs)
 
     def run(self, costs: CostModel, metrics: Metrics) -> bool:
-        if self.begin(costs, metrics):
+        if self.begin(metrics):
             self.step(None)
-        return self.conclude(costs, metrics)
+        return self.conclude(metrics)
 
     @property
     def phase(self) -> str:
         """What the next slice works on."""
         return self._plan.phase
 
-    def begin(self, costs: CostModel, metrics: Metrics) -> bool:
+    def begin(self, metrics: Metrics) -> bool:
         """Before a slice: whether it is wanted, and in time for somebody."""
         self._took = None
-        with self._reported():
+        try:
             self._drop_cancelled()
-            self._finish_due(costs, metrics)
+            self._finish_due(metrics)
+        except Exception as error:
+            self._failed(error)
         return bool(self._open) and not self._plan.done
 
     def step(self, threads: int | None) -> float | None:
@@ -243,29 +249,27 @@ class SharedPlan:
         self._took = time.perf_counter() - began
         return self._took
 
-    def conclude(self, costs: CostModel, metrics: Metrics) -> bool:
+    def conclude(self, metrics: Metrics) -> bool:
         """After a slice, if there was one; True when nothing is left to do."""
-        with self._reported():
+        try:
             if self._error is not None:
                 raise self._error
             if self._took is not None:
-                costs.slice_took(self.model, self.settings, len(self._open), self._slices, self._took)
+                self._record.slice_took(len(self._open), self._slices, self._took)
                 self._slices += 1
                 self._spent += self._took
-                self._finish_due(costs, metrics)
+                self._finish_due(metrics)
             if self._open and self._plan.done:
-                costs.plan_took(self.model, self.settings, self.size, self._spent)
+                self._record.plan_took(self.size, self._spent)
                 self._unbatch(list(self._open), metrics)
+        except Exception as error:
+            self._failed(error)
         return not self._open
 
-    @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
+    def _failed(self, error: Exception) -> None:
         """Whatever goes wrong is reported to everybody whose plan this is."""
-        try:
-            yield
-        except Exception as error:
-            log.exception("planning failed", model=self.model.name, sessions=len(self._open))
-            self.abort(error)
+        log.exception("planning failed", model=self.model.name, sessions=len(self._open))
+        self.abort(error)
 
     def abort(self, error: Exception) -> None:
         for job in self._open.values():
@@ -273,19 +277,18 @@ class SharedPlan:
         self._open.clear()
 
     def _drop_cancelled(self) -> None:
-        for row, job in list(self._open.items()):
-            if job.cancelled:
-                del self._open[row]
+        for row in [row for row, job in self._open.items() if job.cancelled]:
+            del self._open[row]
 
-    def _finish_due(self, costs: CostModel, metrics: Metrics) -> None:
+    def _finish_due(self, metrics: Metrics) -> None:
         """Answer those for whom another slice would come too late."""
-        if all(job.finish_by is None for job in self._open.values()) or self._plan.done:
+        if not self._timed or self._plan.done:
             return
-        ready = time.monotonic() + costs.next_slice(self.model, self.settings, len(self._open), self._slices)
+        ready = time.monotonic() + self._record.next_slice(len(self._open), self._slices)
         late = [row for row, job in self._open.items() if job.finish_by is not None and ready > job.finish_by]
         if late:
             if not self._slices:
-                costs.forgive(self.model, self.settings)
+                self._record.forgive()
             self._unbatch(late, metrics)
 
     def _unbatch(self, rows: list[int], metrics: Metrics) -> None:

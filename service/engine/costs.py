@@ -48,13 +48,50 @@ class Estimate:
 class CostRecord:
     """Costs of one model under one planner settings."""
 
-    __slots__ = ("slices", "total")
+    __slots__ = ("_slices", "_total")
 
     def __init__(self) -> None:
-        self.slices: dict[tuple[int, int], Estimate] = {}
+        self._slices: dict[tuple[int, int], Estimate] = {}
         """by sessions (rounded up to a power of two) and slice (rounded down to one): a plan's slices differ"""
-        self.total: dict[int, Estimate] = {}
+        self._total: dict[int, Estimate] = {}
         """of a whole plan, by sessions rounded up"""
+
+    def slice_took(self, sessions: int, index: int, seconds: float) -> None:
+        """Learn from one slice."""
+        at = (_up(sessions), _down(index))
+        found = self._slices.get(at)
+        if found is None:
+            found = self._slices[at] = Estimate()
+        found.add(seconds)
+
+    def plan_took(self, sessions: int, seconds: float) -> None:
+        """Learn from one whole plan."""
+        self._total.setdefault(_up(sessions), Estimate()).add(seconds)
+
+    def next_slice(self, sessions: int, index: int) -> float:
+        """How long the next slice may take, s; 0 where nothing like it has been seen."""
+        if not self._slices:
+            return 0.0
+        batch, at = _up(sessions), _down(index)
+        found = self._slices.get((batch, at))
+        if found is not None:
+            return found.seconds
+        near = min(self._slices, key=lambda each: (abs(each[0] - batch), abs(each[1] - at)))
+        # A batch costs at most its sessions' share of a smaller one.
+        return self._slices[near].seconds * max(1.0, batch / near[0])
+
+    def forgive(self) -> None:
+        """No slice was run for fear of being late."""
+        for estimate in self._slices.values():
+            estimate.forgive()
+
+    @property
+    def total(self) -> float | None:
+        """What a whole plan of one session costs, s; None where nothing like it has been seen."""
+        if not self._total:
+            return None
+        sessions = min(self._total)
+        return self._total[sessions].seconds / sessions
 
 
 class CostModel:
@@ -64,44 +101,20 @@ class CostModel:
         self._records: OrderedDict[tuple[Any, Any], CostRecord] = OrderedDict()
         self._observing: dict[Any, dict[int, Estimate]] = {}
 
-    def slice_took(self, model: Any, settings: Any, sessions: int, index: int, seconds: float) -> None:
-        """Learn from one slice."""
-        at = (_up(sessions), _down(index))
-        slices = self._record(model, settings).slices
-        if at not in slices:
-            slices[at] = Estimate()
-        slices[at].add(seconds)
-
-    def plan_took(self, model: Any, settings: Any, sessions: int, seconds: float) -> None:
-        """Learn from one whole plan."""
-        self._record(model, settings).total.setdefault(_up(sessions), Estimate()).add(seconds)
-
-    def next_slice(self, model: Any, settings: Any, sessions: int, index: int) -> float:
-        """How long the next slice may take, s; 0 where nothing like it has been seen."""
+    def record(self, model: Any, settings: Any) -> CostRecord:
+        """What is known of a model under settings, and learns more."""
         record = self._records.get((model, settings))
-        if record is None or not record.slices:
-            return 0.0
-        batch, at = _up(sessions), _down(index)
-        found = record.slices.get((batch, at))
-        if found is not None:
-            return found.seconds
-        near = min(record.slices, key=lambda each: (abs(each[0] - batch), abs(each[1] - at)))
-        # A batch costs at most its sessions' share of a smaller one.
-        return record.slices[near].seconds * max(1.0, batch / near[0])
-
-    def forgive(self, model: Any, settings: Any) -> None:
-        """No slice was run for fear of being late."""
-        record = self._records.get((model, settings))
-        for estimate in record.slices.values() if record else ():
-            estimate.forgive()
+        if record is None:
+            record = self._records[model, settings] = CostRecord()
+        self._records.move_to_end((model, settings))
+        while len(self._records) > KNOWN:
+            self._records.popitem(last=False)
+        return record
 
     def total(self, model: Any, settings: Any) -> float | None:
         """What a whole plan of one session costs, s; None where nothing like it has been seen."""
         record = self._records.get((model, settings))
-        if record is None or not record.total:
-            return None
-        sessions = min(record.total)
-        return record.total[sessions].seconds / sessions
+        return None if record is None else record.total
 
     def observe_took(self, model: Any, sessions: int, seconds: float) -> None:
         """Learn from observing a batch."""
@@ -117,15 +130,6 @@ class CostModel:
         for at in [at for at in self._records if at[0] is model]:
             del self._records[at]
         self._observing.pop(model, None)
-
-    def _record(self, model: Any, settings: Any) -> CostRecord:
-        record = self._records.get((model, settings))
-        if record is None:
-            record = self._records[model, settings] = CostRecord()
-        self._records.move_to_end((model, settings))
-        while len(self._records) > KNOWN:
-            self._records.popitem(last=False)
-        return record
 
 
 def _up(number: int) -> int:

@@ -291,21 +291,21 @@ class Engine:
         """Slices of one plan, until something else is there; True when nothing of it is left to do."""
         model, settings, size = plan.model, plan.settings, plan.size
         while True:
-            if plan.begin(self.costs, self._metrics):
+            if plan.begin(self._metrics):
                 phase = plan.phase
                 before = self.parallel.alone(model, settings, phase, size)
                 threads = self.parallel.threads(model, settings, phase, size)
                 if (took := plan.step(threads)) is not None:
                     self.parallel.took(model, settings, phase, size, threads, took)
                     self.parallel.ran(model, settings, 1, took, before)
-            if plan.conclude(self.costs, self._metrics):
+            if plan.conclude(self._metrics):
                 return True
             if self._inbox or self._waiting or len(self._tasks) > 1 or self._stopping or self._unloaded:
                 return False
 
     def _side_by_side(self, plans: list[SharedPlan]) -> None:
         """A slice of each of some plans at the same time."""
-        begun = [plan for plan in plans if plan.begin(self.costs, self._metrics)]
+        begun = [plan for plan in plans if plan.begin(self._metrics)]
         if begun:
             first = begun[0]
             cost = self.parallel.alone
@@ -319,7 +319,7 @@ class Engine:
                 alone = sum(expected) if all(expected) else 0.0
                 self.parallel.ran(first.model, first.settings, self._width, seconds, alone)
         for plan in plans:
-            if plan.conclude(self.costs, self._metrics):
+            if plan.conclude(self._metrics):
                 self._tasks.remove(plan)
 
     def _fail_all(self, error: Exception) -> None:

@@ -37,7 +37,7 @@ def react(model: HostedModel, job: ActJob, costs: CostModel, metrics: Metrics) -
         (slot,) = model.slots.put(found.row[None])
     except Exception:  # the other way will fail, too, and report it
         return False
-    costs.plan_took(model, job.settings, 1, found.observe_s + found.act_s)
+    costs.record(model, job.settings).plan_took(1, found.observe_s + found.act_s)
     metrics.phase("observe", found.observe_s)
     metrics.phase("high_plan", 0.0)
     metrics.phase("low_plan", found.act_s)

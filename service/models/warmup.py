@@ -122,7 +122,7 @@ def timed(
     began = time.perf_counter()
     plan.step()
     if index:  # the first pays for lazy initialisation
-        engine.costs.slice_took(hosted, settings, batch, index, time.perf_counter() - began)
+        engine.costs.record(hosted, settings).slice_took(batch, index, time.perf_counter() - began)
 
 
 def sample(space: Space, rng: np.random.Generator) -> Observation:

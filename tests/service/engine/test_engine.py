@@ -106,7 +106,7 @@ async def test_the_earliest_deadline_goes_first_whatever_the_order_of_arrival() 
     async with Rig() as rig:
         late, soon = Search(slices=3, samples=2), Search(slices=3, samples=3)
         for search in (late, soon):  # both are known to take longer than there is time
-            rig.engine.costs.plan_took(rig.model, search, 1, 100.0)
+            rig.engine.costs.record(rig.model, search).plan_took(1, 100.0)
         blocker = await rig.block()
         jobs = [
             rig.engine.submit(rig.job(settings=late, within_s=10.0)),
