@@ -47,7 +47,7 @@ StepCount = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
 Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
 PlanMethod = Literal["hierarchical", "flat", "policy"]
-LowSearch = Literal["cem", "icem", "mppi", "categorical-cem", "mcts"]
+LowSearch = Literal["cem", "icem", "mppi", "categorical-cem", "mcts", "policy-rollouts"]
 HighSearch = Literal["mcts", "gumbel", "tree", "prior", "random"]
 
 

@@ -28,6 +28,8 @@ WAYS = [
     ("hierarchical", "continuous", "icem"),
     ("flat", "continuous", "mppi"),
     ("flat", "discrete", "categorical-cem"),
+    ("flat", "discrete", "policy-rollouts"),
+    ("hierarchical", "continuous", "policy-rollouts"),
     ("policy", "discrete", "categorical-cem"),
     ("policy", "continuous", "cem"),
 ]

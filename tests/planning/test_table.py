@@ -54,7 +54,7 @@ def test_the_page_on_planning_has_a_row_for_every_planner() -> None:
 def test_what_a_checkpoint_lacks_is_named_with_what_would_do() -> None:
     has = (table.DISCRETE, table.ACTOR)
     assert table.fitting("method", has) == ["flat", "policy"] and table.fitting("high", has) == []
-    assert table.fitting("low", has) == ["categorical-cem", "mcts"]
+    assert table.fitting("low", has) == ["categorical-cem", "mcts", "policy-rollouts"]
     with pytest.raises(
         ValueError, match=r"'hierarchical' needs a high level, .* expected one of flat, policy"
     ):

@@ -103,7 +103,8 @@ def low_search(problem: LowProblem) -> LowSearch:
         ValueError: it is for the other kind of actions.
     """
     kind = table.DISCRETE if problem.actions.bounds is None else table.CONTINUOUS
-    table.check("low", problem.settings.low, (kind,))
+    has = (kind, table.ACTOR) if problem.dynamics.has_actor else (kind,)
+    table.check("low", problem.settings.low, has)
     search: LowSearch = table.build("low", problem.settings.low, problem)
     return search
 

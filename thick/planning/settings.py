@@ -29,7 +29,8 @@ class PlannerSettings:
     method: str = _planner("hierarchical", "method")
     """hierarchical (search over high-level actions, then low level towards the subgoal), flat, or policy (actor)"""
     low: str = _planner("cem", "low")
-    """search over low-level actions: cem, icem, mppi (continuous), categorical-cem, mcts (discrete)"""
+    """search over low-level actions: cem, icem, mppi (continuous), categorical-cem, mcts (discrete), policy-rollouts
+    (with an actor)"""
     high: str = _planner("mcts", "high")
     """search over high-level actions: mcts, gumbel (halves the root's actions), tree (every sequence up to a depth);
     or none, as a control: prior (a jump drawn by p(A | s)), random (drawn uniformly)"""
@@ -65,6 +66,8 @@ class PlannerSettings:
     """icem: exponent of the noise's power spectrum over time; 0 is white, 2 is red"""
     sharpness: float = _number(1.5, 0.001, 1000.0)
     """mppi, categorical-cem: temperature of the elites' weights, in standard deviations of their scores"""
+    tau: float = _number(0.2, 0.001, 1000.0)
+    """policy-rollouts: temperature of exp(Q / tau), in standard deviations of a rollout's score; large: the actor"""
     action_proposals: float = _number(0.1, 0.0, 0.9)
     """share of the first candidates that take, at some step, the action expected to lead into the change"""
     actor_proposals: int = _number(32, 0, 5_000)
@@ -98,7 +101,7 @@ class PlannerSettings:
 
     # -- choice --------------------------------------------------------------------------------------------------
     temperature: float = _number(0.0, 0.0, 100.0)
-    """0 takes the best action; above, mcts draws by visits^(1/temperature) and the policy samples at it"""
+    """0 takes the best action; above, mcts draws by visits^(1/temperature), policy and policy-rollouts sample at it"""
     seed: int | None = field(default=None, metadata={"low": 0, "high": _MASK >> 1})
     """seed of the session's randomness; none takes the session's own"""
 

@@ -42,6 +42,7 @@ LOW = _named(
     Planner("mppi", (CONTINUOUS,), "thick.planning.mppi", "moves to the elites' weighted mean"),
     Planner("categorical-cem", (DISCRETE,), "thick.planning.categorical_cem", "cem with a categorical for each step"),
     Planner("mcts", (DISCRETE,), "thick.planning.steps", "tree search with PUCT over the actions"),
+    Planner("policy-rollouts", (ACTOR,), "thick.planning.policy_rollouts", "the actor, one step better by rollouts"),
 )  # fmt: skip
 """searches over low-level actions; the first that fits a checkpoint is its default"""
 HIGH = _named(
