@@ -27,7 +27,7 @@ from thick.files import write_atomically
 from thick.models.config import ModelConfig
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.native.agents import load_agent
-from thick.training.config import TrainConfig, load_config
+from thick.training.config import TrainConfig, load_config, merge
 from thick.training.evaluate import evaluate_agent
 
 FIELDS = (
@@ -50,8 +50,7 @@ def main() -> None:
     known = {tuple(row[key] for key in KEY) for row in rows}
     for doors in options.doors:
         for run in options.run:
-            config = load_config(run / "config.yaml")
-            agent, updates, parameters = native(run)
+            config, agent, updates, parameters = native(run)
             for name in options.planner or planners:
                 kind, settings = planners[name]
                 if not fits(kind, config.model):
@@ -152,14 +151,18 @@ def planner_settings(path: Path) -> dict[str, tuple[str, dict[str, Any] | None]]
     return found
 
 
-def native(run: Path) -> tuple[Agent[Any], int, int]:
-    """The agent of a run in the native runtime, the updates it had, and the number of its weights."""
+def native(run: Path) -> tuple[TrainConfig, Agent[Any], int, int]:
+    """The configuration of a run or of an exported entry, its agent in the native runtime, the updates it had, and the
+    number of its weights."""
     with tempfile.TemporaryDirectory() as folder:
-        entry = export_run(run, out=Path(folder), name="model", version="1")
-        agent = load_agent(entry)
-        assert agent.manifest is not None
-        updates = int(agent.manifest.provenance["updates"])
-        return agent, updates, agent.manifest.weights.bytes // 4
+        exported = (run / "manifest.json").is_file()
+        agent = load_agent(run if exported else export_run(run, out=Path(folder), name="model", version="1"))
+        manifest = agent.manifest
+        assert manifest is not None
+        config = (
+            merge(TrainConfig(), manifest.configuration) if exported else load_config(run / "config.yaml")
+        )
+        return config, agent, int(manifest.provenance["updates"]), manifest.weights.bytes // 4
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -219,7 +222,7 @@ def processor() -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("run", type=Path, nargs="+", help="folders of runs")
+    parser.add_argument("run", type=Path, nargs="+", help="folders of runs, or of exported entries")
     parser.add_argument("--doors", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--planner", nargs="+", default=[], help="names (default: all that fit the model)")
     parser.add_argument("--planners-file", type=Path, default=Path(__file__).with_name("planners.yaml"))
