@@ -36,7 +36,7 @@ ORDER = (
     "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "ending", "small-kappa",
     "no-arrival-credit", "no-inserted-action", "no-redraw", "papers", "prior-subgoals", "random-subgoals",
     "ending-random", "flat-no-actor", "flat-bare", "ending-bare",
-    "ending-random-bare", "policy", "policy-sampled",
+    "ending-random-bare", "flat-drawn", "rollouts", "rollouts-ending", "rollouts-random", "policy", "policy-sampled",
 )  # fmt: skip
 
 
@@ -47,7 +47,8 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit with 1 where the page differs"
     )
     options = parser.parse_args()
-    rows, policies, online, actions = (read(name) for name in ("horizon", "policies", "online", "actions"))
+    names = ("horizon", "policies", "online", "actions", "corridor-agent")
+    rows, policies, online, actions, bundled = map(read, names)
     text = PAGE.read_text()
     anywhere = [row for row in rows if starts_anywhere(row)]
     first_room = [row for row in rows if not starts_anywhere(row)]
@@ -59,6 +60,8 @@ def main() -> int:
         "policies-runs": runs_table(policies),
         "online": horizon_table(online),
         "online-runs": runs_table(online),
+        "corridor-agent": steps_table(bundled),
+        "corridor-agent-runs": runs_table(bundled),
         "actions": actions_table(actions),
     }
     wanted = text
@@ -139,6 +142,23 @@ def horizon_table(rows: list[dict[str, str]]) -> str:
         lines.append(
             f"| {learner or '–'} | `{planner}` | {int(imagined[planner]):,} | " + " | ".join(shown) + " |"
         )
+    return "\n".join(lines)
+
+
+def steps_table(rows: list[dict[str, str]]) -> str:
+    """Success of one model by doors, with Wilson intervals, and the mean steps of the episodes that succeeded."""
+    found = cells(rows)
+    doors = sorted({number for of in found.values() for number in of})
+    heads = "".join(f" N = {number} | steps |" for number in doors)
+    lines = [f"| Planner | ms a step |{heads}", "|---" * (2 + 2 * len(doors)) + "|"]
+    for (_, planner), of in found.items():
+        taken = [ms for cell in of.values() for ms in cell.milliseconds]
+        line = f"| `{planner}` | {sum(taken) / len(taken):.1f} |"
+        for number in doors:
+            steps = of[number].steps if number in of else []
+            shown = (_rate(of[number]) if number in of else "", f"{sum(steps) / len(steps):.1f}" if steps else "")
+            line += f" {shown[0]} | {shown[1]} |"
+        lines.append(line)
     return "\n".join(lines)
 
 

@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 
 from thick.models.beliefs import Belief
+from thick.planning.actions import Actions
+from thick.planning.low import LowProblem, low_search
+from thick.planning.objectives import ReturnObjective
 from thick.planning.protocols import JumpState, RolloutObjective
+from thick.planning.randomness import Randomness
+from thick.planning.sampling import Warm
+from thick.planning.settings import PlannerSettings
 from thick.pytrees import walk
 from thick.runtimes.native import library
 from thick.runtimes.native.agents import load_agent
@@ -44,6 +50,20 @@ GOLDEN: dict[str, dict[str, str]] = {
         "jump": "45cf087eef2a8450",
         "expand": "602c618e8795f92c",
         "rollout": "9610f36c358b588c",
+    },
+    "corridor": {
+        "encode": "468bc01719fc1732",
+        "observe": "747515b78962eab2",
+        "imagine": "2ea5b77a0f515553",
+        "draw": "e40203eba36c14b9",
+        "outcome": "2a77bef3b861e81f",
+        "decode": "d79f45419e919bb3",
+        "jump": "a4c20d5c95a9cc9c",
+        "expand": "4a32332ad7acf6f9",
+        "rollout": "3f3b6e64ebe529ec",
+        "policy": "bc1468ea132e97dc",
+        "value": "78fe5dfe4650021f",
+        "rollouts of the actor": "2655828008c128d2",
     },
 }
 
@@ -115,7 +135,34 @@ def outputs(model: NativeModel, space: Any) -> Iterator[tuple[str, Any]]:
             next(parts)
         except StopIteration as end:
             yield "rollout", end.value
-            return
+            break
+    if low.has_actor:
+        yield "policy", low.policy(belief)
+        yield "value", low.value(belief)
+        yield "rollouts of the actor", followed(low, belief)
+
+
+def followed(low: Any, belief: Belief) -> tuple[np.ndarray, np.ndarray]:
+    """What a search by rollouts of the actor finds."""
+    settings = PlannerSettings().updated(
+        {"low": "policy-rollouts", "samples": 40, "iterations": 2, "horizon": 3, "temperature": 1.0}
+    )
+    batch = belief.deter.shape[0]
+    search = low_search(
+        LowProblem(
+            dynamics=low,
+            objective=ReturnObjective(low, discount=0.99, critic=low.value),
+            settings=settings,
+            actions=Actions(low.action, None),
+            belief=belief,
+            subgoal=None,
+            warm=Warm(np.zeros((batch, 3, low.action), np.float32), np.zeros(batch, np.bool_)),
+            randomness=Randomness(np.arange(batch, dtype=np.int64)),
+        )
+    )
+    while not search.done:
+        search.step()
+    return search.sequence(), search.expected_return()
 
 
 @pytest.fixture(scope="module", params=list(GOLDEN))
