@@ -156,7 +156,10 @@ def steps_table(rows: list[dict[str, str]]) -> str:
         line = f"| `{planner}` | {sum(taken) / len(taken):.1f} |"
         for number in doors:
             steps = of[number].steps if number in of else []
-            shown = (_rate(of[number]) if number in of else "", f"{sum(steps) / len(steps):.1f}" if steps else "")
+            shown = (
+                _rate(of[number]) if number in of else "",
+                f"{sum(steps) / len(steps):.1f}" if steps else "",
+            )
             line += f" {shown[0]} | {shown[1]} |"
         lines.append(line)
     return "\n".join(lines)

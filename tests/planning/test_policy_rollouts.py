@@ -10,8 +10,9 @@ import pytest
 from thick.planning.actions import Actions
 from thick.planning.low import LowProblem, low_search
 from thick.planning.objectives import ReturnObjective
+from thick.planning.policy_rollouts import SLICE
 from thick.planning.randomness import Randomness
-from thick.planning.sampling import PART, Warm
+from thick.planning.sampling import Warm
 from thick.planning.searches import LowSearch
 from thick.planning.settings import PlannerSettings
 
@@ -127,7 +128,7 @@ def test_every_iteration_adds_to_the_means_and_a_slice_stays_short() -> None:
     while not many.done:
         many.step()
         steps += 1
-    assert steps >= 30_000 * 3 / PART
+    assert steps >= 30_000 * 3 / SLICE
 
 
 def test_a_session_s_answer_does_not_depend_on_the_others() -> None:

@@ -20,11 +20,12 @@ from thick.arrays import Array, of
 from thick.planning.low import LowProblem, act
 from thick.planning.protocols import Objective
 from thick.planning.randomness import Randomness
-from thick.planning.sampling import PART
 from thick.planning.searches import LowSearch, Spent
 
 LOT = 128
 """rollouts of a session that are imagined together, about; a share of them for each first action"""
+SLICE = 128
+"""imagined steps between two pauses: a millisecond or two, since each also asks the actor and the heads"""
 FIRST = 16
 """first actions that are compared where actions are continuous: drawn from the actor"""
 SMALLEST = 1e-6
@@ -84,7 +85,7 @@ class PolicyRollouts:
             each = self._lots[self._made % len(self._lots)]
             self._lot = _Lot(self._problem, self._first, each, self._problem.randomness.fold(self._made))
         lot = self._lot
-        for _ in range(max(1, PART // (self._batch * lot.rows))):
+        for _ in range(max(1, SLICE // (self._batch * lot.rows))):
             lot.step()
             if lot.length == self._horizon:
                 self._complete(lot)
