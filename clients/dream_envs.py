@@ -10,7 +10,7 @@ Steps happen at the server, exactly once each. Rewards are the model's, as right
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -260,9 +260,9 @@ class _Dreaming:
         closed, self._closed = self._closed, True
         try:
             if dream is not None and not closed:
-                dream.close()
-        except (ConnectionLostError, NotConnectedError):
-            pass  # nobody is there any more to delete it; a dream that nobody uses ends by itself
+                # Where nobody is there any more to delete it: a dream that nobody uses ends by itself.
+                with contextlib.suppress(ConnectionLostError, NotConnectedError):
+                    dream.close()
         finally:
             if self._own is not None:
                 self._own.close()
@@ -290,10 +290,8 @@ def final_observations(observations: Any, chosen: Any) -> Any:
 
 def _joined(seeds: list[int | None]) -> int:
     """One seed of many, another where any of them is another."""
-    digest = hashlib.blake2b(
-        repr([None if seed is None else int(seed) for seed in seeds]).encode(), digest_size=8
-    )
-    return int.from_bytes(digest.digest(), "big") >> 1
+    sequence = np.random.SeedSequence([0 if seed is None else seed + 1 for seed in seeds])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _positive(max_steps: int | None) -> int | None:

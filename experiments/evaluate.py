@@ -96,8 +96,9 @@ def main() -> None:
 
 
 def fits(kind: str, model: ModelConfig) -> bool:
-    """Whether a planner for that kind of model goes with this one."""
-    return kind in ("any", model.kind) or (kind == "actor" and model.behaviour != "none")
+    """Whether a planner for that kind of model goes with this one; where it names several, for all of them."""
+    has = {"any", model.kind} | ({"actor"} if model.behaviour != "none" else set())
+    return set(kind.split()) <= has
 
 
 def played(

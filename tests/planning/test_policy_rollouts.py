@@ -95,6 +95,19 @@ def test_actions_are_drawn_from_the_actor_s_policy_times_what_they_pay(tau: floa
         assert np.isclose(paid[chosen == action].mean(), pays, atol=0.05)
 
 
+class Rich(Bandit):
+    """Pays a thousand more, whatever is done, and its noise is a hundredth."""
+
+    def outcome(self, belief: Any) -> tuple[Any, Any]:
+        return 1000 + belief[..., 0] / 100, None
+
+
+def test_what_every_action_pays_changes_nothing() -> None:
+    plain, rich = (finished(search(world, sessions=500, samples=90, tau=1.0)) for world in (Bandit(), Rich()))
+    alike = plain.sequence()[:, 0].argmax(-1) == rich.sequence()[:, 0].argmax(-1)
+    assert alike.mean() > 0.98  # the same draws; a payment's last digits are lost beside a thousand
+
+
 def test_at_temperature_0_the_best_of_that_policy_is_taken() -> None:
     found = finished(search(Bandit(), sessions=50, samples=3000, tau=0.2, temperature=0.0))
     assert (found.sequence()[:, 0].argmax(-1) == 2).all()  # 0.1 · exp(1 / 0.2) is most

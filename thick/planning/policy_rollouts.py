@@ -66,7 +66,9 @@ class PolicyRollouts:
         """rollouts of each first action in them"""
         zeros = xp.zeros(batch, count)
         self._scores, self._squares, self._returns = zeros, zeros, zeros
-        """sums over rollouts, ``[B, K]``"""
+        """sums over rollouts, ``[B, K]``; of scores less the origin, whose squares keep their digits"""
+        self._origin: Array | None = None
+        """the first rollout's score, ``[B, 1, 1]``"""
         self._best = xp.full((batch, count), -math.inf)
         self._plans = xp.stack([self._first] * self._horizon, 2)
         """the best rollout so far that begins with each first action, ``[B, K, H, A]``"""
@@ -99,6 +101,9 @@ class PolicyRollouts:
         scores, returns = (
             part.reshape(self._batch, each, count) for part in (xp.no_nan(found.score, 0.0), found.returns)
         )
+        if self._origin is None:
+            self._origin = scores[:, :1, :1]
+        scores = scores - self._origin
         self._scores = self._scores + scores.sum(1)
         self._squares = self._squares + (scores * scores).sum(1)
         self._returns = self._returns + returns.sum(1)
