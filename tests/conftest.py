@@ -7,9 +7,14 @@ import os
 import sys
 from collections.abc import Iterator
 from itertools import chain, groupby
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 # The models under test are tiny: more threads only add waiting, and CI says how many it wants.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -41,8 +46,22 @@ def pytest_collection() -> Iterator[None]:
 def one_thread() -> Iterator[None]:
     """What a run or a service chose of torch's threads ends with the test: in the next they would wait in turns."""
     yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """With ``--dist loadfile`` the tests of a cluster are one unit too: two clusters at once starve each other."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/cluster/" if nodeid.startswith("tests/cluster/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 WAITING = ("tests/faults/", "tests/ui/", "tests/docs/", "tests/clients/", "tests/cluster/")
@@ -50,7 +69,11 @@ WAITING = ("tests/faults/", "tests/ui/", "tests/docs/", "tests/clients/", "tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that mostly wait come between those that compute, and early: a process that is done last is alone."""
+    """Files that mostly wait come between those that compute, and early: a process that is done last is alone.
+
+    Nodes of Ray come and go before the cluster starts that the other tests share.
+    """
+    items.sort(key=lambda test: not test.nodeid.startswith("tests/cluster/test_scaling"))
     files = [list(tests) for _, tests in groupby(items, lambda test: test.path)]
     waiting = [tests for tests in files if tests[0].nodeid.startswith(WAITING)]
     others = [tests for tests in files if not tests[0].nodeid.startswith(WAITING)]

@@ -99,7 +99,7 @@ def wait_for(condition: Callable[[], bool], within_s: float = 180) -> None:
 def nodes(repository: Path, tmp_path: Path) -> Iterator[tuple[Nodes, Cluster]]:
     """A head without replicas, two nodes with room for two each, and the service with one replica on them."""
     (port,) = free_ports(1)
-    made = Nodes(initialize_head=True, head_node_args={"num_cpus": 0})
+    made = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     with RedisServer(tmp_path) as redis:
         try:
             for _ in range(2):
