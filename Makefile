@@ -55,7 +55,7 @@ serve: $(VENV)/.installed-run  ## serve the bundled models on port 8000 (HTTP) a
 test: $(VENV)/.installed-all  ## the quick tests; SLOW=1 for all of them
 	$(PY) -m pytest -m "$(MARKS)" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-soak: $(VENV)/.installed-all  ## the long form of the fault and load tests
+soak: $(VENV)/.installed-all  ## the long form of the fault and load tests, more seeds of what must be learned
 	$(PY) -m pytest -m soak --timeout=0 $(ARGS)
 
 native:  ## build the native runtime's library again, after its sources changed

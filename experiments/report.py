@@ -36,7 +36,8 @@ ORDER = (
     "random", "flat", "flat-x10", "flat-long", "low-mcts", "hierarchical", "ending", "small-kappa",
     "no-arrival-credit", "no-inserted-action", "no-redraw", "papers", "prior-subgoals", "random-subgoals",
     "ending-random", "flat-no-actor", "flat-bare", "ending-bare",
-    "ending-random-bare", "flat-drawn", "rollouts", "rollouts-ending", "rollouts-random", "policy", "policy-sampled",
+    "ending-random-bare", "flat-drawn", "hierarchical-drawn",
+    "ending-drawn", "ending-random-drawn", "rollouts", "rollouts-ending", "rollouts-random", "policy", "policy-sampled",
 )  # fmt: skip
 
 

@@ -28,7 +28,13 @@ READY_S = 120
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.parametrize("shorter", [SHORTER, {}], ids=["shorter", "to the letter"])
+@pytest.mark.parametrize(
+    "shorter",
+    [
+        pytest.param(SHORTER, id="shorter"),
+        pytest.param({}, id="to the letter", marks=pytest.mark.soak),
+    ],
+)
 def test_an_environment_of_one_s_own_is_trained_exported_served_and_driven(
     tmp_path: Path, shorter: dict[str, str]
 ) -> None:

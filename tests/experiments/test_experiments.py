@@ -105,7 +105,7 @@ def test_what_a_row_lets_one_more_measurement_be() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["random", "trained", "bundled"])
 def test_a_row_made_again_from_scratch_lands_in_its_interval(name: str) -> None:
-    found = check.CHECKS[name]()
+    found = check.bundled(episodes=30) if name == "bundled" else check.CHECKS[name]()
     assert found.holds, found
 
 

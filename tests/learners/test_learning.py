@@ -25,9 +25,17 @@ def test_a_chain_with_a_key_is_learned(learner: str, seed: int, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("learner", "seed"),
-    [("planet", 0), ("thick-planet", 0), ("dreamer", 0), ("dreamer", 1), ("thick-dreamer", 0), ("plan2explore", 0),
-     ("director", 0), ("director", 1)],
-)  # fmt: skip
+    [
+        ("thick-planet", 0),
+        ("dreamer", 0),
+        ("director", 0),
+        ("director", 1),
+        *(
+            pytest.param(learner, seed, marks=pytest.mark.soak)  # two seeds of each learned the chain
+            for learner, seed in (("planet", 0), ("dreamer", 1), ("thick-dreamer", 0), ("plan2explore", 0))
+        ),
+    ],
+)
 def test_a_point_is_moved_to_its_place(learner: str, seed: int, tmp_path: Path) -> None:
     assert mean_return(None, "Point") < 2.0
     changes = {"model": {"discount_head": False}}

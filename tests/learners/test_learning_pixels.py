@@ -11,7 +11,14 @@ from tests.learners.learning import LONGEST_S, learned, mean_return
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONGEST_S)]
 
 
-@pytest.mark.parametrize(("learner", "seed"), [("planet", 0), ("dreamer", 0), ("dreamer", 1)])
+@pytest.mark.parametrize(
+    ("learner", "seed"),
+    [
+        ("dreamer", 0),
+        pytest.param("dreamer", 1, marks=pytest.mark.soak),
+        pytest.param("planet", 0, marks=pytest.mark.soak),
+    ],
+)
 def test_signs_are_read_in_pixels(learner: str, seed: int, tmp_path: Path) -> None:
     assert mean_return(None, "Signs") < 4.0
     # Twelve thousand pixels weigh more than a reward: so does what they are taught.
