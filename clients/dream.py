@@ -10,7 +10,7 @@ import numpy as np
 
 from clients import calls, dream_results, results
 from clients.carrier import Carrier
-from clients.errors import NotFoundError, SessionExpiredError
+from clients.errors import ClientError, NotFoundError, SessionExpiredError
 from clients.waiting import Lock
 from thick.spaces import Space
 
@@ -31,8 +31,12 @@ class Dream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        try:
+            self.close()
+        except ClientError:
+            if failure is None:
+                raise  # otherwise what ended the block matters, and the dream expires by itself
 
     @property
     def id(self) -> str:

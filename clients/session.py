@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from clients import calls, results
 from clients.carrier import Carrier
+from clients.errors import ClientError
 from clients.realtime import Realtime
 from clients.session_state import EVERYTHING, SessionState
 from clients.waiting import Lock
@@ -28,8 +29,12 @@ class Session(SessionState):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        try:
+            self.close()
+        except ClientError:
+            if failure is None:
+                raise  # otherwise what ended the block matters, and the session expires by itself
 
     def act(self, observation: Any, **options: Any) -> results.Action:
         """The action for an observation: an int (Discrete) or an array (Box).

@@ -10,7 +10,7 @@ import numpy as np
 from clients import calls, dream_results, results
 from clients.asynchronous.carrier import AsyncCarrier
 from clients.asynchronous.waiting import Lock
-from clients.errors import NotFoundError, SessionExpiredError
+from clients.errors import ClientError, NotFoundError, SessionExpiredError
 from thick.spaces import Space
 
 
@@ -30,8 +30,12 @@ class AsyncDream:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def __aexit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        try:
+            await self.close()
+        except ClientError:
+            if failure is None:
+                raise  # otherwise what ended the block matters, and the dream expires by itself
 
     @property
     def id(self) -> str:

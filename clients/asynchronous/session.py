@@ -9,6 +9,7 @@ from clients import calls, results
 from clients.asynchronous.carrier import AsyncCarrier
 from clients.asynchronous.realtime import AsyncRealtime
 from clients.asynchronous.waiting import Lock
+from clients.errors import ClientError
 from clients.session_state import EVERYTHING, SessionState
 from service.protocol.events import END
 
@@ -27,8 +28,12 @@ class AsyncSession(SessionState):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def __aexit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        try:
+            await self.close()
+        except ClientError:
+            if failure is None:
+                raise  # otherwise what ended the block matters, and the session expires by itself
 
     async def act(self, observation: Any, **options: Any) -> results.Action:
         """The action for an observation: an int (Discrete) or an array (Box).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 from thick.planning.actions import Actions
 from thick.planning.low import LowProblem, low_search
 from thick.planning.objectives import ReturnObjective
-from thick.planning.policy_rollouts import SLICE
+from thick.planning.policy_rollouts import LOT, SLICE
 from thick.planning.randomness import Randomness
 from thick.planning.sampling import Warm
 from thick.planning.searches import LowSearch
 from thick.planning.settings import PlannerSettings
+from thick.runtimes.native.agents import load_agent
 
+CORRIDOR = Path(__file__).parents[2] / "checkpoints" / "corridor" / "1"
 ACTOR = np.array([0.6, 0.3, 0.1], np.float32)
 PAYS = np.array([0.0, 0.5, 1.0], np.float32)
 
@@ -153,3 +156,32 @@ def test_a_session_s_answer_does_not_depend_on_the_others() -> None:
         )
         assert np.array_equal(alone.sequence()[0], together.sequence()[session])
         assert alone.expected_return()[0] == together.expected_return()[session]
+
+
+def test_a_slice_is_one_session_s_and_they_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the next pause waits as long beside eight sessions as beside one."""
+    agent = load_agent(CORRIDOR)
+    settings = agent.settings({"method": "flat", "samples": 500, "iterations": 1, "horizon": 2})
+    sizes: list[int] = []
+    imagine = type(agent.model.search).imagine
+
+    def counted(self: Any, belief: Any, action: Any, *rest: Any, **more: Any) -> Any:
+        sizes.append(int(np.prod(action.shape[:-1])))
+        return imagine(self, belief, action, *rest, **more)
+
+    monkeypatch.setattr(type(agent.model.search), "imagine", counted)
+    slices = {}
+    for sessions in (1, 4):
+        space = agent.observation_space
+        seen = np.stack([space.sample() for _ in range(sessions)])
+        keys = np.arange(sessions, dtype=np.int64)
+        state = agent.observe(agent.initial(sessions), seen, is_first=np.ones(sessions, np.bool_), keys=keys)
+        plan, count = agent.plan(state, settings, keys=keys), 0
+        while not plan.done:
+            plan.step()
+            count += 1
+            used = plan.result().found.spent.samples
+            assert used.max() - used.min() <= LOT
+        slices[sessions] = count
+    assert slices[4] == 4 * slices[1]
+    assert max(sizes) <= SLICE

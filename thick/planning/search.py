@@ -20,7 +20,7 @@ from thick.planning.ahead import AheadModel
 from thick.planning.goals import Worker, held
 from thick.planning.groups import GroupedSearch
 from thick.planning.jumps import JumpModel
-from thick.planning.low import Actor, LowGiven, act, search_for
+from thick.planning.low import Actor, LowGiven, Recorder, act, search_for
 from thick.planning.memory import (
     GoalMemory,
     LevelMemory,
@@ -241,8 +241,15 @@ class ActionSearch:
         ):
             if rows.shape[0]:
                 fewer = settings if samples == settings.samples else settings.updated({"samples": samples})
-                groups.append((rows, self._low_of(rows, fewer)))
+                groups += [(part, self._low_of(part, fewer)) for part in self._apart(rows)]
         return groups[0][1] if len(groups) == 1 else GroupedSearch(groups)
+
+    def _apart(self, rows: Array) -> list[Array]:
+        """Sessions ``[M]`` in the parts that are searched for together. A device that records searches takes about as
+        long for all of them as for one."""
+        if table.LOW[self.settings.low].apart and not offers(self.model.search, Recorder):
+            return [rows[index : index + 1] for index in range(rows.shape[0])]
+        return [rows]
 
     def _plan_holds(self) -> Array:
         """Sessions that have a plan and no reason for another, ``[B]`` bool."""

@@ -25,6 +25,8 @@ class Planner(NamedTuple):
     """where its search is built: by ``low_search(problem)``, or by ``high_search(model, settings, randomness)``"""
     summary: str
     """in a few words"""
+    apart: bool = False
+    """whether each session gets a search of its own: a slice for all would be as many times longer"""
 
 
 def _named(*planners: Planner) -> dict[str, Planner]:
@@ -42,7 +44,9 @@ LOW = _named(
     Planner("mppi", (CONTINUOUS,), "thick.planning.mppi", "moves to the elites' weighted mean"),
     Planner("categorical-cem", (DISCRETE,), "thick.planning.categorical_cem", "cem with a categorical for each step"),
     Planner("mcts", (DISCRETE,), "thick.planning.steps", "tree search with PUCT over the actions"),
-    Planner("policy-rollouts", (ACTOR,), "thick.planning.policy_rollouts", "the actor, one step better by rollouts"),
+    Planner(
+        "policy-rollouts", (ACTOR,), "thick.planning.policy_rollouts", "the actor, one step better by rollouts", True
+    ),
 )  # fmt: skip
 """searches over low-level actions; the first that fits a checkpoint is its default"""
 HIGH = _named(
