@@ -134,6 +134,7 @@ class PlanningService:
         if restored:
             log.info("sessions restored", sessions=restored)
         needed = {(session.model, session.version) for session in self.sessions.all()}
+        needed |= {(dream.model, dream.version) for dream in self.dreams.all()}
         self._chores.append(asyncio.create_task(self.repository.start(needed)))
         self._chores.append(asyncio.create_task(self._sweep_forever()))
         if self.settings.watch_s:

@@ -7,6 +7,7 @@ again and changes nothing; any other step is refused. When its client goes it do
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -87,12 +88,19 @@ class Dreaming:
         if body.dream_id is not None:
             source = await self._dreams.find(body.dream_id)
             async with self._dreams.turn(source) as (hosted, states):
-                rows = states.rows
+                rows, ended = states.rows, np.flatnonzero(states.terminated)
             _check_model(body, hosted, f"dream {body.dream_id!r}")
             if len(rows) not in (1, body.count):
                 raise invalid(
                     "count",
                     f"expected {len(rows)}, as many as dream {body.dream_id!r} has, got {body.count}",
+                )
+            if len(ended):
+                raise ProblemError(
+                    "dream_ended",
+                    f"environments {some(ended)} of dream {body.dream_id!r} have terminated, and nothing begins "
+                    f"there: reset them first (POST /v1/dreams/{body.dream_id}/reset with indices)",
+                    terminated=ended.tolist(),
                 )
         elif body.session_id is not None:
             hosted, rows = await self._of_session(body)
@@ -216,6 +224,8 @@ class Dreaming:
         assert space is not None
         if isinstance(sent, Mapping):
             array = decode_array(sent, path="actions", limits=self._limits)
+            if not array.ndim:
+                raise invalid("actions", f"expected one for each of {count} environments, got one number")
             sent = array.tolist() if array.ndim == 1 else list(array)
         if not isinstance(sent, list):
             raise invalid("actions", f"expected a list or an array, got {show(sent)}")
@@ -329,6 +339,11 @@ class Dreaming:
     async def listed(self) -> dict[str, Any]:
         """``GET /v1/dreams``"""
         await self._dreams.catch_up()
+        for dream in self._dreams.all():
+            if dream.states is None:  # nobody used it here since a restart
+                with contextlib.suppress(ProblemError):  # shown without spaces until its model is loaded
+                    async with self._dreams.turn(dream):
+                        pass
         return {"dreams": [dream.view() for dream in self._dreams.all()]}
 
     async def delete(self, dream_id: str) -> None:

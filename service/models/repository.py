@@ -182,14 +182,14 @@ class ModelRepository:
         if hosted is None or not hosted.loaded:
             state = hosted.state if hosted else "gone from the repository"
             raise ProblemError(
-                "model_not_ready", f"the session needs model {name!r} version {version!r}, which is {state}"
+                "model_not_ready", f"it began with model {name!r} version {version!r}, which is {state}"
             )
         return hosted
 
     # -- changing ----------------------------------------------------------------------------------------
 
     async def start(self, needed: set[tuple[str, str]]) -> None:
-        """Scan and load: by the setting, and every version that live sessions need."""
+        """Scan and load: by the setting, and every version that live sessions and dreams need."""
         new = self._scan()
         wanted = [
             h for h in new if self._load == "all" or self._is_newest(h) or (h.name, h.version) in needed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,16 @@ MODELS = ("grid", "arm", "camera")
 @pytest.fixture(params=[media.JSON, media.MSGPACK], ids=["json", "msgpack"])
 def caller(client: httpx.AsyncClient, request: pytest.FixtureRequest) -> Caller:
     return Caller(client, request.param)
+
+
+def array(value: Any) -> dict[str, Any]:
+    """As a body in either media type has it."""
+    made = np.array(value, np.uint8)
+    return {
+        "dtype": "uint8",
+        "shape": list(made.shape),
+        "data": base64.b64encode(made.tobytes()).decode(),
+    }
 
 
 def actions_for(dream: dict[str, Any], step: int = 0) -> list[Any]:
@@ -117,6 +129,10 @@ async def test_an_environment_that_terminated_waits_for_its_reset(
     ended = np.array([False, True, False])
     held.states = type(held.states)(held.states.rows, held.states.starts, ended)
     problem = await caller.ask("POST", path + "/step", {"actions": [0, 0, 0]}, status=409)
+    assert (problem["code"], problem["terminated"]) == ("dream_ended", [1])
+    assert "reset" in problem["detail"]
+    going_on = {"dream_id": dream["dream_id"], "count": 3}  # nothing begins behind the end of an episode
+    problem = await caller.ask("POST", "/v1/dreams", going_on, status=409)
     assert (problem["code"], problem["terminated"]) == ("dream_ended", [1])
     assert "reset" in problem["detail"]
     before = held.states.rows.copy()
@@ -233,9 +249,16 @@ async def test_what_cannot_be_dreamt_is_said(
 
 @pytest.mark.parametrize(
     ("actions", "path"),
-    [([0], "actions"), ([0, 99], "actions[1]"), ([0, 0.5], "actions[1]"), ([], "actions")],
+    [
+        ([0], "actions"),
+        ([0, 99], "actions[1]"),
+        ([0, 0.5], "actions[1]"),
+        ([], "actions"),
+        (array(0), "actions"),  # of no dimension
+        (array([0]), "actions"),
+    ],
 )
-async def test_wrong_actions_change_nothing(caller: Caller, actions: list[Any], path: str) -> None:
+async def test_wrong_actions_change_nothing(caller: Caller, actions: Any, path: str) -> None:
     dream = await caller.ask("POST", "/v1/dreams", {"model": "grid", "count": 2, "seed": 1}, status=201)
     problem = await caller.ask(
         "POST", f"/v1/dreams/{dream['dream_id']}/step", {"actions": actions}, status=422
@@ -305,10 +328,25 @@ async def test_dreams_outlive_the_server_and_a_step_that_was_answered_is_answere
         assert same(await steps(caller, dream, 2), expected)
         listed = await caller.ask("GET", "/v1/sessions")
         assert [each["session_id"] for each in listed["sessions"]] == [session["session_id"]]
-        assert {each["dream_id"] for each in (await caller.ask("GET", "/v1/dreams"))["dreams"]} == {
-            dream["dream_id"],
-            twin["dream_id"],
-        }
+        told = {each["dream_id"]: each for each in (await caller.ask("GET", "/v1/dreams"))["dreams"]}
+        assert set(told) == {dream["dream_id"], twin["dream_id"]}
+        for each in told.values():  # also of the one that nobody has used since
+            assert each["terminated"] == expected[-1]["terminated"]
+            assert each["observation_space"] == dream["observation_space"]
+            assert each["action_space"] == dream["action_space"]
+
+
+async def test_a_dream_keeps_the_version_it_began_with_over_a_restart(small: Path, tmp_path: Path) -> None:
+    models = shutil.copytree(small, tmp_path / "models", symlinks=False)
+    options = {"store": f"sqlite:///{tmp_path}/sessions.db", "load_versions": "latest"}
+    async with running(models, **options) as service, over_http(service) as client:
+        dream = await Caller(client).ask("POST", "/v1/dreams", {"model": "arm", "seed": 1}, status=201)
+    shutil.copytree(models / "arm" / "1", models / "arm" / "2")
+    async with running(models, **options) as service, over_http(service) as client:
+        caller = Caller(client)
+        await steps(caller, dream, 1)
+        newer = await caller.ask("POST", "/v1/dreams", {"model": "arm"}, status=201)
+        assert (dream["version"], newer["version"]) == ("1", "2")
 
 
 async def test_a_dream_that_is_not_used_expires_and_gives_its_place_back(small: Path) -> None:
