@@ -1,6 +1,7 @@
 """Who watches a session: its latest events, kept for those who come late or come back.
 
-For a watcher an act costs no more than an entry in a list; pictures are made when somebody is notified of it.
+For a watcher an act costs no more than an entry in a list; pictures are made when somebody is notified of it, once for
+all of them.
 A slow watcher loses events, and gets their number.
 """
 
@@ -11,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 BUFFER = 128
 """events of a session that are kept"""
@@ -20,7 +21,8 @@ LINGER_S = 60.0
 ACT, RESET, END, GAP = "act", "reset", "end", "gap"
 
 
-class Happened(NamedTuple):
+@dataclass(eq=False)
+class Happened:
     """One event of a session."""
 
     number: int
@@ -28,6 +30,8 @@ class Happened(NamedTuple):
     name: str
     """act, reset or end; to a watcher also gap"""
     data: Mapping[str, Any]
+    drawn: asyncio.Future[bytes] | None = None
+    """as it is sent, from the first watcher on that gets it: pictures are made once, however many watch"""
 
 
 @dataclass

@@ -129,6 +129,30 @@ async def test_a_watcher_sees_acts_resets_and_the_end(watched: tuple[PlanningSer
     await asyncio.wait_for(watcher.task, 20)
 
 
+async def test_what_many_watch_is_drawn_once(
+    watched: tuple[PlanningService, Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, caller = watched
+    drawn: list[Any] = []
+
+    def draw(observation: Any, space: Any) -> str:
+        drawn.append(observation)
+        return "data:image/png;base64,"
+
+    monkeypatch.setattr("service.faces.http.routes.watching.picture_uri", draw)
+    session_id = await session_of(caller)
+    watchers = [Watcher(service, session_id) for _ in range(5)]
+    while not service.watching.watched(session_id):
+        await asyncio.sleep(0.005)
+    for step in range(3):
+        await act(caller, session_id, step)
+    watchers.append(Watcher(service, session_id))  # comes later, and gets what is kept
+    for watcher in watchers:
+        assert [(await watcher.next())[1].data["step"] for _ in range(3)] == [0, 1, 2]
+        await watcher.leave()
+    assert len(drawn) == 3
+
+
 async def test_who_comes_back_is_told_what_happened_meanwhile(
     watched: tuple[PlanningService, Caller],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -24,6 +25,10 @@ from service.sessions.watching import ACT, Happened
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 BEAT_S = 15.0
 """a comment is sent after so long without an event, so that nothing on the way takes the connection for dead, s"""
+
+_draws = ThreadPoolExecutor(
+    1, "watched"
+)  # one thread: pictures wait for each other, acts do not wait for many of them
 
 
 @router.get(
@@ -67,12 +72,20 @@ async def _events(service: PlanningService, session: Session, after: int | None)
             except StopAsyncIteration:
                 return
             following = None
-            yield await asyncio.to_thread(_shown, session, happened)
+            yield await _drawn_once(session, happened)
     finally:
         if following is not None:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
         await followed.aclose()  # type: ignore[attr-defined]
+
+
+async def _drawn_once(session: Session, happened: Happened) -> bytes:
+    """One event as it is sent: whoever gets it first has it drawn, the others get the same bytes."""
+    if happened.drawn is None:
+        loop = asyncio.get_running_loop()
+        happened.drawn = loop.run_in_executor(_draws, _shown, session, happened)
+    return await asyncio.shield(happened.drawn)
 
 
 def _shown(session: Session, happened: Happened) -> bytes:
