@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.faces.envelope import Envelope, Exchange, identify
@@ -131,14 +132,23 @@ async def on_problem(request: Request, error: Exception) -> Response:
     return http_response(error, request.url.path, request_id=request.state.request_id)
 
 
+def _allowed(request: Request) -> str:
+    """What the resource answers. (The router's own header names the methods of the first route of several.)"""
+    routes, scope = request.app.routes, request.scope
+    found = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ", ".join(found).replace("GET", "GET, HEAD")
+
+
 async def on_http_error(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     path, method = request.url.path, request.scope.get("asked_method", request.method)
     if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
-        if "GET" in allow and "HEAD" not in allow:
-            allow = allow.replace("GET", "GET, HEAD")
+        allow = _allowed(request)
         problem = ProblemError("method_not_allowed", f"{method} {path}: allowed are {allow}", allow=allow)
     elif error.status_code == 404:
         problem = ProblemError(

@@ -227,6 +227,14 @@ async def test_head_is_answered_wherever_get_is(client: httpx.AsyncClient, servi
     refused = await client.head("/v1/act")
     assert refused.status_code == 405 and refused.headers["allow"] == "POST"
     assert (await client.delete("/v1/models")).headers["allow"] == "GET, HEAD"
+    for path, allowed in (  # of all routes of a path
+        ("/v1/sessions", "GET, HEAD, POST"),
+        (f"/v1/sessions/{session}", "GET, HEAD, DELETE"),
+        ("/v1/dreams/nothing", "GET, HEAD, DELETE"),
+        (f"/v1/sessions/{session}/act", "POST"),
+    ):
+        refused = await client.put(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
     async with over_sockets(service) as port, httpx.AsyncClient() as over_tcp:
         for _ in range(2):  # on one connection
             answer = await over_tcp.head(f"http://127.0.0.1:{port}/health/ready")
