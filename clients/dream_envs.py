@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import gymnasium
@@ -29,6 +30,7 @@ from thick.envs.spaces import space_from_json
 from thick.spaces import space_to_json
 
 RENDER_MODES = ("rgb_array",)
+STARTS = ("observation", "session_id", "dream_id")
 
 
 class DreamEnv(gymnasium.Env[Any, Any]):
@@ -139,8 +141,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs: expected at least 1, got {num_envs}")
+        num_envs = _whole("num_envs", num_envs)
         self._max_steps, self._steps = _positive(max_steps), np.zeros(num_envs, np.int64)
         self._mode = AutoresetMode(autoreset_mode)
         self.render_mode = _known(render_mode)
@@ -165,9 +166,13 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         if isinstance(seed, list):  # all of them are drawn from one
-            seed = None if all(each is None for each in seed) else _joined(seed)
+            seed = self._one(seed)
         mask = (options or {}).get("reset_mask")
         chosen = np.ones(self.num_envs, np.bool_) if mask is None else np.asarray(mask, np.bool_)
+        if chosen.shape != (self.num_envs,):
+            raise ValueError(
+                f"reset_mask: expected {self.num_envs} bools, got an array of shape {chosen.shape}"
+            )
         indices = None if mask is None else np.flatnonzero(chosen).tolist()
         self._shown = self._dreaming.reset(indices, seed=seed)
         self._steps[chosen], self._ended[chosen] = 0, False
@@ -186,12 +191,18 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
         if self._max_steps is not None:
             truncated = ~terminated & (self._steps >= self._max_steps)
         self._ended, self._shown = terminated | truncated, made.observation
-        infos: dict[str, Any] = _about(made)
+        infos = _masked(_about(made))
         if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
-            final = {"final_obs": final_observations(self._shown, self._ended), "final_info": _about(made)}
+            final = {"final_obs": final_observations(self._shown, self._ended), "final_info": infos.copy()}
             infos |= final | {f"_{name}": self._ended.copy() for name in final}
             self._shown, _ = self.reset(options={"reset_mask": self._ended})
         return self._shown, made.reward.astype(np.float64), terminated, truncated, infos
+
+    def _one(self, seeds: list[int | None]) -> int | None:
+        """One seed of a list."""
+        if len(seeds) != self.num_envs or any(seed is not None and seed < 0 for seed in seeds):
+            raise ValueError(f"seed: expected {self.num_envs} of them, each 0 or more or None, got {seeds}")
+        return None if all(seed is None for seed in seeds) else _joined(seeds)
 
     def render(self) -> tuple[Any, ...] | None:
         """A picture for each environment; None without a render mode."""
@@ -222,6 +233,7 @@ class _Dreaming:
         seed: int | None,
     ) -> None:
         self._closed = False
+        begin = _start(start)
         if not isinstance(client, str | SyncClient):
             raise TypeError(f"client: expected a URL, or a client that waits; got {type(client).__name__}")
         self._own = PlanningClient(client) if isinstance(client, str) else None
@@ -230,7 +242,7 @@ class _Dreaming:
         self._seed = seed
         try:
             self.dream: Dream = used.dream(
-                model, version=version, count=count, seed=seed, sample=sample, **(start or {})
+                model, version=version, count=count, seed=seed, sample=sample, **begin
             )
         except BaseException:
             self.close()
@@ -272,6 +284,11 @@ def _about(made: DreamtStep) -> dict[str, Any]:
     return {"continuation": made.continuation} | ({} if made.value is None else {"value": made.value})
 
 
+def _masked(infos: dict[str, Any]) -> dict[str, Any]:
+    """What is told of every environment, as gymnasium's vector environments tell it: each part with who has it."""
+    return infos | {f"_{name}": np.ones(len(values), np.bool_) for name, values in infos.items()}
+
+
 def _row(observation: Any, index: int) -> Any:
     if isinstance(observation, Mapping):
         return {key: value[index] for key, value in observation.items()}
@@ -294,10 +311,20 @@ def _joined(seeds: list[int | None]) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def _whole(name: str, number: Any) -> int:
+    if not isinstance(number, Integral) or number < 1:
+        raise ValueError(f"{name}: expected a whole number, at least 1, got {number!r}")
+    return int(number)
+
+
 def _positive(max_steps: int | None) -> int | None:
-    if max_steps is not None and max_steps < 1:
-        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
-    return max_steps
+    return None if max_steps is None else _whole("max_steps", max_steps)
+
+
+def _start(start: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if start is not None and not (isinstance(start, Mapping) and set(start) <= set(STARTS)):
+        raise ValueError(f"start: expected a mapping with one of {', '.join(STARTS)}, got {start!r:.80}")
+    return start or {}
 
 
 def _known(render_mode: str | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -148,6 +149,22 @@ class Pacer:
         action = self._done if self._hold is None else self._hold
         assert action is not None, "nothing to hold: the first action of an episode is waited for"
         return Tick(action, "hold", since, None)
+
+
+def check_options(hz: Any, tail: Any, answer_within: Any) -> None:
+    """Of a loop.
+
+    Raises:
+        ValueError: one of them makes no sense.
+    """
+    if not (isinstance(hz, Real) and 0 < float(hz) < float("inf")):
+        raise ValueError(f"hz: expected a rate above 0, got {hz!r}")
+    if not (isinstance(tail, Integral) and int(tail) >= 0):
+        raise ValueError(f"tail: expected a number of actions, 0 or more, got {tail!r}")
+    if not (isinstance(answer_within, Real) and 0 < float(answer_within) <= 1):
+        raise ValueError(
+            f"answer_within: expected a share of a tick, above 0 and at most 1, got {answer_within!r}"
+        )
 
 
 def _same(one: Action | None, other: Action | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from stamina import instrumentation
 
 from clients.calls import Call
 from clients.errors import BusyError, ConnectionLostError, NotConnectedError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,4 +67,9 @@ def leave_stdout_alone() -> None:
     ]
     if unwanted and not sys.modules["structlog"].is_configured():
         others = [hook for hook in hooks if hook not in unwanted]
-        instrumentation.set_on_retry_hooks([*others, instrumentation.LoggingOnRetryHook])
+        instrumentation.set_on_retry_hooks([*others, _tell])
+
+
+def _tell(details: instrumentation.RetryDetails) -> None:
+    """Why something is tried again. (stamina's own hook says it in fields that logging does not show.)"""
+    log.warning("%s; trying again in %.2f s", details.caused_by, details.wait_for)

@@ -21,7 +21,7 @@ from clients.errors import (
     ServerFailedError,
     StepConflictError,
 )
-from clients.pacing import SOURCES, Pacer, Request, Source, Tick
+from clients.pacing import SOURCES, Pacer, Request, Source, Tick, check_options
 from clients.retries import Retries
 
 log = logging.getLogger(__name__)
@@ -79,14 +79,7 @@ class AsyncRealtime:
         planner: Mapping[str, Any] | None = None,
         delay: Callable[[], float] | None = None,
     ) -> None:
-        if not 0 < hz < float("inf"):
-            raise ValueError(f"hz: expected a rate above 0, got {hz}")
-        if tail < 0:
-            raise ValueError(f"tail: expected a number of actions, 0 or more, got {tail}")
-        if not 0 < answer_within <= 1:
-            raise ValueError(
-                f"answer_within: expected a share of a tick, above 0 and at most 1, got {answer_within}"
-            )
+        check_options(hz, tail, answer_within)
         self.period_s = 1.0 / float(hz)
         """s between two ticks"""
         self.counts: dict[Source, int] = dict.fromkeys(SOURCES, 0)

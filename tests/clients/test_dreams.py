@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import DictInfoToList
 
 from clients import (
     AsyncGrpcPlanningClient,
@@ -224,6 +225,29 @@ def test_a_list_of_seeds_is_one_and_every_entry_counts(address: Address) -> None
     env.close()
 
 
+def test_a_reset_that_does_not_fit_is_refused_and_changes_nothing(address: Address) -> None:
+    env = DreamVectorEnv(address.http, "pads", num_envs=2, max_steps=9)
+    shown, _ = env.reset(seed=1)
+    for mask in ([True], [True] * 3, [[True], [True]], True):
+        with pytest.raises(ValueError, match="reset_mask: expected 2 bools"):
+            env.reset(options={"reset_mask": np.array(mask)})
+    for seeds in ([1], [1, 2, 3], [1, -1]):
+        with pytest.raises(ValueError, match="seed: expected 2 of them"):
+            env.reset(seed=seeds)
+    assert same(env.dream.refresh().observation, shown)
+    env.close()
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_infos_have_the_masks_that_gymnasiums_wrappers_read(address: Address, mode: AutoresetMode) -> None:
+    env = DictInfoToList(DreamVectorEnv(address.http, "pads", num_envs=2, max_steps=2, autoreset_mode=mode))
+    env.reset(seed=1)
+    for _ in range(3):
+        infos = env.step(np.zeros(2, np.int64))[-1]
+        assert all(0 <= info["continuation"] <= 1 for info in infos)
+    env.close()
+
+
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
 def test_a_seed_that_no_message_can_hold_is_named(client: Any, seed: int) -> None:
     with pytest.raises((ValueError, ServiceError), match=r"dream of model pads: .*seed"):
@@ -233,11 +257,21 @@ def test_a_seed_that_no_message_can_hold_is_named(client: Any, seed: int) -> Non
 def test_a_wrong_argument_is_said_before_anything_is_made(address: Address) -> None:
     with PlanningClient(address.http) as client:
         before = len(client.dreams())
-        for wrong in ({"max_steps": 0}, {"render_mode": "human"}):
+        for wrong in (
+            {"max_steps": 0},
+            {"max_steps": 2.5},
+            {"max_steps": float("nan")},
+            {"max_steps": "9"},
+            {"render_mode": "human"},
+            {"start": "session"},
+            {"start": {"obs": 1}},
+            {"start": {"seed": 1}},
+        ):
             with pytest.raises(ValueError, match="expected"):
                 DreamEnv(client, "pads", **wrong)
-        with pytest.raises(ValueError, match="num_envs: expected"):
-            DreamVectorEnv(client, "pads", num_envs=-1)
+        for count in (-1, 0, 2.0, "2"):
+            with pytest.raises(ValueError, match="num_envs: expected"):
+                DreamVectorEnv(client, "pads", num_envs=count)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="a client that waits"):
             DreamEnv(AsyncPlanningClient(address.http), "pads")  # type: ignore[arg-type]
         assert len(client.dreams()) == before

@@ -160,10 +160,17 @@ def test_the_server_s_retry_after_is_waited_for() -> None:
     assert time.monotonic() - began >= 0.04
 
 
-def test_retries_are_not_told_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+def test_retries_are_told_to_logging_with_their_reason_and_not_on_stdout(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("structlog.is_configured", lambda: False)  # as in a program that has a client alone
     instrumentation.set_on_retry_hooks(None)  # those of stamina, which tell an unconfigured structlog
     assert answering(problem(503, "draining"), models).models() == []
     assert capsys.readouterr().out == ""
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "503 draining" in told and "trying again in 0." in told
 
 
 def test_attempts_are_bounded() -> None:

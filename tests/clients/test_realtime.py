@@ -119,6 +119,11 @@ def test_what_does_not_pass_by_itself_is_raised(address: Address) -> None:
     ("options", "said"),
     [
         ({"hz": 0}, "hz: expected"),
+        ({"hz": "20"}, "hz: expected a rate above 0, got '20'"),
+        ({"hz": None}, "hz: expected"),
+        ({"hz": 5, "tail": None}, "tail: expected"),
+        ({"hz": 5, "tail": 1.5}, "tail: expected"),
+        ({"hz": 5, "answer_within": "all"}, "share"),
         ({"hz": 5, "tail": -1}, "tail: expected"),
         ({"hz": 5, "answer_within": 2}, "share"),
     ],
