@@ -164,6 +164,7 @@ def test_models_are_shown_with_what_they_were_measured_to_do(page: Any, address:
     expect(card.get_by_text("ready")).to_be_visible()
     expect(card.get_by_text("hierarchical", exact=True).first).to_be_attached()
     expect(card.locator("pre").filter(has_text="curl -s")).to_contain_text(address.http)
+    expect(card.locator("pre").filter(has_text="curl -s")).to_contain_text("Bearer $THICK_API_KEY")
     for clipboard, said in (("undefined", "Copied"), ("{writeText: () => Promise.reject('no')}", "Selected")):
         page.evaluate(
             f"Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}, configurable: true}})"
@@ -174,6 +175,52 @@ def test_models_are_shown_with_what_they_were_measured_to_do(page: Any, address:
         copy.click()
         expect(copy).to_have_text(said)
         assert page.evaluate("getSelection().toString()").startswith("curl -s")
+
+
+def test_the_skip_link_leads_to_the_content_of_the_same_page(page: Any, address: Address) -> None:
+    page.goto(address.http + "/ui/#/models")
+    expect(page.get_by_role("heading", name="doorkey6 1")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "view"
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("heading", name="doorkey6 1")).to_be_visible()
+
+
+def test_why_a_page_has_nothing_to_show_stays_there_and_leaves_with_it(
+    browser: Any, address: Address, client: PlanningClient
+) -> None:
+    page = browser.new_context().new_page()
+    page.add_init_script("sessionStorage.setItem('thick-key', 'open-sesame')")
+    page.clock.install()
+    with client.session("doorkey6", seed=1) as session:
+        for part, reason in (
+            ("sessions/nobody", "session 'nobody': there is none"),
+            ("dream?session=nobody", "session 'nobody': there is none"),
+            (f"dream?session={session.id}", "act first, or dream from an observation"),
+        ):
+            page.goto(f"{address.http}/ui/#/{part}")
+            expect(page.get_by_role("alert")).to_contain_text(reason)
+            page.clock.fast_forward(20_000)
+            expect(page.get_by_role("alert")).to_contain_text(reason)
+    page.goto(f"{address.http}/ui/#/dream")
+    page.get_by_label("Seed").fill("-1")
+    page.get_by_role("button", name="Begin", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("seed: expected")
+    page.goto(f"{address.http}/ui/#/models")
+    expect(page.get_by_role("heading", name="doorkey6 1")).to_be_visible()
+    expect(page.get_by_text("seed: expected")).to_have_count(0)
+    page.context.close()
+
+
+def test_what_could_happen_next_can_be_read_on_a_phone(page: Any, address: Address) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(address.http + "/ui/#/dream")
+    page.get_by_role("button", name="Every high-level action").click()
+    sheet = page.get_by_alt_text("what could happen next")
+    expect(sheet).to_be_visible()
+    assert sheet.evaluate("each => each.width == each.naturalWidth")  # in a part that scrolls
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
 def test_the_page_asks_for_a_key_and_works_on_a_phone_and_in_the_dark(browser: Any, address: Address) -> None:

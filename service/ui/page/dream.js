@@ -37,7 +37,7 @@ export async function dream(view, say, signal, query) {
       played = new Played(stage, say, made);
       if (signal.aborted) await played.end(); // the page was left before it began
     } catch (error) {
-      say(error.message);
+      stage.replaceChildren(el("p", { class: "card", role: "alert" }, error.message));
     } finally {
       begin.disabled = false;
     }
@@ -58,7 +58,7 @@ class Played {
     this.figures = el("div");
     this.strip = el("div", { class: "strip", tabindex: "0", "aria-label": "What was dreamt so far" });
     this.forks = el("p", { "aria-label": "Forks" });
-    this.jumps = el("div", { class: "scroll" });
+    this.jumps = el("div", { class: "scroll", tabindex: "0", "aria-label": "What could happen next" });
     this.back = el("button", { type: "button", "aria-keyshortcuts": "Backspace", onclick: () => this.takeBack() }, "Back");
     const buttons = el("div", { class: "row" }, this.back,
       el("button", { type: "button", onclick: () => this.anew() }, "Begin anew"),

@@ -27,6 +27,7 @@ async function show() {
     else link.removeAttribute("aria-current");
   }
   view.replaceChildren();
+  status.textContent = ""; // it is of the view before
   document.title = `THICK: ${name}`;
   try {
     if (name === "sessions" && id) session(view, say, signal, id);
@@ -67,5 +68,9 @@ document.getElementById("theme").addEventListener("click", () => {
 });
 dark.addEventListener("change", paint);
 paint();
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // addresses with # are pages here
+  view.focus();
+});
 addEventListener("hashchange", show);
 show();

@@ -1,5 +1,5 @@
 // What is served, where it comes from, how it plans, and how to ask it.
-import { address, ask } from "./api.js";
+import { address, ask, key } from "./api.js";
 import { el, facts, number } from "./draw.js";
 
 export async function models(view, say, signal) {
@@ -11,6 +11,7 @@ export async function models(view, say, signal) {
 }
 
 function card(model) {
+  const mine = key.get() ? ` -H "Authorization: Bearer $THICK_API_KEY"` : ""; // the Python client reads that variable, too
   const runtime = model.runtime ?? {}, results = model.provenance?.results;
   return el("section", { class: "card", "aria-label": `model ${model.name}` },
     el("div", { class: "row" }, el("h2", {}, `${model.name} ${model.version}`), el("span", { class: `badge ${model.state === "ready" ? "good" : "bad"}` }, model.state)),
@@ -23,7 +24,7 @@ function card(model) {
       el("table", {}, el("tbody", {}, Object.entries(model.planner ?? {}).map(([name, value]) =>
         el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, String(value))))))),
     el("details", {}, el("summary", {}, "Where it comes from"), el("pre", {}, JSON.stringify(model.provenance ?? {}, null, 1))),
-    snippet("curl", `curl -s ${address("v1/sessions")} -H 'Content-Type: application/json' -d '{"model": "${model.name}"}'`),
+    snippet("curl", `curl -s ${address("v1/sessions")} -H 'Content-Type: application/json'${mine} -d '{"model": "${model.name}"}'`),
     snippet("Python", `from clients import PlanningClient\n\nwith PlanningClient("${address("").replace(/\/$/, "")}") as client, client.session("${model.name}") as session:\n    action = session.act(observation)`));
 }
 

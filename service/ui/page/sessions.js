@@ -70,13 +70,14 @@ export function session(view, say, signal, id) {
     else if (event.name === "reset") state.textContent = "live, reset";
     else if (event.name === "gap") state.textContent = `live, ${event.data.missed ?? "some"} events missed`;
     else if (event.name === "act") {
+      if (state.textContent === "live, reset") state.textContent = "live";
       acts.push(event.data);
       if (acts.length > 400) acts.shift();
       requestAnimationFrame(draw);
     }
   }, signal).catch((error) => {
     state.textContent = "not watched";
-    say(error.message);
+    about.replaceChildren(el("p", { role: "alert" }, error.message));
   });
 }
 
@@ -96,6 +97,6 @@ function planned(plan) {
   const budget = plan.budget ?? {};
   parts.push(el("p", { class: "soft" },
     `Expected return ${number(plan.low?.expected_return)}; ${budget.iterations_done ?? 0} of ${budget.iterations_asked ?? 0} iterations, ` +
-    `${budget.simulations_done ?? 0} of ${budget.simulations_asked ?? 0} simulations${plan.replanned ? "" : "; the plan was kept"}.`));
+    `${budget.simulations_done ?? 0} of ${budget.simulations_asked ?? 0} simulations${plan.high && !plan.replanned ? "; the subgoal was kept" : ""}.`));
   return parts;
 }

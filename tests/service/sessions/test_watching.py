@@ -207,8 +207,10 @@ async def test_what_is_seen_can_be_left_out(repository: Path) -> None:
         watcher = Watcher(service, session_id)
         while not service.watching.watched(session_id):
             await asyncio.sleep(0.005)
-        await act(caller, session_id)
-        assert (await watcher.next())[1].data["image"] is None
+        await act(caller, session_id, planner={"method": "hierarchical", "simulations": 4})
+        seen = (await watcher.next())[1].data
+        assert seen["image"] is None
+        assert seen["plan"]["high"]["actions"] and seen["plan"]["high"]["subgoal"] is None
         service.watching.close()  # as a server that stops does
         await asyncio.wait_for(watcher.task, 20)
 

@@ -94,21 +94,20 @@ def _shown(session: Session, happened: Happened) -> bytes:
     if happened.name == ACT:
         hosted = session.hosted
         space = None if hosted is None or hosted.manifest is None else hosted.manifest.observation_space
-        plan = data["plan"]
+        plan, observation = data["plan"], data.pop("observation")
         if plan is not None:
             data["gates"] = {"open": plan["gates_open"], "changed": plan["context_changed"]}
-            data["plan"] = _drawn(plan, space)
+            data["plan"] = _drawn(plan, space, subgoal=observation is not None)
         else:
             data["gates"] = None
-        observation = data.pop("observation")
         data["image"] = None if observation is None or space is None else picture_uri(observation, space)
     return encode_event(happened.name, data, number=happened.number)
 
 
-def _drawn(plan: Mapping[str, Any], space: Any) -> dict[str, Any]:
-    """A plan whose subgoal is a picture."""
+def _drawn(plan: Mapping[str, Any], space: Any, *, subgoal: bool) -> dict[str, Any]:
+    """A plan whose subgoal is a picture, where it may be shown: it looks much like what the agent sees."""
     high = plan.get("high")
     if high is not None and high.get("subgoal") is not None:
-        shown = None if space is None else picture_uri(high["subgoal"], space)
+        shown = None if space is None or not subgoal else picture_uri(high["subgoal"], space)
         high = {**high, "subgoal": shown}
     return {**{name: value for name, value in plan.items() if name != "levels"}, "high": high}
