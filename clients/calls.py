@@ -6,11 +6,14 @@ whether it may be sent again when an answer was lost.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
+
+import numpy as np
 
 from clients import dream_results, results
 from service.protocol.bodies import decode_arrays
@@ -317,6 +320,16 @@ def out_of_range(call: Call[Any]) -> ValueError | None:
 
 
 def _sent(**members: Any) -> dict[str, Any]:
+    """The members that are given.
+
+    Raises:
+        ValueError: one is a number that is not finite. It would travel as null, which lifts a deadline.
+    """
+    for key, value in members.items():
+        if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+            raise ValueError(f"{key}: expected a finite number, got {value}")
+        if key == "planner" and isinstance(value, Mapping):
+            _sent(**value)
     return {key: value for key, value in members.items() if value is not None}
 
 

@@ -214,6 +214,8 @@ def run(argv: Sequence[str]) -> int:
         arguments.error(
             "--latency-ms and --jitter-ms hold answers back from an environment that keeps time: give --hz"
         )
+    if options.hz is not None and options.method == "random":
+        arguments.error("--hz paces acts that a service is asked for: leave it out with --method random")
     with flags.connect(options) as client:
         task = Task.of(
             client,

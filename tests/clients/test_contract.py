@@ -237,6 +237,24 @@ def test_a_wrong_observation_is_reported_and_the_session_goes_on(client: Any) ->
         session.act(SEEN[0])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
+def test_numbers_that_are_not_finite_are_refused_by_name(client: Any, value: Any) -> None:
+    with client.session("doorkey") as session:
+        for options, name in (
+            ({"deadline_ms": value}, "deadline_ms"),
+            ({"reward": value}, "reward"),
+            ({"planner": {"temperature": value}}, "temperature"),
+        ):
+            with pytest.raises(ValueError, match=f"{name}: expected a finite number"):
+                session.act(SEEN[0], **options)
+        session.act(SEEN[0])
+    for begin in (client.session, client.dream):
+        with pytest.raises(ValueError, match="ttl_s: expected a finite number"):
+            begin("doorkey", ttl_s=value)
+    with pytest.raises(ValueError, match="deadline_ms: expected a finite number"):
+        client.session("doorkey", planner={"deadline_ms": value})
+
+
 def test_the_action_that_was_really_done_may_be_reported(client: Any) -> None:
     with client.session("doorkey", seed=1) as session:
         session.act(SEEN[0])

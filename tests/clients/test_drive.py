@@ -164,7 +164,8 @@ def test_what_went_wrong_is_reported_in_one_line(
 
 
 def test_wrong_usage_names_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--episodes", "0"], ["--set", "x"], ["--method", "best"]):
+    wrong = (["--episodes", "0"], ["--set", "x"], ["--method", "best"], ["--hz", "20", "--method", "random"])
+    for arguments in wrong:
         with pytest.raises(SystemExit) as caught:
             main(["drive", "--model", "m", *arguments])
         assert caught.value.code == 2
