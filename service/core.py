@@ -242,6 +242,8 @@ class PlanningService:
 
     def unload_model(self, name: str, version: str | None = None) -> dict[str, Any]:
         """``POST /v1/models/{name}/unload``; the transport has checked the admin key."""
+        self.sessions.attach_all()  # who lives here keeps its model, also where nobody used it since a restart
+        self.dreams.attach_all()
         changed = self.repository.unload(name, version)
         return self.repository.detail(changed[-1])
 

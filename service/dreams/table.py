@@ -150,6 +150,12 @@ class DreamTable:
             )
         return dream.hosted, dream.states
 
+    def attach_all(self) -> None:
+        """Hold the models of all live dreams, where they are loaded."""
+        for dream in self.all():
+            with contextlib.suppress(ProblemError):
+                self._attach(dream)
+
     def _attach(self, dream: Dream) -> None:
         hosted = self._repository.for_session(dream.model, dream.version)
         if hosted.weights != dream.weights:

@@ -154,6 +154,12 @@ class SessionTable:
                 self._repository.session_began(hosted)
         return hosted
 
+    def attach_all(self) -> None:
+        """Hold the models of all live sessions, where they are loaded."""
+        for session in self.all():
+            with contextlib.suppress(ProblemError):
+                self.attach(session)
+
     def remove(self, session: Session, *, expired: bool = False) -> None:
         """End a session and give back what it holds."""
         session.ended = True

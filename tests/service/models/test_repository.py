@@ -153,6 +153,24 @@ async def test_an_unloaded_version_is_freed_with_its_last_session(folder: Path) 
         await service.lifecycle.create({"model": "arm"})
 
 
+async def test_an_unloaded_version_is_kept_for_whom_nobody_used_since_a_restart(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path}/sessions.db"
+    async with running(folder, store=store) as service:
+        session = (await service.lifecycle.create({"model": "arm"}))["session_id"]
+        dream = (await service.dreaming.create({"model": "arm"}))["dream_id"]
+    async with running(folder, store=store) as service:
+        service.unload_model("arm")
+        hosted = service.repository.get("arm")
+        await act(service, session)
+        await service.dreaming.step(dream, {"actions": [[0.0, 0.0]]})
+        await service.lifecycle.delete(session)
+        assert hosted.loaded
+        await service.dreaming.delete(dream)
+        assert not hosted.loaded
+
+
 async def test_a_mended_checkpoint_can_be_loaded(folder: Path) -> None:
     break_weights(folder)
     async with running(folder) as service:
