@@ -10,7 +10,9 @@ Steps happen at the server, exactly once each. Rewards are the model's, as right
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import weakref
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
@@ -248,6 +250,7 @@ class _Dreaming:
             self.close()
             raise
         self._parts = ("observation", "value")
+        _OPEN.add(self)
 
     @property
     def spaces(self) -> tuple[Any, Any]:
@@ -278,6 +281,17 @@ class _Dreaming:
         finally:
             if self._own is not None:
                 self._own.close()
+
+
+_OPEN: weakref.WeakSet[_Dreaming] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """What a program leaves open is closed at its end, while that is still possible."""
+    for dreaming in list(_OPEN):
+        with contextlib.suppress(Exception):  # its client may be closed already
+            dreaming.close()
 
 
 def _about(made: DreamtStep) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -27,6 +29,7 @@ from clients.retries import Retries
 from tests.clients.conftest import Address
 from tests.clients.proxy import LossyProxy
 from tests.clients.test_contract import SEEN
+from tests.docs.blocks import ROOT
 
 ACTIONS = [[0, 1, 2], [3, 4, 0], [4, 0, 2], [1, 1, 1]]
 
@@ -211,6 +214,26 @@ def test_closing_is_no_error_where_nobody_is_there_any_more(address: Address) ->
         env = DreamEnv(PlanningClient(proxy.url, retries=Retries(attempts=1)), "pads", max_steps=3)
         env.reset(seed=1)
     env.close()
+
+
+LEFT_OPEN = """
+import sys
+from clients import DreamEnv, DreamVectorEnv, PlanningClient
+url = sys.argv[1]
+one, many = DreamEnv(url, "pads"), DreamVectorEnv(url, "pads", num_envs=2)
+with PlanningClient(url) as client:
+    late = DreamVectorEnv(client, "pads", num_envs=2)
+    late.dream.close()
+print(one.dream.id, many.dream.id)
+"""
+
+
+def test_what_a_program_leaves_open_is_closed_at_its_end(address: Address, client: Any) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN, address.http], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert not set(ran.stdout.split()) & {each.dream_id for each in client.dreams()}
 
 
 def test_a_list_of_seeds_is_one_and_every_entry_counts(address: Address) -> None:
