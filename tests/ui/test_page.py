@@ -213,6 +213,25 @@ def test_why_a_page_has_nothing_to_show_stays_there_and_leaves_with_it(
     page.context.close()
 
 
+def test_a_service_that_is_away_is_said_and_the_dream_goes_on_when_it_is_back(
+    browser: Any, address: Address
+) -> None:
+    page = browser.new_context().new_page()
+    page.add_init_script("sessionStorage.setItem('thick-key', 'open-sesame')")
+    page.goto(address.http + "/ui/#/dream")
+    page.get_by_label("Model").select_option("doorkey6")
+    page.get_by_role("button", name="Begin", exact=True).click()
+    act = page.get_by_role("button", name="1 key 2")
+    expect(act).to_be_visible()
+    page.context.set_offline(True)
+    act.click()
+    expect(page.get_by_role("status")).to_have_text("The service cannot be reached.")
+    page.context.set_offline(False)
+    act.click()
+    expect(page.locator(".facts dd").first).to_have_text("1")
+    page.context.close()
+
+
 def test_what_could_happen_next_can_be_read_on_a_phone(page: Any, address: Address) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(address.http + "/ui/#/dream")

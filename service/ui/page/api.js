@@ -43,8 +43,18 @@ async function failed(response) {
   return problem;
 }
 
+// What a browser says of a service that is not there differs, and says little.
+async function reach(path, options) {
+  try {
+    return await fetch(address(path), options);
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new Error("The service cannot be reached.");
+  }
+}
+
 export async function ask(method, path, body, { accept = "application/json", signal } = {}) {
-  const response = await fetch(address(path), {
+  const response = await reach(path, {
     method,
     signal,
     headers: headers(path, { Accept: accept, ...(body === undefined ? {} : { "Content-Type": "application/json" }) }),
@@ -60,7 +70,7 @@ export async function follow(path, told, signal) {
   let last = null;
   while (!signal.aborted) {
     try {
-      const response = await fetch(address(path), {
+      const response = await reach(path, {
         signal,
         headers: headers(path, { Accept: "text/event-stream", ...(last === null ? {} : { "Last-Event-ID": last }) }),
       });
