@@ -76,6 +76,10 @@ class _Joined:
             self._held = data
             self._loop.call_soon(self._flush)
 
+    def is_closing(self) -> bool:
+        """Whether the connection is about to end; uvicorn asks before it says ``100 Continue``."""
+        return self._transport.is_closing()
+
     def _flush(self) -> None:
         if self._held:
             self.write(b"")

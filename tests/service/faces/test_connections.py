@@ -6,7 +6,13 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, cast
 
+import pytest
+
+from service.core import PlanningService
 from service.faces.http.connections import _Joined
+from tests.service.sockets import over_sockets
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class Written:
@@ -62,3 +68,19 @@ async def test_an_empty_body_and_a_close_leave_nothing_behind() -> None:
     connection.write(b"")
     await asyncio.sleep(0)
     assert transport.pieces == [b"head", b"head"]
+
+
+async def test_whoever_asks_first_whether_to_send_a_large_body_is_told_to_go_on(
+    service: PlanningService,
+) -> None:
+    """curl does, for bodies above a megabyte."""
+    body = b'{"model": "arm"}'
+    head = f"POST /v1/sessions HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    async with over_sockets(service) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode())
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 201 Created\r\n")
+        writer.close()
