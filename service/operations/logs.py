@@ -59,6 +59,12 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("thick").setLevel(settings.log_level.upper())
     logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.error").addFilter(_no_refusal)
+
+
+def _no_refusal(record: logging.LogRecord) -> bool:
+    """uvicorn calls it an error where a WebSocket is answered with a problem; the line of the request says it right."""
+    return "without completing handshake" not in record.getMessage()
 
 
 def _about_the_request(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def add_to(app: FastAPI, service: PlanningService, envelope: Envelope, keys: Key
     server = OpenpiServer(service, envelope, keys)
     for path in PATHS:
         app.router.add_websocket_route(path, server.connected)
+    app.router.add_websocket_route("/{path:path}", server.nowhere)  # whatever is left
 
 
 @dataclass
@@ -86,7 +87,7 @@ class OpenpiServer:
             asked = read_address(socket.url.query)
             view = await self._session(asked)
         except ProblemError as problem:
-            await socket.send_denial_response(http_response(problem, socket.url.path))
+            await self._refuse(socket, problem, "/openpi")
             return
         name_session(view["session_id"])
         talk = Conversation(
@@ -103,6 +104,24 @@ class OpenpiServer:
             code = await self._converse(talk)
         finally:
             self._leave(talk.session_id, code)
+
+    async def nowhere(self, socket: WebSocket) -> None:
+        """A WebSocket at any other path."""
+        identify()
+        try:
+            self._check(socket)
+            here = " and ".join(PATHS)
+            detail = f"{socket.url.path[:200]}: there is no WebSocket at this path; they are at {here}"
+            raise ProblemError("not_found", detail)
+        except ProblemError as problem:
+            await self._refuse(socket, problem, "unmatched")
+
+    async def _refuse(self, socket: WebSocket, problem: ProblemError, route: str) -> None:
+        """Answer whoever may not come in, and count and log it as any request."""
+        path = socket.url.path
+        exchange = Exchange("WS", path, route, route, socket.headers, status=problem.status)
+        with self._envelope.around(exchange, _status_of):
+            await socket.send_denial_response(http_response(problem, path))
 
     def _check(self, socket: WebSocket) -> None:
         """Who may come in.
@@ -131,7 +150,10 @@ class OpenpiServer:
         return view
 
     def _only_model(self) -> str:
-        names = sorted({hosted.name for hosted in self._service.repository.all() if hosted.state == "ready"})
+        every = self._service.repository.all()
+        # One that is still loading counts, so that the choice does not depend on when a robot connects.
+        usable = {hosted.name for hosted in every if hosted.state in ("ready", "loading")}
+        names = sorted(usable or {hosted.name for hosted in every})
         if len(names) == 1:
             return names[0]
         raise invalid("model", f"say ?model=NAME in the address; models here: {', '.join(names) or 'none'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,52 @@ async def test_a_wrong_address_is_refused_before_the_connection_stands(
     assert refused.value.response.status_code == status
     problem = json.loads(refused.value.response.body or b"")
     assert problem["status"] == status and says in json.dumps(problem)
+
+
+@pytest.mark.parametrize("path", ["/openpi/", "/policy", "/v1/act"])
+async def test_a_websocket_at_another_path_is_told_where_they_are(
+    address: str, service: PlanningService, path: str
+) -> None:
+    def knock() -> None:
+        with websockets.sync.client.connect(address + path):
+            return
+
+    with pytest.raises(InvalidStatus) as refused:
+        await asyncio.to_thread(knock)
+    assert refused.value.response.status_code == 404
+    problem = json.loads(refused.value.response.body or b"")
+    assert problem["code"] == "not_found" and path in problem["detail"] and "/openpi" in problem["detail"]
+
+
+async def test_whoever_is_refused_is_a_request_in_the_log_and_no_failure(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(small, access_log=True) as service, over_sockets(service) as port:
+        caplog.clear()
+        with pytest.raises(InvalidStatus):
+            await asyncio.to_thread(lambda: robot(f"ws://127.0.0.1:{port}", "model=none").__enter__())
+        await until(lambda: "/openpi" in caplog.text)
+        await asyncio.sleep(0.05)
+        lines = [record for record in caplog.records if record.name.startswith("thick")]
+        assert [(line.name, line.levelname) for line in lines] == [("thick.request", "INFO")]
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_robot_that_names_no_model_gets_the_same_one_however_early_it_comes(small: Path) -> None:
+    async with running(small) as service, over_sockets(service) as port:
+        first, *_ = service.repository.all()
+
+        def enter() -> WebsocketClientPolicy:
+            return robot(f"ws://127.0.0.1:{port}", QUICK).__enter__()
+
+        for state in ("loading", "failed"):
+            first.state, first.reason = state, "broken" if state == "failed" else None  # type: ignore[assignment]
+            with pytest.raises(InvalidStatus) as refused:
+                await asyncio.to_thread(enter)
+            problem = json.loads(refused.value.response.body or b"")
+            assert problem["status"] == 503 and state in problem["detail"] and first.name in problem["detail"]
+        assert "broken" in problem["detail"]
+        first.state, first.reason = "ready", None
 
 
 async def test_a_wrong_observation_is_reported_and_the_conversation_goes_on(address: str) -> None:
