@@ -42,6 +42,7 @@ _IMAGE_KEYS = frozenset({"encoding", "data"})
 _NUMBERS = frozenset({int, float, bool})
 _PLAIN = frozenset({int, float})
 _LISTS = frozenset({list, tuple})
+_SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -227,10 +228,11 @@ def _decode_image(
             path, f"a picture has at most {limits.image_pixels} pixels, this one far more"
         ) from error
     except UnidentifiedImageError as error:
-        raise invalid(
-            f"{path}.data",
-            f"not a readable {encoding} picture: its {len(data)} bytes begin otherwise{hint_of_text(data)}",
-        ) from error
+        size = len(data)
+        reason = "it is empty" if not data else f"its {size} bytes begin otherwise{hint_of_text(data)}"
+        if data and data[:8].startswith(_SIGNATURES[encoding][:size]):
+            reason = f"damaged, or cut short after {size} bytes"
+        raise invalid(f"{path}.data", f"not a readable {encoding} picture: {reason}") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data, struct.error among them
         raise invalid(f"{path}.data", f"not a readable {encoding} picture: damaged, or cut short") from error
 

@@ -7,6 +7,7 @@ has the latter for all. Numbers that are not finite travel as null.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -29,6 +30,8 @@ from service.protocol.limits import DEFAULT_LIMITS, MEBIBYTE, Limits
 
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 _SCALARS = frozenset({int, float, bool, bytes, type(None)})
+_GZIP = b"\x1f\x8b"
+"""how gzip begins, and no JSON nor a map in msgpack does"""
 _TOO_LONG = re.compile(r"(\d+) exceeds max_(array|map|str|bin|ext)_len\((\d+)\)")
 _PARTS = {"array": "a list of {} entries", "map": "an object of {} keys", "str": "a text of {} bytes",
           "bin": "a binary of {} bytes", "ext": "an extension type of {} bytes"}  # fmt: skip
@@ -106,7 +109,13 @@ def decode_body(raw: bytes, content_type: str | None, limits: Limits = DEFAULT_L
         raise ProblemError(
             "body_too_large", f"a body has at most {limits.body_bytes} bytes, this one {len(raw)}"
         )
+    if raw.startswith(_GZIP):
+        raise ProblemError(
+            "unsupported_media_type",
+            "the body is compressed with gzip, which is not read here; send it as it is",
+        )
     if kind == media.JSON:
+        raw = raw.removeprefix(codecs.BOM_UTF8)  # which some editors and shells write
         _check_sizes(raw, limits)
         tree = _read_json(raw)
     else:

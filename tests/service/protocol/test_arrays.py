@@ -115,7 +115,10 @@ ZEROS = base64.b64encode(bytes(12)).decode()
         ({"encoding": "gif", "data": PNG}, "x.encoding", "png, jpeg, webp"),
         ({"encoding": "jpeg", "data": PNG}, "x.data", "not a readable jpeg"),
         ({"encoding": "png", "data": PNG[:40]}, "x.data", "not a readable png"),
-        ({"encoding": "png", "data": b""}, "x.data", "not a readable png"),
+        ({"encoding": "png", "data": b""}, "x.data", "not a readable png picture: it is empty"),
+        ({"encoding": "png", "data": PNG[:8]}, "x.data", "cut short after 8 bytes"),
+        ({"encoding": "png", "data": PNG[:3]}, "x.data", "cut short after 3 bytes"),
+        ({"encoding": "png", "data": b"x" + PNG}, "x.data", "begin otherwise"),
     ],
 )
 def test_what_is_no_array_is_refused_by_place_and_reason(value: Any, path: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from typing import Any
@@ -178,6 +179,17 @@ def test_claimed_sizes_allocate_nothing() -> None:
 )
 def test_accept_chooses_the_answer_s_media_type(accept: str | None, expected: str | None) -> None:
     assert media.negotiate(accept, media.BODY_TYPES, default=media.JSON) == expected
+
+
+def test_a_mark_of_the_byte_order_before_json_is_passed_over() -> None:
+    assert decode_body(b'\xef\xbb\xbf{"step": 3}', media.JSON) == {"step": 3}
+
+
+@pytest.mark.parametrize("media_type", [media.JSON, media.MSGPACK])
+def test_a_compressed_body_is_called_so(media_type: str) -> None:
+    with pytest.raises(ProblemError, match="compressed with gzip") as caught:
+        decode_body(gzip.compress(encode_body({"step": 3}, media_type)), media_type)
+    assert caught.value.status == 415
 
 
 def test_events_are_read_back_as_they_were_written() -> None:
