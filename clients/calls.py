@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -17,6 +17,7 @@ import numpy as np
 
 from clients import dream_results, results
 from service.protocol.bodies import decode_arrays
+from service.protocol.errors import ProblemError, invalid
 from thick.spaces import Space
 
 Result = TypeVar("Result")
@@ -272,7 +273,14 @@ def step_reader(info: results.SessionInfo) -> Callable[[Any], results.ImaginedSt
 
 def imagine_body(options: Mapping[str, Any]) -> dict[str, Any]:
     """The body of an imagination: what was asked, without what was left to the server."""
-    return _sent(**options)
+    return _sent(**{**options, "actions": _as_lists(options.get("actions"))})
+
+
+def _as_lists(actions: Any) -> Any:
+    """Actions to imagine, without arrays: the contract has lists of them, or of lists for each rollout."""
+    if isinstance(actions, np.ndarray):
+        return actions.tolist()
+    return [_as_lists(each) for each in actions] if isinstance(actions, (list, tuple)) else actions
 
 
 def act_body(
@@ -319,17 +327,33 @@ def out_of_range(call: Call[Any]) -> ValueError | None:
     return ValueError(f"{call.asked}: {wrong}") if wrong else None
 
 
-def _sent(**members: Any) -> dict[str, Any]:
-    """The members that are given.
+def not_finite(call: Call[Any]) -> ProblemError | None:
+    """The problem of a call with a number that is none (NaN, infinity) outside an array; None without one.
 
-    Raises:
-        ValueError: one is a number that is not finite. It would travel as null, which lifts a deadline.
+    It would travel as null or not at all, and these mean something else: no deadline, the setting's default.
     """
-    for key, value in members.items():
-        if isinstance(value, (float, np.floating)) and not math.isfinite(value):
-            raise ValueError(f"{key}: expected a finite number, got {value}")
-        if key == "planner" and isinstance(value, Mapping):
-            _sent(**value)
+    path = _not_finite(call.body) if isinstance(call.body, Mapping) else None
+    return None if path is None else invalid(path.lstrip("."), "expected a finite number")
+
+
+def _not_finite(tree: Any) -> str | None:
+    """Where the first such number is."""
+    if isinstance(tree, (float, np.floating)):
+        return None if math.isfinite(tree) else ""
+    items: Iterable[tuple[str, Any]]
+    if isinstance(tree, Mapping):
+        items = ((f".{key}", value) for key, value in tree.items())
+    elif isinstance(tree, (list, tuple)):
+        kinds = set(map(type, tree))
+        if kinds == {int} or (kinds == {float} and all(map(math.isfinite, tree))):
+            return None
+        items = ((f"[{place}]", value) for place, value in enumerate(tree))
+    else:
+        return None
+    return next((f"{name}{path}" for name, item in items if (path := _not_finite(item)) is not None), None)
+
+
+def _sent(**members: Any) -> dict[str, Any]:
     return {key: value for key, value in members.items() if value is not None}
 
 
@@ -342,5 +366,5 @@ def _dream(dream_id: str, action: str = "") -> str:
 
 
 def _part(name: str) -> str:
-    """One segment of a path."""
-    return quote(name, safe="")
+    """One segment of a path; one of dots alone would be taken for a way up."""
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")

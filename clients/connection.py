@@ -92,7 +92,7 @@ class ServiceConnection:
         try:
             parts = urlsplit(url if "//" in url else f"{schemes[0]}://{url}")
             asked, usable = parts.port, parts.scheme in schemes and bool(parts.hostname)
-        except ValueError:  # brackets that are not closed, a port that is none
+        except (ValueError, TypeError):  # brackets that are not closed, a port that is none; None for text
             usable = False
         if not usable or not parts.hostname:
             raise ValueError(

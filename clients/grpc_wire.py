@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import grpc
 
 from clients import tracing
-from clients.calls import Call, is_id, out_of_range
+from clients.calls import Call, is_id, not_finite, out_of_range
 from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
@@ -76,8 +76,12 @@ class GrpcWire:
         kind = getattr(pb, f"{call.rpc}Request")
         if isinstance(call.body, bytes):
             return kind(belief=call.body)
+        if (problem := not_finite(call)) is not None:
+            raise service_error(self.connection.url, call.asked, problem)
         try:
             message = protobuf.from_dict(kind, {**call.names, **(call.body or {})})
+        except ProblemError as wrong:
+            raise service_error(self.connection.url, call.asked, wrong) from None
         except ValueError as error:
             raise (out_of_range(call) or error) from None
         if traced:
@@ -121,7 +125,8 @@ class GrpcWire:
                     f"cannot connect through {proxy}: {details}; NO_PROXY names hosts to be asked directly"
                 )
                 return ProxyError(url, call.asked, reason)
-            if "onnect" in details and "reset" not in details.lower():
+            unknown = "resolv" in details  # the name of the host
+            if unknown or ("onnect" in details and "reset" not in details.lower()):
                 reason = f"cannot connect ({details}); is `thick serve` running there?"
                 return NotConnectedError(url, call.asked, reason)
             return ConnectionLostError(url, call.asked, f"the connection broke ({details})")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import httpx
 
 from clients import tracing
-from clients.calls import Call, out_of_range
+from clients.calls import Call, not_finite, out_of_range
 from clients.connection import ServiceConnection
 from clients.errors import (
     ClientError,
@@ -94,6 +94,8 @@ class HttpWire:
         if isinstance(call.body, bytes):
             content, headers["Content-Type"] = call.body, media.OCTET_STREAM
         elif call.verb == "POST":
+            if (problem := not_finite(call)) is not None:
+                raise service_error(self.connection.url, call.asked, problem)
             try:
                 content, headers["Content-Type"] = (
                     encode_body(call.body or {}, self.media_type),
@@ -156,9 +158,16 @@ class HttpWire:
             return ProxyError(url, call.asked, reason)
         if isinstance(error, _UNSENT):
             reason = f"cannot connect ({error or type(error).__name__}); is `thick serve` running there?"
+            if "WRONG_VERSION_NUMBER" in reason:
+                reason = (
+                    f"cannot connect ({error}); does it speak plain HTTP? Then the URL begins with http://"
+                )
             return NotConnectedError(url, call.asked, reason)
         if isinstance(error, httpx.TimeoutException):
             return ConnectionLostError(url, call.asked, f"no answer within {self.connection.timeout_s:g} s")
+        if isinstance(error, httpx.RemoteProtocolError) and str(error).startswith("illegal"):
+            reason = f"what answers there is no HTTP ({error}); the port of gRPC (8001) is for the clients over gRPC"
+            return UnexpectedAnswerError(url, call.asked, reason)
         return ConnectionLostError(url, call.asked, f"the connection broke ({error or type(error).__name__})")
 
 

@@ -205,7 +205,9 @@ def read_file(path: Path, limit: int | None = None) -> bytes:
 def json_object(value: object, what: str) -> dict[str, Any]:
     """The value, if it is a JSON object; EntryError otherwise."""
     if not isinstance(value, dict):
-        raise EntryError(f"{what} is {type(value).__name__}, expected a JSON object; export the model again")
+        kinds = {list: "a list", str: "text", bool: "true or false", type(None): "null"}
+        found = kinds.get(type(value), "a number")
+        raise EntryError(f"{what} holds {found}, expected a JSON object; export the model again")
     return value
 
 

@@ -77,7 +77,8 @@ def to_wire(tree: Any, *, binary: bool) -> Any:
     if isinstance(tree, np.ndarray):
         if tree.ndim == 0:
             return to_wire(tree.item(), binary=binary)
-        if tree.ndim == 1 and not binary and (tree.dtype.kind != "f" or np.isfinite(tree).all()):
+        listed = tree.ndim == 1 and not binary and tree.dtype.kind not in "cmMV" and tree.dtype.itemsize <= 8
+        if listed and (tree.dtype.kind != "f" or np.isfinite(tree).all()):
             return tree.tolist()
         return encode_array(tree, binary=binary)
     if isinstance(tree, EncodedImage):

@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 
 from service.protocol.arrays import EncodedImage, decode_array, encode_array, is_wire_array
 from service.protocol.bodies import to_wire
-from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError, invalid
+from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError, invalid, show
 from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
 from thick.spaces import Box, Dict, Discrete, MultiDiscrete, as_space, make_box, space_to_json
@@ -189,6 +189,8 @@ def _fill(message: Message, tree: Any) -> None:
             child = getattr(message, key)
             child.SetInParent()
             _fill(child, value)
+        elif field.integer and isinstance(value, (float, np.floating)) and value != int(value):
+            raise invalid(key, f"expected an integer, got {value}")
         elif (scalar := _scalar(field, value)) is not None:
             setattr(message, key, scalar)
     if other:
@@ -247,6 +249,8 @@ def _read_image(message: Any) -> dict[str, Any]:
 
 def _write_image(message: Any, value: Any) -> None:
     encoded = value if isinstance(value, Mapping) else {"encoding": value.encoding, "data": value.data}
+    if not isinstance(encoded["data"], bytes):
+        raise ValueError("over gRPC the data of a picture are bytes, not base64 text")
     message.encoding, message.data = encoded["encoding"], encoded["data"]
 
 
@@ -273,7 +277,11 @@ def _write_observation(message: Any, value: Any) -> None:
     elif isinstance(value, Mapping) and not is_wire_array(value):
         message.dict.SetInParent()
         for key, entry in value.items():
-            _write_observation(message.dict.entries[key], entry)
+            _write_observation(message.dict.entries[str(key)], entry)
+    elif isinstance(value, str):
+        raise invalid(
+            "observation", f"expected an array or a picture, got {show(value)}; over gRPC a data URI is none"
+        )
     else:
         _write_array(message.array, value)
 
@@ -336,8 +344,15 @@ def _write_space(message: Any, value: Any) -> None:
 
 
 def _read_struct(message: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = _whole(json_format.MessageToDict(message))
+    plain: dict[str, Any] = _plain(message)
     return plain
+
+
+def _plain(message: Any) -> Any:
+    try:
+        return _whole(json_format.MessageToDict(message))
+    except ValueError as error:
+        raise invalid("other", "expected finite numbers, got NaN or Infinity") from error
 
 
 def _whole(value: Any) -> Any:
@@ -354,7 +369,7 @@ def _write_struct(message: Any, value: Any) -> None:
 
 
 def _read_list(message: Any) -> Any:
-    return _whole(json_format.MessageToDict(message))
+    return _plain(message)
 
 
 def _write_list(message: Any, value: Any) -> None:

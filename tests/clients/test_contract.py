@@ -237,22 +237,49 @@ def test_a_wrong_observation_is_reported_and_the_session_goes_on(client: Any) ->
         session.act(SEEN[0])
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
-def test_numbers_that_are_not_finite_are_refused_by_name(client: Any, value: Any) -> None:
-    with client.session("doorkey") as session:
-        for options, name in (
-            ({"deadline_ms": value}, "deadline_ms"),
-            ({"reward": value}, "reward"),
-            ({"planner": {"temperature": value}}, "temperature"),
-        ):
-            with pytest.raises(ValueError, match=f"{name}: expected a finite number"):
-                session.act(SEEN[0], **options)
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ({"reward": float("nan")}, "reward"),
+        ({"reward": np.float32("inf")}, "reward"),
+        ({"deadline_ms": float("nan")}, "planner.deadline_ms"),  # as null it would lift the session's
+        ({"planner": {"temperature": float("-inf")}}, "planner.temperature"),
+        ({"executed_action": [0, float("nan")]}, "executed_action[1]"),
+    ],
+)
+def test_a_number_that_is_none_is_refused_and_never_sent_as_null(
+    client: Any, asked: dict[str, Any], path: str
+) -> None:
+    with client.session("doorkey", seed=1) as session:
+        with pytest.raises(InvalidRequestError) as caught:
+            session.act(SEEN[0], **asked)
+        assert [(error.path, error.message) for error in caught.value.errors] == [
+            (path, "expected a finite number")
+        ]
+        assert session.decide(SEEN[0], include=()).step == 0
+
+
+def test_a_fraction_for_a_whole_number_is_refused_over_every_transport(client: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"expected an integer, got 1\.5"):
+        client.session("doorkey", seed=1.5)
+
+
+def test_actions_to_imagine_may_be_an_array(client: Any) -> None:
+    with client.session("doorkey", seed=1) as session:
         session.act(SEEN[0])
-    for begin in (client.session, client.dream):
-        with pytest.raises(ValueError, match="ttl_s: expected a finite number"):
-            begin("doorkey", ttl_s=value)
-    with pytest.raises(ValueError, match="deadline_ms: expected a finite number"):
-        client.session("doorkey", planner={"deadline_ms": value})
+        one = session.imagine(level="low", actions=np.array([2, 2, 1]))
+        assert [len(rollout.steps) for rollout in one.rollouts] == [3]
+        two = session.imagine(level="low", actions=[np.array([2, 2]), np.array([0, 1])])
+        assert [len(rollout.steps) for rollout in two.rollouts] == [2, 2]
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b"])
+def test_a_name_is_never_taken_for_a_way_up(client: Any, name: str) -> None:
+    with pytest.raises(NotFoundError, match="there is n"):
+        client.model(name)
+    if "/" not in name:
+        with pytest.raises(NotFoundError, match=f"session '{name}': there is none"):
+            client.attach(name)
 
 
 def test_the_action_that_was_really_done_may_be_reported(client: Any) -> None:

@@ -350,9 +350,10 @@ def test_a_stream_that_breaks_off_is_an_error_not_a_short_imagination() -> None:
         ("http://host:99999", "expected http://HOST:PORT .* got 'http://host:99999'"),
         ("host:8000x", "expected http://HOST:PORT .* got 'host:8000x'"),
         ("http://[::1", r"expected http://HOST:PORT .* got 'http://\[::1'"),
+        (None, "expected http://HOST:PORT .* got None"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_refused_at_once(url: str, message: str) -> None:
+def test_a_url_that_cannot_be_used_is_refused_at_once(url: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PlanningClient(url)
 
@@ -413,6 +414,25 @@ def test_https_trusts_the_authority_that_it_is_given_and_no_other() -> None:
 def test_grpc_on_the_http_port_is_reported(address: Address) -> None:
     with GrpcPlanningClient(address.http.replace("http", "grpc"), retries=Retries(attempts=1)) as client:
         with pytest.raises(UnexpectedAnswerError, match="that port speaks HTTP; gRPC has a port of its own"):
+            client.models()
+
+
+def test_http_on_the_port_of_grpc_is_reported(address: Address) -> None:
+    with PlanningClient(address.grpc.replace("grpc", "http"), retries=Retries(attempts=1)) as client:
+        with pytest.raises(UnexpectedAnswerError, match=r"is no HTTP .* gRPC \(8001\)"):
+            client.models()
+
+
+def test_https_on_a_port_of_plain_http_is_reported(address: Address) -> None:
+    with PlanningClient(address.http.replace("http", "https"), retries=Retries(attempts=1)) as client:
+        with pytest.raises(NotConnectedError, match="begins with http://"):
+            client.models()
+
+
+@pytest.mark.parametrize("kind", [PlanningClient, GrpcPlanningClient])
+def test_a_host_that_nobody_knows_cannot_be_connected_to(kind: Any) -> None:
+    with kind("no-such-host.invalid:9", retries=Retries(attempts=1)) as client:
+        with pytest.raises(NotConnectedError, match="cannot connect"):
             client.models()
 
 

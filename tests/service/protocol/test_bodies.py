@@ -75,6 +75,13 @@ def test_json_and_msgpack_carry_the_same_tree() -> None:
     assert as_json == as_msgpack == {"i": 3, "f": 0.5, "b": True, "t": [1, 2]}
 
 
+@pytest.mark.parametrize("media_type", [media.JSON, media.MSGPACK])
+@pytest.mark.parametrize("dtype", ["complex64", "longdouble", "M8[s]", "f4,f4"])
+def test_a_dtype_that_cannot_travel_is_named(dtype: str, media_type: str) -> None:
+    with pytest.raises(TypeError, match=r"an array of .* cannot be sent; convert it to one of bool"):
+        encode_body({"observation": np.zeros(2, dtype)}, media_type)
+
+
 def test_what_cannot_travel_is_an_error_of_the_sender() -> None:
     for tree in ({"a": object()}, {"a": {1, 2}}):
         with pytest.raises(TypeError, match="cannot be sent"):

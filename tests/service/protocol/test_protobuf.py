@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -228,6 +229,23 @@ def test_bad_observations_meet_the_same_checks_as_in_json(observation: pb.Observ
     with pytest.raises(ProblemError) as caught:
         decode_observation(tree.get("observation"), parse_space(space))
     assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_setting_that_is_no_number_is_a_problem_of_the_sender(value: float) -> None:
+    message = pb.ActRequest(model="m")
+    message.planner.other.update({"deadline_ms": value})
+    with pytest.raises(ProblemError, match="finite numbers") as caught:
+        protobuf.to_dict(message)
+    assert caught.value.status == 422
+
+
+def test_observations_in_text_are_refused_over_grpc_in_words() -> None:
+    with pytest.raises(ProblemError, match="over gRPC a data URI is none"):
+        protobuf.from_dict(pb.ActRequest, {"observation": "data:image/png;base64,AAAA"})
+    with pytest.raises(ValueError, match="bytes, not base64 text"):
+        protobuf.from_dict(pb.ActRequest, {"observation": {"encoding": "png", "data": "AAAA"}})
+    assert protobuf.from_dict(pb.ActRequest, {"observation": {1: 2}}).observation.dict.entries.keys() == {"1"}
 
 
 @given(st.binary(max_size=120))
