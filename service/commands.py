@@ -45,7 +45,7 @@ def run_models(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("name", nargs="?", help="show everything about this model")
     arguments = parser.parse_args(argv)
-    from service.models.repository import describe_repository
+    from service.models.repository import describe_repository, unreadable, where_models_are
 
     if not arguments.models.is_dir():
         print(
@@ -53,6 +53,11 @@ def run_models(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+    if not os.access(arguments.models, os.R_OK | os.X_OK):
+        print(f"thick models: {arguments.models} may not be read", file=sys.stderr)
+        return 1
+    for name in unreadable(arguments.models):
+        print(f"thick models: {name} is left out: it may not be read", file=sys.stderr)
     rows = describe_repository(arguments.models)
     if arguments.name:
         rows = [row for row in rows if row["name"] == arguments.name]
@@ -63,7 +68,7 @@ def run_models(argv: list[str]) -> int:
         print(json.dumps(rows, indent=2))
         return 0
     if not rows:
-        print(f"No models in {arguments.models}: `thick train`, then `thick export`, make one.")
+        print(f"No models in {arguments.models}: {where_models_are(arguments.models)}")
         return 0
     table = [("NAME", "VERSION", "KIND", "TASK", "STATE")]
     table += [(row["name"], row["version"], row["kind"], row["task"] or "", row["state"]) for row in rows]

@@ -69,6 +69,8 @@ def check(settings: Settings) -> None:
         raise SettingsError(
             f"--models {settings.models}: there is no such folder; it holds NAME/VERSION entries"
         )
+    if not os.access(settings.models, os.R_OK | os.X_OK):
+        raise SettingsError(f"--models {settings.models}: the folder may not be read")
     try:
         check_backend(settings.backend, settings.device)
     except BackendError as error:

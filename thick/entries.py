@@ -37,9 +37,12 @@ def aliases(repository: Path, name: str) -> dict[str, str]:
 
 def _folders(repository: Path, name: str) -> list[Path]:
     folder = Path(repository) / check_name(name, "model name")
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            return []
+        return [child for child in folder.iterdir() if child.is_dir() and NAME.fullmatch(child.name)]
+    except OSError:  # of somebody else, or on a disk that is gone
         return []
-    return [child for child in folder.iterdir() if child.is_dir() and NAME.fullmatch(child.name)]
 
 
 def _is_alias(child: Path) -> bool:

@@ -4,6 +4,7 @@ gets."""
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from service.models.warmup import prepare
 from service.operations.metrics import Metrics
 from service.protocol.errors import ProblemError, invalid, suggest
 from thick.entries import aliases, versions
-from thick.manifest import NAME, EntryError
+from thick.manifest import MANIFEST, NAME, EntryError
 from thick.runtimes.backends import AUTO, open_runtime
 from thick.runtimes.protocol import BackendError, Runtime
 
@@ -26,9 +27,12 @@ log = structlog.get_logger("thick.models")
 
 def scan(folder: Path) -> dict[str, list[str]]:
     """Names in a repository, each with its versions, oldest first."""
-    if not folder.is_dir():
+    try:
+        names = sorted(
+            child.name for child in folder.iterdir() if child.is_dir() and NAME.fullmatch(child.name)
+        )
+    except OSError:  # not there, or not to be read
         return {}
-    names = sorted(child.name for child in folder.iterdir() if child.is_dir() and NAME.fullmatch(child.name))
     return {name: found for name in names if (found := versions(folder, name))}
 
 
@@ -41,6 +45,22 @@ def out_of_reach(folder: Path) -> list[str]:
         if not any(part.startswith(".") for part in entry.parts)
         and not all(NAME.fullmatch(part) for part in entry.parts)
     ]
+
+
+def unreadable(folder: Path) -> list[str]:
+    """Folders of models that this process may not look into."""
+    names = (child for child in sorted(folder.glob("*")) if NAME.fullmatch(child.name))
+    return [child.name for child in names if child.is_dir() and not os.access(child, os.R_OK | os.X_OK)]
+
+
+def where_models_are(folder: Path) -> str:
+    """Advice on a repository without a model: it may be that a model, or a version of one, was taken for it."""
+    parent = folder.resolve().parent
+    if (folder / MANIFEST).is_file():
+        return f"this is one version of a model; a repository holds NAME/VERSION: --models {parent.parent}"
+    if any(folder.glob(f"*/{MANIFEST}")):
+        return f"this is one model; a repository holds NAME/VERSION: --models {parent}"
+    return "`thick export RUN` writes one"
 
 
 def describe_repository(folder: Path) -> list[dict[str, Any]]:
@@ -201,8 +221,10 @@ class ModelRepository:
         self._scanned = True
         for entry in out_of_reach(self.folder):
             log.warning("an entry is left out", entry=entry, advice=f"rename it: names match {NAME.pattern}")
+        for name in unreadable(self.folder):
+            log.warning("a folder is left out", folder=name, reason="it may not be read", advice="chmod a+rX")
         if not new:
-            log.warning("no models", folder=str(self.folder), advice="`thick export RUN` writes one")
+            log.warning("no models", folder=str(self.folder), advice=where_models_are(self.folder))
         for hosted in [h for h in wanted if h.state == "loading"]:
             await self._load_one(hosted)
             self._pending -= 1

@@ -60,6 +60,8 @@ def sqlite_path(url: str) -> Path:
     """
     rest = url.removeprefix("sqlite:").removeprefix("//")
     path = Path(rest.removeprefix("/"))
+    if path.parts[:1] == ("~",):  # which no shell expands behind ``sqlite:///``
+        return path.expanduser()
     if not path.name:
         raise SettingsError(f"--store {url!r}: expected sqlite:///PATH with a file name")
     absolute = Path("/") / path

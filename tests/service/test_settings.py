@@ -143,6 +143,7 @@ def test_sqlite_addresses_are_read_as_people_mean_them(tmp_path: Path) -> None:
     assert sqlite_path("sqlite:///sessions.db") == Path("sessions.db")
     assert sqlite_path(f"sqlite:///{tmp_path}/sessions.db") == tmp_path / "sessions.db"
     assert sqlite_path(f"sqlite://{tmp_path}/sessions.db") == tmp_path / "sessions.db"
+    assert sqlite_path("sqlite:///~/sessions.db") == Path.home() / "sessions.db"
     with pytest.raises(SettingsError):
         sqlite_path("sqlite:///")
 

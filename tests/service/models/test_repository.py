@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from service.commands import run_models, run_serve
 from service.core import Clock, PlanningService
 from service.models.repository import describe_repository
 from service.protocol.errors import ProblemError
@@ -235,6 +238,53 @@ async def test_an_entry_that_nobody_can_ask_for_is_named_in_the_log(folder: Path
     said = [line for line in logs if line["event"] == "an entry is left out"]
     assert [line["entry"] for line in said] == ["arm/1.0-β", "my arm/1"]
     assert all("rename it" in line["advice"] for line in said)
+
+
+def close_to_us(private: Path, patch: pytest.MonkeyPatch) -> None:
+    """A folder as it is to whoever may not read it, which root may everywhere."""
+    iterdir, access = Path.iterdir, os.access
+
+    def listed(self: Path) -> Iterator[Path]:
+        if self == private:
+            raise PermissionError(13, "Permission denied", str(self))
+        return iterdir(self)
+
+    patch.setattr(Path, "iterdir", listed)
+    patch.setattr(os, "access", lambda path, mode: Path(path) != private and access(path, mode))
+
+
+async def test_a_folder_that_may_not_be_read_is_named_in_the_log_and_the_others_serve(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "private").mkdir()
+    close_to_us(folder / "private", monkeypatch)
+    with structlog.testing.capture_logs() as logs:
+        async with running(folder) as service:
+            assert service.ready and states(service) == {"arm/1": "ready"}
+    assert [line["folder"] for line in logs if line["event"] == "a folder is left out"] == ["private"]
+    assert run_models(["--models", str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert "private is left out: it may not be read" in captured.err and "arm" in captured.out
+
+
+def test_a_repository_that_may_not_be_read_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    close_to_us(folder, monkeypatch)
+    assert run_serve(["--models", str(folder), "--port", "0", "--store", "memory://"]) == 2
+    assert run_models(["--models", str(folder)]) == 1
+    assert capsys.readouterr().err.count("may not be read") == 2
+
+
+@pytest.mark.parametrize(("inside", "taken_for"), [("arm", "one model"), ("arm/1", "one version of a model")])
+async def test_a_model_that_is_taken_for_a_repository_is_told_where_that_is(
+    folder: Path, inside: str, taken_for: str
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with running(folder / inside):
+            pass
+    (advice,) = [line["advice"] for line in logs if line["event"] == "no models"]
+    assert taken_for in advice and advice.endswith(f"--models {folder}")
 
 
 async def test_what_runs_a_model_is_shown(folder: Path) -> None:
