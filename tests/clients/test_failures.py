@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import logging
 import shutil
 import ssl
 import threading
@@ -16,7 +18,8 @@ import httpx
 import pytest
 from stamina import instrumentation
 
-from clients import GrpcPlanningClient, PlanningClient
+from clients import GrpcPlanningClient, PlanningClient, calls
+from clients.calls import Call
 from clients.connection import ServiceConnection, Tls
 from clients.episodes import Task, TaskMismatchError
 from clients.errors import (
@@ -28,6 +31,7 @@ from clients.errors import (
     ServerFailedError,
     UnexpectedAnswerError,
 )
+from clients.results import SessionInfo
 from clients.retries import Retries
 from tests.clients.conftest import Address, serving
 from tests.clients.proxy import LossyProxy
@@ -171,6 +175,32 @@ def test_retries_are_told_to_logging_with_their_reason_and_not_on_stdout(
     assert capsys.readouterr().out == ""
     (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert "503 draining" in told and "trying again in 0." in told
+
+
+def test_a_retry_is_logged_in_words(caplog: pytest.LogCaptureFixture) -> None:
+    instrumentation.set_on_retry_hooks(None)
+    assert answering(problem(503, "draining"), models).models() == []
+    (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line.getMessage().startswith(
+        "http://made.up:80: list the models: 503 draining: as it is; trying again in "
+    )
+
+
+def test_who_has_a_session_is_patient_with_a_server_that_is_started_again() -> None:
+    def asked(call: Call[Any]) -> int:
+        times = 0
+        with contextlib.suppress(NotConnectedError):
+            for attempt in Retries(first_pause_s=0.0, longest_pause_s=0.0).context(call):
+                with attempt:
+                    times += 1
+                    raise NotConnectedError("host", call.asked, "nobody listens")
+        return times
+
+    usual = Retries()
+    pauses = [min(usual.first_pause_s * 2**n, usual.longest_pause_s) for n in range(11)]
+    assert asked(calls.act(SessionInfo("5e55", "m", "1", 0), 0, {})) == len(pauses) + 1
+    assert 20 < sum(pauses) < usual.total_s
+    assert asked(calls.list_models()) == asked(calls.delete_session("5e55")) == 6
 
 
 def test_attempts_are_bounded() -> None:
