@@ -100,6 +100,9 @@ class ServiceConnection:
             )
         if images is not None and images not in ENCODINGS:
             raise ValueError(f"images: expected one of {', '.join(ENCODINGS)}, got {images!r}")
+        key = (api_key or os.environ.get(API_KEY_VARIABLE) or "").strip()  # a file ends with a line break
+        if not key.isascii() or not key.isprintable():
+            raise ValueError("api_key: expected printable ASCII, as headers hold it")
         port = asked or (usual.get(parts.scheme, port) if "//" in url else port)
         return cls(
             scheme=parts.scheme,
@@ -107,7 +110,7 @@ class ServiceConnection:
             port=port,
             proxy=proxy_for(parts.scheme, parts.hostname, port),
             prefix=parts.path.rstrip("/"),
-            api_key=api_key or os.environ.get(API_KEY_VARIABLE) or None,
+            api_key=key or None,
             tls=tls or Tls(),
             timeout_s=timeout_s,
             retries=retries or Retries(),

@@ -86,6 +86,10 @@ def _hashes(keys: Iterable[SecretStr]) -> tuple[bytes, ...]:
         hashed = _HASHED.fullmatch(key)
         if key.startswith("sha256:") and not hashed:
             raise SettingsError("a key that starts with sha256: needs 64 hexadecimal digits after it")
+        if not key.isascii() or not key.isprintable():
+            raise SettingsError(
+                "a key has characters beyond printable ASCII, which clients cannot send in a header"
+            )
         hashes.append(bytes.fromhex(hashed.group(1)) if hashed else hashlib.sha256(key.encode()).digest())
     return tuple(hashes)
 

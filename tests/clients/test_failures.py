@@ -388,6 +388,15 @@ def test_a_url_that_cannot_be_used_is_refused_at_once(url: Any, message: str) ->
         PlanningClient(url)
 
 
+@pytest.mark.parametrize("kind", [PlanningClient, GrpcPlanningClient])
+def test_a_key_that_no_header_holds_is_refused_and_never_shown(kind: Any) -> None:
+    assert kind("host", api_key=" read from a file\n").connection.api_key == "read from a file"
+    for key in ("schlüssel", "two\nlines"):
+        with pytest.raises(ValueError, match="api_key: expected printable ASCII") as caught:
+            kind("host", api_key=key)
+        assert key not in str(caught.value)
+
+
 def test_urls_leave_out_what_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THICK_API_KEY", "from the environment")
 

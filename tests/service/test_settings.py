@@ -132,6 +132,13 @@ def test_a_hash_that_is_none_is_refused() -> None:
         Keys(Settings(api_keys=("sha256:abc",)))
 
 
+@pytest.mark.parametrize("key", ["schlüssel", "a\nb", "日本"])
+def test_a_key_that_no_client_can_send_is_refused(key: str) -> None:
+    with pytest.raises(SettingsError, match="beyond printable ASCII") as caught:
+        Keys(Settings(api_keys=(key,)))
+    assert key not in str(caught.value)
+
+
 def test_settings_never_show_their_keys() -> None:
     assert "hush" not in repr(Settings(api_keys=("hush",)))
 
