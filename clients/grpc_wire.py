@@ -120,12 +120,12 @@ class GrpcWire:
         if status == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
             return self._too_large(call, details, request_id)
         if status == grpc.StatusCode.UNAVAILABLE:
-            if "proxy" in details.lower() or (proxy and "onnect" in details):
+            unknown = "resolv" in details  # the name of a host
+            if "proxy" in details.lower() or (proxy and (unknown or "onnect" in details)):
                 reason = (
                     f"cannot connect through {proxy}: {details}; NO_PROXY names hosts to be asked directly"
                 )
                 return ProxyError(url, call.asked, reason)
-            unknown = "resolv" in details  # the name of the host
             if unknown or ("onnect" in details and "reset" not in details.lower()):
                 reason = f"cannot connect ({details}); is `thick serve` running there?"
                 return NotConnectedError(url, call.asked, reason)

@@ -15,6 +15,8 @@ FRAMES = 1000
 """of a film at most"""
 PIXELS = 64 * 2**20
 """of all its frames together at most"""
+SIDE = 65535
+"""the longest side of a GIF"""
 
 
 def picture_uri(observation: Any, space: Mapping[str, Any]) -> str:
@@ -49,6 +51,10 @@ def gif(frames: Sequence[Any], ms: int, limits: Limits) -> bytes:
         array = decode_array(frame, path=f"frames[{index}]", limits=limits, channels=3)
         if array.dtype != "uint8" or array.ndim != 3 or array.shape[2] != 3:
             raise invalid(f"frames[{index}]", f"expected a picture, got {array.dtype} {list(array.shape)}")
+        if not all(1 <= side <= SIDE for side in array.shape[:2]):
+            raise invalid(
+                f"frames[{index}]", f"expected sides of 1 to {SIDE} pixels, got {list(array.shape)}"
+            )
         images.append(Image.fromarray(array))
         if len(frames) * images[0].size[0] * images[0].size[1] > PIXELS:
             raise invalid("frames", f"at most {PIXELS} pixels in all; got {len(frames)} of {images[0].size}")

@@ -269,14 +269,15 @@ def test_a_proxy_that_refuses_is_named_without_its_password(
     assert "407" in str(error) and "secret" not in str(error)
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "http://no-such-proxy.invalid:9"])
 @pytest.mark.parametrize(("kind", "scheme"), KINDS)
-def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, kind: Any, scheme: str) -> None:
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+def test_a_proxy_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, kind: Any, scheme: str, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
     error = _failure(kind(f"{scheme}://robot.example.org:8000", retries=ONCE))
     assert isinstance(error, ProxyError)
-    assert "through the proxy http://127.0.0.1:9 (variable ALL_PROXY)" in str(error) and "NO_PROXY" in str(
-        error
-    )
+    assert f"through the proxy {proxy} (variable ALL_PROXY)" in str(error) and "NO_PROXY" in str(error)
 
 
 def test_a_robot_s_own_client_passes_the_proxy_by_as_the_page_says(

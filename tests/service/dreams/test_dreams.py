@@ -379,6 +379,8 @@ async def test_dreams_are_drawn_for_people_and_become_a_film(caller: Caller) -> 
         ([], "frames"),
         (["x"], "frames[0]"),
         ([frames[0], np.zeros((2, 2, 3), np.uint8)], "frames[1]"),
+        ([np.zeros((0, 2, 3), np.uint8)], "frames[0]"),
+        ([np.zeros((1, 70_000, 3), np.uint8)], "frames[0]"),
     ):
         problem = await caller.ask("POST", "/v1/film", {"frames": wrong}, status=422)
         assert problem["errors"][0]["path"] == path
