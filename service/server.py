@@ -22,7 +22,7 @@ from service.faces.http.connections import connection_type, drop_silent_peers
 from service.operations import memory
 from service.operations.logs import configure_logging
 from service.operations.tracing import Tracing
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, unknown_variables
 from service.workers import run_workers
 from thick.runtimes.backends import check_backend
 from thick.runtimes.protocol import BackendError
@@ -44,6 +44,8 @@ def run(settings: Settings) -> int:
         SettingsError: something the operator set cannot be used.
     """
     configure_logging(settings)
+    for name, near in unknown_variables(os.environ).items():
+        log.warning("a variable is no setting", variable=name, advice=f"did you mean {near}?")
     check(settings)
     if settings.ray is not None:
         from service.cluster.command import run_on_ray

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.protocol.limits import DEFAULT_LIMITS, MEBIBYTE, Limits
+from thick.nearest import nearest
 
 GROUPS = {
     "where": "Where",
@@ -350,6 +351,19 @@ def build(values: Mapping[str, Any]) -> Settings:
                 message = f"{source}: {message[0].lower()}{message[1:]}"
             lines.append(message)
         raise SettingsError("\n".join(lines)) from error
+
+
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables ``THICK_*`` that are no settings, each with the nearest that is one: most likely a slip."""
+    known = {name.upper() for name in Settings.model_fields}
+    ours = [name for name in sorted(environment) if name.startswith("THICK_") and name not in ELSEWHERE]
+    wrong = [name for name in ours if name[6:].upper() not in known and not _OF_KUBERNETES.search(name)]
+    return {name: f"THICK_{near}" for name in wrong if (near := nearest(name[6:], known))}
+
+
+ELSEWHERE = frozenset({"THICK_API_KEY", "THICK_INSTRUCTIONS", "THICK_NATIVE_LIBRARY"})
+"""variables that clients and runtimes read"""
+_OF_KUBERNETES = re.compile(r"_SERVICE_|_PORT_\d")  # which it sets for a service of the name
 
 
 def flag(name: str) -> str:

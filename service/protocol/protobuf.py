@@ -16,15 +16,15 @@ from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import struct_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from service.protocol.arrays import EncodedImage, decode_array, encode_array, is_wire_array
-from service.protocol.bodies import to_wire
 from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError, invalid, show
 from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
+from service.protocol.protobuf_structs import read_list, read_struct, write_list, write_struct
 from thick.spaces import Box, Dict, Discrete, MultiDiscrete, as_space, make_box, space_to_json
 
 SERVICE_NAME = "thick.v1.Planner"
@@ -75,7 +75,7 @@ def to_dict(message: Message) -> Any:
         elif not field.presence:
             result[field_name] = getattr(message, field_name)
     if "other" in sent and "other" in fields:
-        for key, value in _read_struct(message.other).items():
+        for key, value in read_struct(message.other).items():
             result.setdefault(key, value)
     if name == "thick.v1.ImagineRequest" and "actions" in result:
         # Lists, as in JSON: of actions, or of lists of actions for each rollout.
@@ -197,7 +197,7 @@ def _fill(message: Message, tree: Any) -> None:
         if "other" not in fields:
             known = ", ".join(fields)
             raise ValueError(f"{message.DESCRIPTOR.name} has no {', '.join(other)}; it has {known}")
-        _write_struct(message.other, other)
+        write_struct(message.other, other)
 
 
 def _fill_repeated(container: Any, field: _Field, values: Any) -> None:
@@ -343,39 +343,6 @@ def _write_space(message: Any, value: Any) -> None:
             target.extend(flat[:1].tolist() if flat.size and (flat == flat[0]).all() else flat.tolist())
 
 
-def _read_struct(message: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(message)
-    return plain
-
-
-def _plain(message: Any) -> Any:
-    try:
-        return _whole(json_format.MessageToDict(message))
-    except ValueError as error:
-        raise invalid("other", "expected finite numbers, got NaN or Infinity") from error
-
-
-def _whole(value: Any) -> Any:
-    """Structs have only doubles; whole ones were integers."""
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _write_struct(message: Any, value: Any) -> None:
-    message.update(to_wire(value, binary=False))
-
-
-def _read_list(message: Any) -> Any:
-    return _plain(message)
-
-
-def _write_list(message: Any, value: Any) -> None:
-    message.extend(to_wire(list(value), binary=False))
-
-
 def _read_names(message: Any) -> list[str]:
     if len(message.names) > MAX_REPEATED:
         raise invalid("include", f"at most {MAX_REPEATED} entries, got {len(message.names)}")
@@ -398,8 +365,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "thick.v1.Space": _read_space,
     "thick.v1.Names": _read_names,
     "thick.v1.Indices": lambda message: list(message.indices),
-    _STRUCT: _read_struct,
-    _LIST: _read_list,
+    _STRUCT: read_struct,
+    _LIST: read_list,
 }
 _WRITERS: dict[str, Callable[[Any, Any], None]] = {
     "thick.v1.Array": _write_array,
@@ -409,6 +376,6 @@ _WRITERS: dict[str, Callable[[Any, Any], None]] = {
     "thick.v1.Space": _write_space,
     "thick.v1.Names": lambda message, value: message.names.extend(value),
     "thick.v1.Indices": lambda message, value: message.indices.extend(value),
-    _STRUCT: _write_struct,
-    _LIST: _write_list,
+    _STRUCT: write_struct,
+    _LIST: write_list,
 }

@@ -12,7 +12,7 @@ from service.flags import from_arguments
 from service.operations.keys import Keys, Role
 from service.protocol.errors import ProblemError
 from service.server import check, listen
-from service.settings import GROUPS, Settings, SettingsError, is_loopback
+from service.settings import GROUPS, Settings, SettingsError, is_loopback, unknown_variables
 from service.stores.memory import MemoryStore
 from service.stores.open import open_store, sqlite_path
 from service.stores.sqlite import SQLiteStore
@@ -137,6 +137,15 @@ def test_a_key_that_no_client_can_send_is_refused(key: str) -> None:
     with pytest.raises(SettingsError, match="beyond printable ASCII") as caught:
         Keys(Settings(api_keys=(key,)))
     assert key not in str(caught.value)
+
+
+def test_a_variable_that_is_nearly_one_is_named_with_the_one_that_is_meant() -> None:
+    set_here = {
+        "THICK_PRT": "1", "THICK_APIKEYS": "a", "THICK_PORT": "1", "thick_host": "x", "THICK_STORE": "memory://",
+        "THICK_API_KEY": "a", "THICK_INSTRUCTIONS": "avx2", "THICK_SERVICE_HOST": "10.0.0.1",
+        "THICK_PORT_8000_TCP": "tcp://10.0.0.1:8000", "THICK_QZXW": "1", "OTHER_PRT": "1",
+    }  # fmt: skip
+    assert unknown_variables(set_here) == {"THICK_PRT": "THICK_PORT", "THICK_APIKEYS": "THICK_API_KEYS"}
 
 
 def test_settings_never_show_their_keys() -> None:
