@@ -203,6 +203,18 @@ def test_who_has_a_session_is_patient_with_a_server_that_is_started_again() -> N
     assert asked(calls.list_models()) == asked(calls.delete_session("5e55")) == 6
 
 
+def test_what_ends_the_block_of_a_session_is_not_hidden_by_a_server_that_is_gone() -> None:
+    info = {"session_id": "5e55", "model": "m", "version": "1", "step": 0, "planner": {}}
+
+    def opened() -> Any:
+        return answering(lambda _: httpx.Response(201, json=info), problem(503, "draining")).session("m")
+
+    with pytest.raises(KeyboardInterrupt), opened():
+        raise KeyboardInterrupt
+    with pytest.raises(BusyError), opened():
+        pass
+
+
 def test_attempts_are_bounded() -> None:
     client = answering(problem(503, "draining"))
     with pytest.raises(BusyError, match="503 draining: as it is"):

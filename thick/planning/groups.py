@@ -1,4 +1,5 @@
-"""Searches of several groups of sessions as one: sessions that are searched for differently share an act."""
+"""Searches of several groups of sessions as one: sessions that are searched for differently, or each for itself, share
+an act."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ class GroupedSearch:
 
     def __init__(self, groups: Sequence[tuple[Array, LowSearch]]) -> None:
         self._groups = list(groups)
+        self._slices = [0] * len(groups)
         self.iterations_asked = max(search.iterations_asked for _, search in self._groups)
 
     @property
@@ -34,9 +36,13 @@ class GroupedSearch:
 
     def step(self) -> None:
         """One slice of one group."""
-        waiting = [search for _, search in self._groups if not search.done]
+        waiting = [index for index, (_, search) in enumerate(self._groups) if not search.done]
         if waiting:
-            min(waiting, key=lambda search: search.iterations_done).step()
+            least = min(
+                waiting, key=lambda index: (self._groups[index][1].iterations_done, self._slices[index])
+            )
+            self._slices[least] += 1
+            self._groups[least][1].step()
 
     def sequence(self) -> Array:
         """The best plans so far ``[B, H, A]``."""
