@@ -163,8 +163,12 @@ def differences(base: Any, record: Any, path: str = "") -> dict[str, Any]:
     return found
 
 
-def arguments(words: list[str]) -> dict[str, Any]:
+def arguments(words: list[str], record: Any = None) -> dict[str, Any]:
     """``--field.name value`` or ``--field.name=value`` as nested changes; values are read as YAML.
+
+    Args:
+        words: of a command line.
+        record: what they change; a field that it has as a text takes the word as it stands (``--name 7``).
 
     Raises:
         ValueError: something else, or a value that is missing.
@@ -183,8 +187,31 @@ def arguments(words: list[str]) -> dict[str, Any]:
             place = place.setdefault(key, {})
             if not isinstance(place, dict):
                 raise ValueError(f"{name}: {key} was given a value of its own before")
-        place[last] = read_value(name, rest.pop(0))
+        text, hint = rest.pop(0), _hint(record, [*path, last])
+        if (
+            not text.strip() and hint is not str
+        ):  # a variable of the shell that is not set: never a silent null
+            raise ValueError(f"{name}: a value is missing (null says none)")
+        if hint is str or (hint == str | None and text not in ("null", "~")):
+            place[last] = _unquoted(name, text)
+        else:
+            place[last] = read_value(name, text)
     return changes
+
+
+def _hint(record: Any, path: list[str]) -> Any:
+    """The type of the field at ``path``; None where a record has no such field."""
+    for key in path[:-1]:
+        record = getattr(record, key, None)
+    if not dataclasses.is_dataclass(record):
+        return None
+    return _hints(type(record)).get(path[-1])  # type: ignore[arg-type]
+
+
+def _unquoted(flag: str, text: str) -> str:
+    """A text as it was typed; one in quotes is read as YAML has it."""
+    value = read_value(flag, text) if text[:1] in ("'", '"') else text
+    return value if isinstance(value, str) else text
 
 
 # -- merging -----------------------------------------------------------------------------------------------------

@@ -37,6 +37,34 @@ def test_any_field_can_be_overridden_on_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("7", "7"),
+        ("2024-01-01", "2024-01-01"),
+        ("a: b", "a: b"),
+        ("50 % # of it", "50 % # of it"),
+        ("[x", "[x"),
+        ("yes", "yes"),
+        ("'7'", "7"),
+        ('"quoted"', "quoted"),
+    ],
+)
+def test_a_text_on_the_command_line_is_taken_as_it_stands(text: str, taken: str) -> None:
+    config = override(TrainConfig(), ["--env", text, "--description", text, "--init", text])
+    assert (config.env, config.description, config.init) == (taken, taken, taken)
+    assert override(TrainConfig(), ["--data.dataset", text]).data.dataset == taken
+    assert override(config, ["--init", "null"]).init is None
+
+
+@pytest.mark.parametrize("flag", ["--init", "--data.dataset", "--updates", "--planner", "--planner.low"])
+def test_a_value_that_is_empty_is_missing_and_never_null(flag: str) -> None:
+    with pytest.raises(ValueError, match=f"{flag}: a value is missing"):
+        override(TrainConfig(), [flag, ""])
+    with pytest.raises(ValueError, match=f"{flag}: a value is missing"):
+        override(TrainConfig(), [f"{flag}="])
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--model.stohc", "8"], "did you mean 'model.stoch'"),

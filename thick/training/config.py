@@ -204,12 +204,12 @@ def load_config(*sources: str | Path, base: TrainConfig | None = None) -> TrainC
 
 
 def override(config: TrainConfig, words: list[str]) -> TrainConfig:
-    """A configuration with ``--field.name value`` arguments applied; values are read as YAML.
+    """A configuration with ``--field.name value`` arguments applied; values are read as YAML, texts as they stand.
 
     Raises:
         ValueError: an argument that is no field, or a value that does not fit.
     """
-    return merge(config, arguments(words))
+    return merge(config, arguments(words, config))
 
 
 def _files(source: str | Path, within: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
