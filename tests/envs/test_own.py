@@ -92,6 +92,17 @@ class Falls(Corridor):
     def step(self, action):
         return 1 / 0
 
+class Unreachable(Corridor):
+    def step(self, action):
+        raise ConnectionRefusedError("the simulator does not answer")
+
+class Ends(Corridor):
+    def step(self, action):
+        raise SystemExit("licence expired")
+
+class Spaceless(Corridor):
+    observation_space = property(lambda self: 1 / 0, lambda self, value: None)
+
 class Shape(Corridor):
     def step(self, action):
         return np.zeros(3, np.float32), 0.0, False, False, {}
@@ -158,6 +169,12 @@ def test_an_environment_that_fails_while_it_closes_can_be_used_all_the_same(own:
         ("OldStep", r"step\(\) gave 4 values .the old gym's done"),
         ("OldAnswer", r"reset\(\) gave a ndarray, as the old gym has it"),
         ("Falls", r"step\(\) failed: ZeroDivisionError: division by zero \(own_env.py line \d+\)"),
+        (
+            "Unreachable",
+            r"step\(\) failed: ConnectionRefusedError: the simulator does not answer \(own_env.py line",
+        ),
+        ("Ends", r"step\(\) failed: SystemExit: licence expired \(own_env.py line \d+\)"),
+        ("Spaceless", r"observation_space failed: ZeroDivisionError"),
         ("Shape", r"expected shape \(1,\), got \(3,\)"),
         ("NotAnEnvironment", "gave a NotAnEnvironment: expected a gymnasium.Env"),
         ("vector", "makes several environments at once"),
@@ -374,6 +391,40 @@ def test_an_environment_that_is_not_finite_from_its_first_step_is_refused(where:
 
 
 @pytest.mark.parametrize(
+    ("space", "answer", "reward"),
+    [
+        (Box(-np.inf, np.inf, (1,), np.float64), [0.5], 1e30),
+        (Box(-np.inf, np.inf, (1,), np.float64), [-1e16], 0.0),
+        (Box(-(2**62), 2**62, (2,), np.int64), [0, 2**61], 0.0),
+    ],
+)
+def test_numbers_that_are_too_large_to_learn_from_are_refused_at_the_trial(
+    space: gymnasium.Space, answer: list[Any], reward: float
+) -> None:
+    wrong = Answers(space, answer)
+    observation = np.array(answer, space.dtype)
+    wrong.step = lambda action: (observation, reward, False, False, {})  # type: ignore[method-assign]
+    with pytest.raises(
+        UnusableEnvironmentError, match="too large to learn from: expected numbers of at most"
+    ):
+        try_out(adapted(wrong, "own"), "own")
+
+
+@pytest.mark.parametrize("error", [OSError("no such asset"), SystemExit(3)])
+def test_what_an_environment_raises_is_not_taken_for_a_fault_of_our_own_disk(error: BaseException) -> None:
+    env = adapted(Shows(Discrete(3)), "own")
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    env.env.step = env.env.reset = failing
+    with pytest.raises(UnusableEnvironmentError, match=rf"own: step\(\) failed: {type(error).__name__}"):
+        env.step(0)
+    with pytest.raises(UnusableEnvironmentError, match=rf"own: reset\(\) failed: {type(error).__name__}"):
+        env.reset()
+
+
+@pytest.mark.parametrize(
     ("reward", "terminated", "says"),
     [
         (None, False, "the reward is None: expected one number"),
@@ -479,6 +530,32 @@ def test_an_observation_that_cannot_be_learned_from_is_refused(
 ) -> None:
     with pytest.raises(UnusableEnvironmentError, match=says):
         shown(space, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"without": 3}, r"without: expected names of entries, such as \[mission\], got 3"),
+        ({"without": [0]}, "without: expected names of entries"),
+        ({"resize": 1.5}, "resize: expected a side of at least 16 pixels"),
+        ({"resize": {"height": 16}}, "resize: expected a side of at least 16 pixels"),
+    ],
+)
+def test_an_option_of_another_type_says_what_was_expected(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UnusableEnvironmentError, match=says):
+        adapted(Shows(Box(0, 255, (32, 32, 3), np.uint8)), "own", **options)
+
+
+def test_bounds_of_whole_actions_are_the_whole_numbers_between() -> None:
+    def bounded(bounds: list[float]) -> Any:
+        env = Shows(Discrete(2))
+        env.action_space = Box(0, 255, (2,), np.uint8)
+        return adapted(env, "own", action_bounds=bounds).action_space
+
+    assert bounded([-1, 1]) == Box(0, 1, (2,), np.uint8)
+    assert bounded([0.5, 300]) == Box(1, 255, (2,), np.uint8)
+    with pytest.raises(UnusableEnvironmentError, match="leaves nothing"):
+        bounded([0.2, 0.8])
 
 
 def test_actions_without_bounds_need_some() -> None:

@@ -7,8 +7,9 @@ stacked or channels first become images [H, W, C]; every observation is checked 
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +78,17 @@ def adapted(
                 f"time_limit: expected a number of steps above 0, got {time_limit!r}"
             )
         env = gymnasium.wrappers.TimeLimit(env, time_limit)
-    names = [without] if isinstance(without, str) else list(without)
+    names = [without] if isinstance(without, str) else without
+    if not isinstance(names, list | tuple) or any(not isinstance(name, str) for name in names):
+        raise UnusableEnvironmentError(
+            f"without: expected names of entries, such as [mission], got {without!r}"
+        )
     return Adapted(
         env,
         env_id=env_id,
         notext=notext,
         channels=channels,
-        without=names,
+        without=list(names),
         action_bounds=action_bounds,
         resize=resize,
     )
@@ -133,12 +138,15 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """As gymnasium's; `info["events"]` is a list of words."""
-        observation, info = reset_result(self.env.reset(seed=seed, options=options), self._id)
+        with self._theirs("reset()"):
+            given = self.env.reset(seed=seed, options=options)
+        observation, info = reset_result(given, self._id)
         return self._observe(observation), _plain(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """As gymnasium's; reward and flags in plain types."""
-        given = self.env.step(self._action_type(action))
+        with self._theirs("step()"):
+            given = self.env.step(self._action_type(action))
         observation, reward, terminated, truncated, info = step_result(given, self._id)
         return self._observe(observation), reward, terminated, truncated, _plain(info)
 
@@ -148,6 +156,15 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
             self.env.close()
         except Exception as error:
             warnings.warn(f"{self._id}: close() failed: {reason(error)}", stacklevel=2)
+
+    @contextlib.contextmanager
+    def _theirs(self, doing: str) -> Iterator[None]:
+        """An environment that ends the program, or cannot reach a file or server of its own: an error of its own, which
+        nobody takes for a disk of ours that is full. Other exceptions pass with their traceback."""
+        try:
+            yield
+        except (OSError, SystemExit) as error:
+            raise UnusableEnvironmentError(f"{self._id}: {doing} failed: {reason(error)}") from error
 
     def _chosen(
         self,
@@ -345,15 +362,17 @@ def _actions(space: Any, bounds: Sequence[Any] | None) -> Any:
             raise ValueError(f"action_bounds: only a Box has bounds, the actions are {space}")
         return space
     try:
-        low, high = (np.broadcast_to(np.asarray(b, space.dtype), space.shape) for b in bounds)
+        low, high = (np.broadcast_to(np.asarray(b, np.float64), space.shape) for b in bounds)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"action_bounds: expected [low, high], each a number or one for each of {space.shape}, got {bounds!r}"
         ) from error
     low, high = np.maximum(low, space.low), np.minimum(high, space.high)
+    if space.dtype.kind in "iu":  # the whole numbers between; a bound beyond the type says nothing
+        low, high = np.ceil(low), np.floor(high)
     if not (low < high).all():
         raise ValueError(f"action_bounds: {bounds!r} leaves nothing of {space}")
-    return spaces.Box(low, high, space.shape, space.dtype)
+    return spaces.Box(low.astype(space.dtype), high.astype(space.dtype), space.shape, space.dtype)
 
 
 def _action_type(space: Any) -> Callable[[Any], Any]:

@@ -26,7 +26,7 @@ def side_of(resize: int | Sequence[int] | None) -> tuple[int, int] | None:
     """
     if resize is None:
         return None
-    sides = [resize, resize] if isinstance(resize, int) else list(resize)
+    sides: list[Any] = list(resize) if isinstance(resize, list | tuple) else [resize, resize]
     if len(sides) != 2 or any(type(side) is not int or side < SMALLEST_IMAGE for side in sides):
         raise UnusableEnvironmentError(
             f"resize: expected a side of at least {SMALLEST_IMAGE} pixels, or [height, width], got {resize!r}"

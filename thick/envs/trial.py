@@ -11,13 +11,16 @@ from thick.envs.actions import ActionCodec
 from thick.envs.errors import MissingPackageError, UnusableEnvironmentError, reason
 
 STEPS = 3
+LARGEST = 1e15
+"""greatest size of a number that can be learned from: models read float32, and losses square it"""
 
 
 def try_out(env: Any, env_id: str) -> None:
     """Resets with a seed and takes a few random actions.
 
     Raises:
-        UnusableEnvironmentError: something is raised on the way, is not as gymnasium has it, or is NaN or infinite.
+        UnusableEnvironmentError: something is raised on the way, is not as gymnasium has it, or is a number that cannot
+            be learned from.
     """
     codec, rng = ActionCodec(env.action_space), np.random.default_rng(0)
     doing = "reset()"
@@ -58,7 +61,10 @@ def check_protocol(env: Any, env_id: str) -> None:
         what = "nothing" if env is None else f"a {type(env).__name__}"
         raise UnusableEnvironmentError(f"{env_id} gave {what}: expected a gymnasium.Env")
     for name in ("observation_space", "action_space"):
-        space = getattr(env, name, None)
+        try:
+            space = getattr(env, name, None)
+        except Exception as error:  # a property
+            raise UnusableEnvironmentError(f"{env_id}: {name} failed: {reason(error)}") from error
         if not isinstance(space, gymnasium.Space):
             what = "none" if space is None else f"a {type(space).__module__}.{type(space).__name__}"
             raise UnusableEnvironmentError(f"{env_id}: {name} is {what}: expected one of gymnasium.spaces")
@@ -108,13 +114,18 @@ def _flag(value: Any, name: str, env_id: str) -> bool:
 
 
 def _check_finite(observation: Any, reward: float, env_id: str, doing: str) -> None:
-    """UnusableEnvironmentError where an answer is NaN or infinite."""
+    """UnusableEnvironmentError where an answer is NaN, infinite, or too large to learn from."""
     entries = observation if isinstance(observation, dict) else {"the observation": observation}
     for name, value in (*entries.items(), ("the reward", reward)):
         array = np.asarray(value)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = array[~np.isfinite(array)].flat[0]
             raise UnusableEnvironmentError(f"{env_id}: {doing} gave {bad} in {name}: expected finite numbers")
+        if array.dtype.kind in "iuf" and (large := np.abs(array.astype(np.float64)) > LARGEST).any():
+            raise UnusableEnvironmentError(
+                f"{env_id}: {doing} gave {array[large].flat[0]} in {name}, which is too large to learn from: expected "
+                f"numbers of at most {LARGEST:g}, scale them down"
+            )
 
 
 def _what(result: Any) -> str:
