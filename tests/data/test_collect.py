@@ -73,6 +73,23 @@ def test_the_command_writes_a_data_set_and_will_not_write_over_it(
     assert "holds a data set already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("policy", "option", "says"),
+    [
+        ("random", "epsilon=0.3", "random takes no options, got epsilon"),
+        ("scripted", "epsilonn=0.3", "has no option 'epsilonn'; did you mean 'epsilon'?"),
+        ("scripted", "epsilon=much", "cannot have the options"),
+    ],
+)
+def test_an_option_that_a_policy_has_not_is_named(
+    policy: str, option: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["collect", "--env", ENV, "--policy", policy, "--option", option, "--steps", "40", "--out"]
+    assert main([*arguments, str(tmp_path / "data")]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
 def test_collecting_that_is_stopped_keeps_what_there_is(tmp_path: Path) -> None:
     told: list[int] = []
     collect(

@@ -23,6 +23,13 @@ from thick.training.trainer import RunStoppedError, Trainer, resume
 
 
 @pytest.fixture
+def interrupted(online: TrainConfig, tmp_path: Path) -> Path:
+    """A run that stopped after four of its six updates."""
+    finish(Trainer(online, tmp_path / "run"), until=4)
+    return tmp_path / "run"
+
+
+@pytest.fixture
 def stopped(online: TrainConfig, tmp_path: Path) -> Path:
     """A run that was stopped in its prefill."""
     stop = StopRequest()
@@ -140,6 +147,66 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over_with_its_name(
     assert "going on from" in capsys.readouterr().err
     finish(Trainer(online, tmp_path / "whole"))
     assert not differences(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", [None, ""], ids=["lost", "empty"])
+def test_whole_checkpoints_are_found_where_the_file_that_names_the_latest_is_not(
+    walk: TrainConfig, interrupted: Path, content: str | None
+) -> None:
+    latest = interrupted / "checkpoints" / "latest"
+    latest.unlink()
+    if content is not None:
+        latest.write_text(content)
+    with pytest.raises(FileExistsError, match="--resume"):
+        Trainer(walk, interrupted)
+    trainer = resume(interrupted)
+    assert trainer.learner.updates == 4
+    trainer.close()
+    assert load_checkpoint(interrupted / "checkpoints")[1]["update"] == 4
+
+
+@pytest.mark.parametrize("name", ["replay.json", "reward.npy"])
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_whose_own_steps_are_lost_or_damaged_says_so_in_one_line(
+    interrupted: Path, name: str, lost: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = interrupted / "data" / name
+    file.write_bytes(file.read_bytes()[:20])
+    if lost:
+        file.unlink()
+    assert main(["train", "--run", str(interrupted), "--resume"]) == 1
+    said = capsys.readouterr().err
+    assert "the steps of this run cannot be read" in said and "last finite checkpoint" in said
+    assert "Traceback" not in said and "the disk can be written" not in said
+
+
+def test_a_run_whose_environment_has_other_spaces_now_says_so_in_one_line(
+    interrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = interrupted / "config.yaml"
+    config.write_text(config.read_text().replace("env: walk:steps", "env: walk:push"))
+    assert main(["train", "--run", str(interrupted), "--resume"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "whose spaces have changed since" in said and "\n" not in said
+
+
+def test_a_run_does_not_begin_in_the_folder_of_a_data_set(walk: TrainConfig, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    collect("walk:steps", policy="random", steps=40, streams=2, seed=0, directory=data)
+    before = sorted(data.iterdir())
+    with pytest.raises(FileExistsError, match="holds a data set: name another folder for the run"):
+        Trainer(merge(walk, {"data": {"dataset": str(data)}}), data)
+    assert sorted(data.iterdir()) == before
+
+
+def test_options_that_a_policy_has_not_are_refused_before_anything_is_written(
+    tiny: TrainConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="scripted has no option 'epsilonn'; did you mean 'epsilon'"):
+        Trainer(merge(tiny, {"data": {"policy_options": {"epsilonn": 0.3}}}), tmp_path / "run")
+    with pytest.raises(ValueError, match="policy: scripted cannot have the options"):
+        Trainer(merge(tiny, {"data": {"policy_options": {"epsilon": "much"}}}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_stops_the_run_with_its_last_checkpoint_and_it_goes_on_later(

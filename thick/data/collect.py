@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import gymnasium
@@ -16,6 +17,7 @@ from thick.envs import make
 from thick.envs.actions import ActionCodec
 from thick.envs.errors import UnusableEnvironmentError
 from thick.envs.kinds import shape_of
+from thick.nearest import did_you_mean
 
 TRAINING_SEEDS = 1_000_000_000
 """Training environments are reset with seeds from here upwards, so that every smaller seed is unseen."""
@@ -69,12 +71,32 @@ POLICIES: dict[str, Callable[..., Policy]] = {"random": RandomPolicy, "scripted"
 """Policies that need no model, by name."""
 
 
-def check_policy(name: str, env: gymnasium.Env, env_id: str) -> None:
-    """Raises ValueError where a policy by that name cannot play in the environment."""
-    if name == "scripted" and not hasattr(env.unwrapped, "grid"):
+def check_policy(
+    name: str, env: gymnasium.Env, env_id: str, options: Mapping[str, Any] | None = None
+) -> None:
+    """Raises ValueError where a policy by that name cannot play in the environment, or has no such options."""
+    if name != "scripted":
+        if options:
+            raise ValueError(f"policy: {name} takes no options, got {', '.join(options)}")
+        return
+    if not hasattr(env.unwrapped, "grid"):
         raise ValueError(
             f"policy: scripted plays key-and-door rooms of MiniGrid, and {env_id} is none: take random"
         )
+    from thick.envs.scripted import NoisyExpert
+
+    known = [item.name for item in dataclasses.fields(NoisyExpert)]
+    for option in options or {}:
+        if option not in known:
+            raise ValueError(
+                f"policy: scripted has no option {option!r}{did_you_mean(option, known)} (it takes {', '.join(known)})"
+            )
+    try:
+        NoisyExpert(**(options or {}))
+    except (TypeError, AttributeError) as error:  # a word where it wants a number
+        raise ValueError(
+            f"policy: scripted cannot have the options {dict(options or {})}: {error}"
+        ) from error
 
 
 class Collector:

@@ -58,7 +58,7 @@ def collect(
         check(task, **(options or {}))
     collector = Collector(tasks, streams=streams, seed=seed, options=options)
     for task, env in zip(tasks, collector.envs, strict=False):
-        check_policy(policy, env, task)
+        check_policy(policy, env, task, policy_options)
     metadata = {
         "env": env_id if isinstance(env_id, str) else tasks,
         "env_options": options or {},

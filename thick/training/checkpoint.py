@@ -95,11 +95,10 @@ def last_usable_checkpoint(directory: Path) -> Checkpoint:
         FileNotFoundError: no checkpoint was ever finished there.
         CheckpointError: there are some, none of which can be used.
     """
-    if not has_checkpoint(directory):
+    if (latest := latest_checkpoint(directory)) is None:
         raise FileNotFoundError(f"no checkpoint in {directory}: the run stopped before its first one")
-    latest = (directory / _LATEST).read_text().strip()
     passed_over: list[str] = []
-    for folder in [directory / latest, *(path for path in _folders(directory) if path.name < latest)]:
+    for folder in [latest, *(path for path in _folders(directory) if path.name < latest.name)]:
         try:
             tensors, state = _read(folder)
         except CheckpointError as error:
@@ -115,9 +114,19 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def latest_checkpoint(directory: Path) -> Path | None:
-    """Folder of the checkpoint that was finished last; None before there is one."""
+    """Folder of the checkpoint that was finished last; None before there is one.
+
+    Where ``latest`` is lost or empty (a kill before it was first written, a copy that was cut short), the newest one.
+    """
     latest = directory / _LATEST
-    return directory / latest.read_text().strip() if latest.is_file() else None
+    if latest.is_file() and (name := latest.read_text().strip()):
+        return directory / name
+    whole = (
+        (path for path in _folders(directory) if (path / _STATE).is_file())
+        if directory.is_dir()
+        else iter(())
+    )
+    return next(whole, None)
 
 
 def not_finite_tensors(tensors: Mapping[str, Tensor]) -> list[str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 
+from thick.data.collect import check_policy
 from thick.data.replay import Field
 from thick.envs import check
 from thick.training.config import TrainConfig
@@ -23,6 +26,13 @@ def check_task(config: TrainConfig) -> None:
         ValueError, ImportError: the environment cannot be used; in one line.
     """
     check(config.env, **config.env_options)
+
+
+def check_prefill(config: TrainConfig, env: gymnasium.Env[Any, Any]) -> None:
+    """Raises ValueError where the policy of the prefill cannot play in the environment, or has no such options."""
+    data = config.data
+    options = data.policy_options if data.prefill_policy == "scripted" else {}  # no other has any
+    check_policy(data.prefill_policy, env, config.env, options)
 
 
 def check_room(config: TrainConfig, fields: dict[str, Field], directory: Path) -> None:

@@ -16,7 +16,7 @@ from thick.data.mixture import Mixture
 from thick.data.replay import ReplayRing
 from thick.models.beliefs import State
 from thick.progress import Screen
-from thick.training.checkpoint import KEPT
+from thick.training.checkpoint import KEPT, CheckpointError
 from thick.training.config import TrainConfig
 from thick.training.folder import OWN_DATA
 from thick.training.interrupts import StopRequest
@@ -139,7 +139,7 @@ class Experience:
 
         Raises:
             Interrupted, NotFiniteError: as :meth:`begin`.
-            ValueError: the run's own steps are damaged.
+            CheckpointError: the run's own steps are missing or damaged.
         """
         changes = []
         if self.given is not None:
@@ -150,8 +150,14 @@ class Experience:
             elif self._given_checksum != state.get("given_checksum", self._given_checksum):
                 changes.append(f"{self.given.directory} has changed: other steps than at the checkpoint")
         if self._on_disk and state["own"] is not None:
-            self.own = ReplayRing.open(self._directory, write=True)
-            self.own.rewind(state["own"])
+            try:
+                self.own = ReplayRing.open(self._directory, write=True)
+                self.own.rewind(state["own"])
+            except (FileNotFoundError, ValueError) as error:
+                raise CheckpointError(
+                    f"the steps of this run cannot be read ({error}): bring its folder data/ back, or start a new run "
+                    "from its weights (--init)"
+                ) from error
             self._remember()
         else:
             self.begin(stop, screen)

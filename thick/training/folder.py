@@ -43,6 +43,8 @@ class RunFolder:
             raise FileExistsError(
                 f"{self.path} holds a run already: go on with it (--resume), or name another folder"
             )
+        if (self.path / "replay.json").is_file():
+            raise FileExistsError(f"{self.path} holds a data set: name another folder for the run (--run)")
         if (self.data / "replay.json").is_file():
             try:
                 own = ReplayRing.open(self.data).metadata.get("kind") == OWN_DATA["kind"]

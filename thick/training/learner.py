@@ -111,8 +111,18 @@ class Learner:
         return tensors
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """The reverse of :meth:`tensors`."""
-        self.model.load_state_dict(_under("model.", tensors))
+        """The reverse of :meth:`tensors`.
+
+        Raises:
+            ValueError: they are of other sizes.
+        """
+        try:
+            self.model.load_state_dict(_under("model.", tensors))
+        except RuntimeError as error:  # torch names every tensor, in a line each
+            raise ValueError(
+                f"the weights of the run are not those of a model for {self.config.env}, whose spaces have changed "
+                "since: bring back the environment as it was, or start a new run"
+            ) from error
         for part in self.parts:
             part.load_state_dict(_under(f"part.{part.name}.", tensors))
             for group, optimizer in self._optimizers[part.name].items():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from thick.configuration import to_dict
-from thick.data.collect import Collector, check_policy
+from thick.data.collect import Collector
 from thick.data.finite import NotFiniteError
 from thick.envs.errors import UnusableEnvironmentError
 from thick.models.batch import batch_from_arrays
@@ -26,7 +26,7 @@ from thick.training.checkpoint import (
     rng_state,
     save_checkpoint,
 )
-from thick.training.checks import check_room, check_task
+from thick.training.checks import check_prefill, check_room, check_task
 from thick.training.config import TrainConfig, load_config
 from thick.training.experience import Experience
 from thick.training.extension import extended
@@ -94,7 +94,7 @@ class Trainer:
             config.env, streams=config.data.streams, seed=config.seed, options=config.env_options
         )
         if config.data.dataset is None:
-            check_policy(config.data.prefill_policy, self.collector.envs[0], config.env)
+            check_prefill(config, self.collector.envs[0])
         check_room(config, self.collector.ring_fields(), self.directory)
         self.experience = Experience(config, self.folder.data, self.collector)
         self.learner = Learner(config, self.collector.observation_space, self.collector.action_space)
