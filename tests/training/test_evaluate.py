@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.training.conftest import finish
 from thick.cli import main
 from thick.commands.evaluate import success_within
 from thick.configuration import merge
+from thick.files import write_atomically
 from thick.planning.settings import PlannerSettings
 from thick.runtimes.torch.model import FrozenModel
 from thick.training.alignment import gate_alignment, play_with_events
@@ -90,6 +92,22 @@ def test_the_command_prints_a_table_and_keeps_the_results_in_the_run(
     assert content["methods"]["random"]["success_within"] == {"2": 0.0, "3": 0.0}
     assert main([*arguments, "--set", "sampels=8"]) == 2
     assert "samples" in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_written_are_shown_and_kept_where_they_can_be(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        if path.parent == tmp_path:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_atomically(path, content)
+
+    monkeypatch.setattr("thick.commands.evaluate.write_atomically", full)
+    arguments = ["evaluate", str(trained), "--episodes", "1", "--max-steps", "2", "--method", "random"]
+    assert main([*arguments, "--json", str(tmp_path / "results.json")]) == 1
+    shown = capsys.readouterr()
+    assert "random" in shown.out and "not written: [Errno 28] No space left" in shown.err
+    assert json.loads((trained / "results.json").read_text())["episodes"] == 1
 
 
 def test_success_within_a_limit_counts_episodes_that_had_succeeded_by_then() -> None:

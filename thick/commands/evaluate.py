@@ -141,12 +141,19 @@ def run(argv: list[str]) -> int:
         "planner": changes,
         "methods": results,
     }
-    if options.json:
-        write_atomically(options.json, json.dumps(content, indent=1).encode())
-    if (options.model / "config.yaml").is_file():
-        write_atomically(options.model / "results.json", json.dumps(content, indent=1).encode())
-        print(f"kept in {options.model / 'results.json'}")
-    return 0
+    kept = options.model / "results.json" if (options.model / "config.yaml").is_file() else None
+    failed = False
+    for path in (kept, options.json):
+        if path is None:
+            continue
+        try:
+            write_atomically(path, json.dumps(content, indent=1).encode())
+        except OSError as error:
+            failed = True
+            print(f"thick evaluate: not written: {error}", file=sys.stderr)
+        else:
+            print(f"kept in {path}")
+    return 1 if failed else 0
 
 
 def success_within(episodes: Sequence[dict[str, Any]], limits: Sequence[int]) -> dict[str, float]:
