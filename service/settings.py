@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from service.protocol.limits import DEFAULT_LIMITS, MEBIBYTE, Limits
 from thick.nearest import nearest
@@ -46,12 +53,28 @@ def _field(group: str, default: Any, description: str, *, metavar: str = "N", **
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
+class _Variables(EnvSettingsSource):
+    """The variables, without ``THICK_PORT`` as Kubernetes sets it for a service that is called thick."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        value, key, is_complex = super().get_field_value(field, field_name)
+        linked = field_name == "port" and re.match(r"(tcp|udp|sctp)://", str(value))
+        return (None if linked else value), key, is_complex
+
+
 class Settings(BaseSettings):
     """Settings of ``thick serve``; every field is also the variable ``THICK_`` + its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix="THICK_", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was given, then variables."""
+        return init_settings, _Variables(settings_cls)
 
     # -- where -------------------------------------------------------------------------------------------
     models: Path = _field(

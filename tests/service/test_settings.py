@@ -12,7 +12,7 @@ from service.flags import from_arguments
 from service.operations.keys import Keys, Role
 from service.protocol.errors import ProblemError
 from service.server import check, listen
-from service.settings import GROUPS, Settings, SettingsError, is_loopback, unknown_variables
+from service.settings import GROUPS, Settings, SettingsError, build, is_loopback, unknown_variables
 from service.stores.memory import MemoryStore
 from service.stores.open import open_store, sqlite_path
 from service.stores.sqlite import SQLiteStore
@@ -146,6 +146,18 @@ def test_a_variable_that_is_nearly_one_is_named_with_the_one_that_is_meant() -> 
         "THICK_PORT_8000_TCP": "tcp://10.0.0.1:8000", "THICK_QZXW": "1", "OTHER_PRT": "1",
     }  # fmt: skip
     assert unknown_variables(set_here) == {"THICK_PRT": "THICK_PORT", "THICK_APIKEYS": "THICK_API_KEYS"}
+
+
+def test_a_service_that_kubernetes_calls_thick_keeps_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THICK_PORT", "tcp://10.0.0.1:8000")
+    assert build({}).port == 8000
+    monkeypatch.setenv("THICK_PORT", "tcp:8000")
+    with pytest.raises(SettingsError, match="THICK_PORT: input should be a valid integer"):
+        build({})
+    monkeypatch.setenv("THICK_PORT", "9000")
+    assert build({}).port == 9000
+    with pytest.raises(SettingsError, match="--port"):
+        build({"port": "tcp://10.0.0.1:8000"})
 
 
 def test_settings_never_show_their_keys() -> None:
