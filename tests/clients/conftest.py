@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,8 +73,10 @@ def serving(
     address = Address(f"http{scheme}://127.0.0.1:{http}", f"grpc{scheme}://127.0.0.1:{grpc}", process, log)
     try:
         with PlanningClient(address.http) as client:
-            if wait and not scheme:
-                client.wait_until_ready(180)
+            until = time.monotonic() + 180
+            while wait and not scheme and not client.ready():
+                assert process.poll() is None and time.monotonic() < until, "the service did not start"
+                time.sleep(0.05)
         yield address
     except Exception:
         print(tail(log, 60))
