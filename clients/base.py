@@ -136,9 +136,9 @@ class SyncClient(abc.ABC):
         """All models that the service hosts, with their states."""
         return self._run(calls.list_models())
 
-    def model(self, name: str) -> results.Model:
-        """One model, with spaces, planner defaults, provenance and versions."""
-        return self._run(calls.get_model(name))
+    def model(self, name: str, version: str | None = None) -> results.Model:
+        """One model, with spaces, planner defaults, provenance and versions; ``version`` may be an alias."""
+        return self._run(calls.get_model(name, version))
 
     def load(self, name: str, version: str | None = None) -> results.Model | None:
         """Loads a model (or a version of it) at the server; needs the admin key and a setting there."""

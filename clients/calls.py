@@ -74,11 +74,13 @@ def list_models() -> Call[list[results.Model]]:
     )  # fmt: skip
 
 
-def get_model(name: str) -> Call[results.Model]:
+def get_model(name: str, version: str | None = None) -> Call[results.Model]:
     """``GET /v1/models/{name}``"""
+    what = name if version is None else f"{name} {version}"
+    query = "" if version is None else f"?version={quote(version, safe='')}"
     return Call(
-        f"describe model {name}", "GET", f"/v1/models/{_part(name)}", "GetModel", results.read_model,
-        names={"name": name},
+        f"describe model {what}", "GET", f"/v1/models/{_part(name)}{query}", "GetModel", results.read_model,
+        names=_sent(name=name, version=version),
     )  # fmt: skip
 
 

@@ -220,6 +220,7 @@ def run(argv: Sequence[str]) -> int:
         task = Task.of(
             client,
             options.model,
+            version=options.version,
             env_id=options.env,
             env_options=options.env_options,
             planner=flags.planner_overrides(options),

@@ -115,6 +115,7 @@ class Task:
         client: SyncClient,
         model_name: str,
         *,
+        version: str | None = None,
         env_id: str | None,
         planner: Mapping[str, Any],
         env_options: Mapping[str, Any] | None = None,
@@ -124,6 +125,7 @@ class Task:
         """The task of a model, or another environment with the same spaces.
 
         Args:
+            version: of the model, or an alias of one; None leaves it to the service.
             env_id: None takes the model's own, if it is one that may be made unasked
                 (:func:`thick.envs.check_unasked`).
             env_options: of the environment; None takes the model's own where the environment is.
@@ -133,7 +135,7 @@ class Task:
             TaskMismatchError: the model was not loaded, no environment is known, or its spaces are not the model's.
             thick.envs.UnusableEnvironmentError, thick.envs.MissingPackageError: it cannot be made here.
         """
-        model = client.model(model_name)
+        model = client.model(model_name, version)
         if model.state == "failed":
             raise TaskMismatchError(f"model {model.name} could not be loaded by the service: {model.reason}")
         if env_id is None:

@@ -48,6 +48,7 @@ def explanation_of(argv: Sequence[str]) -> Explanation:
         task = Task.of(
             client,
             options.model,
+            version=options.version,
             env_id=options.env,
             env_options=options.env_options,
             planner=flags.planner_overrides(options),

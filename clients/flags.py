@@ -33,6 +33,9 @@ def add_task(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, help="name of the model at the service (`thick models` lists them)"
     )
     parser.add_argument(
+        "--version", metavar="V", help="of the model, or an alias of one (what the service takes)"
+    )
+    parser.add_argument(
         "--env",
         metavar="ID",
         help="environment, such as minigrid:MiniGrid-DoorKey-8x8-v0+map or own_env.py:Corridor (the model's task)",

@@ -66,7 +66,12 @@ def run(argv: Sequence[str]) -> int:
     with flags.connect(options) as client:
         planner = flags.planner_overrides(options)
         task = Task.of(
-            client, options.model, env_id=options.env, env_options=options.env_options, planner=planner
+            client,
+            options.model,
+            version=options.version,
+            env_id=options.env,
+            env_options=options.env_options,
+            planner=planner,
         )
         high = options.level == "high"
         asked: dict[str, Any] = {

@@ -135,9 +135,9 @@ class AsyncClient(abc.ABC):
         """All models that the service hosts, with their states."""
         return await self._run(calls.list_models())
 
-    async def model(self, name: str) -> results.Model:
-        """One model, with spaces, planner defaults, provenance and versions."""
-        return await self._run(calls.get_model(name))
+    async def model(self, name: str, version: str | None = None) -> results.Model:
+        """One model, with spaces, planner defaults, provenance and versions; ``version`` may be an alias."""
+        return await self._run(calls.get_model(name, version))
 
     async def load(self, name: str, version: str | None = None) -> results.Model | None:
         """Loads a model (or a version of it) at the server; needs the admin key and a setting there."""

@@ -24,6 +24,13 @@ from thick.models.distributions import normal_log_prob
 from thick.models.networks import AgentNetworks
 
 every_action = pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS.keys())
+quick_if_continuous = pytest.mark.parametrize(
+    "action",
+    [
+        pytest.param(action, id=name, marks=() if name == "continuous" else pytest.mark.slow)
+        for name, action in ACTIONS.items()
+    ],
+)
 
 
 class Fixed:
@@ -79,7 +86,7 @@ def descend(
 # -- the actor -----------------------------------------------------------------------------------------------------
 
 
-@every_action
+@quick_if_continuous
 def test_the_policy_loss_makes_actions_that_pay_likelier(action: Any) -> None:
     wanted = torch.tensor([0.0, 0.0, 1.0, 0.0]) if action is DISCRETE else torch.tensor([1.0, -1.0])
     world, part, shared = learning(action, reward=Fixed(wanted))
@@ -152,7 +159,7 @@ def test_a_continuous_policy_is_taught_through_the_dynamics() -> None:
 # -- the critics ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["thick", pytest.param("rssm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["rssm", pytest.param("thick", marks=pytest.mark.slow)])
 def test_critics_come_to_predict_the_returns(kind: str) -> None:
     world, part, shared = learning(kind=kind, reward=Fixed(torch.ones(4)), lambda_=1.0, long_weight=1.0)
     for weight in part.target.parameters():

@@ -204,6 +204,7 @@ def test_the_novelty_of_a_feature_is_the_mean_square_of_what_its_code_loses() ->
     np.testing.assert_allclose(array(found), ((decoded - array(feature)) ** 2).mean(-1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_code_for_goals_comes_to_hold_what_was_seen() -> None:
     _, networks, _, shared = learning()
     part = GoalPart(networks.autoencoder, DirectorConfig())
@@ -256,6 +257,7 @@ def test_each_loss_teaches_its_own_weights_alone(action: Any) -> None:
     assert any(g is not None for g in through) == (action is CONTINUOUS)
 
 
+@pytest.mark.slow
 @every_action
 def test_the_worker_comes_nearer_to_its_goals(action: Any) -> None:
     world, networks, part, shared = learning(action)

@@ -273,6 +273,12 @@ def test_actions_to_imagine_may_be_an_array(client: Any) -> None:
         assert [len(rollout.steps) for rollout in two.rollouts] == [2, 2]
 
 
+def test_a_version_of_a_model_is_shown_and_another_is_not_there(client: Any) -> None:
+    assert client.model("doorkey", "1").version == client.model("doorkey").version == "1"
+    with pytest.raises(NotFoundError, match="9/9"):
+        client.model("doorkey", "9/9")
+
+
 @pytest.mark.parametrize("name", [".", "..", "a/b"])
 def test_a_name_is_never_taken_for_a_way_up(client: Any, name: str) -> None:
     with pytest.raises(NotFoundError, match="there is n"):

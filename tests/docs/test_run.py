@@ -31,8 +31,8 @@ RUN = {
     page: [block for block in blocks(page) if block.language in (SHELL, PYTHON) and block.marker is None]
     for page in PAGES
 }
-SLOW = ("training.md", "runtimes.md")
-"""pages whose blocks train or export"""
+SLOW = ("training.md", "runtimes.md", "client.md")
+"""pages whose blocks train, export, or have many clients"""
 ADVICE = """
 Mend it; or, where it cannot run here, write one of these lines before it:
     <!-- not run: WHY -->

@@ -43,6 +43,7 @@ def test_other_rooms_with_doors_keys_or_goals_are_solved_or_at_least_opened(task
     assert terminated and info["success"]
 
 
+@pytest.mark.slow
 def test_the_default_mixture_is_dense_in_successes_and_failures_alike() -> None:
     steps = 12_000
     counts = census(NoisyExpert(), steps)
@@ -61,6 +62,7 @@ def test_the_default_mixture_is_dense_in_successes_and_failures_alike() -> None:
         assert shares.get(name, 0) >= least, (name, shares)
 
 
+@pytest.mark.slow
 def test_the_weight_of_the_goal_tunes_how_often_episodes_end_there() -> None:
     wander = {"wander": 1.0, "key": 1.0, "door": 1.0}
     never = census(NoisyExpert(epsilon=0.0, intentions=wander), 2000)

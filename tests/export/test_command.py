@@ -110,6 +110,7 @@ def configured(line: str) -> TrainConfig:
     return override(load_config(*names), rest)
 
 
+@pytest.mark.slow
 def test_the_command_in_a_manifest_gives_the_configuration_again() -> None:
     assert presets()
     for name in presets():

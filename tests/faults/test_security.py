@@ -250,7 +250,13 @@ def test_no_key_is_ever_written_down(guarded: Guarded) -> None:
     assert not [key for key in SECRETS if key in logged]
 
 
-@pytest.mark.parametrize("store", ["redis://:hunter2@127.0.0.1:1/0", "postgres://me:hunter2@db/thick"])
+@pytest.mark.parametrize(
+    "store",
+    [
+        "redis://:hunter2@127.0.0.1:1/0",
+        pytest.param("postgres://me:hunter2@db/thick", marks=pytest.mark.slow),
+    ],
+)
 def test_the_password_of_a_store_that_cannot_be_used_is_not_shown(tiny: Path, store: str) -> None:
     ports = ("--port", "0", "--grpc-port", "0")
     ended = thick_serve("--models", str(tiny), *ports, THICK_STORE=store)

@@ -60,7 +60,7 @@ def fit(world: AgentNetworks, data: Batch, updates: int) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["thick", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("crssm", "rssm"))]
+    "kind", ["rssm", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("crssm", "thick"))]
 )
 @pytest.mark.parametrize(
     "action",

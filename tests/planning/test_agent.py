@@ -33,6 +33,14 @@ WAYS = [
     ("policy", "discrete", "categorical-cem"),
     ("policy", "continuous", "cem"),
 ]
+MORE = [
+    ("hierarchical", "discrete", "mcts"),
+    ("hierarchical", "continuous", "icem"),
+    ("flat", "discrete", "categorical-cem"),
+    ("hierarchical", "continuous", "policy-rollouts"),
+    ("policy", "continuous", "cem"),
+]
+"""of these, what a quick run leaves to the others"""
 
 
 def step_on(of: Agent, state: AgentState, step: int, settings: PlannerSettings | None = None) -> ActResult:
@@ -47,8 +55,14 @@ def step_on(of: Agent, state: AgentState, step: int, settings: PlannerSettings |
     return of.act(state, settings, keys=keys(batch, step))
 
 
-@pytest.mark.parametrize(("method", "action", "low"), WAYS)
-@pytest.mark.parametrize("high", ["mcts", pytest.param("tree", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("method", "action", "low", "high"),
+    [
+        pytest.param(*way, high, marks=() if high == "mcts" and way not in MORE else pytest.mark.slow)
+        for way in WAYS
+        for high in ("mcts", "tree")
+    ],
+)
 def test_an_episode_in_a_batch_is_exactly_that_of_each_session_alone(
     method: str, action: str, low: str, high: str
 ) -> None:

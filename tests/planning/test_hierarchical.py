@@ -77,6 +77,7 @@ def test_the_way_is_nearly_the_shortest(high: str) -> None:
     assert positions[-1] == END and len(positions) - 1 <= END + 2
 
 
+@pytest.mark.slow
 def test_one_level_with_the_same_budget_does_not_find_it() -> None:
     for seed in range(3):
         assert max(walk(SETTINGS.updated({"method": "flat"}), steps=30, seed=seed)) < END

@@ -33,7 +33,7 @@ def _play(run: Path, parallel: int, method: str = "hierarchical") -> dict[str, o
 
 
 @pytest.mark.parametrize(
-    "method", ["hierarchical", *(pytest.param(m, marks=pytest.mark.slow) for m in ("flat", "policy"))]
+    "method", ["policy", *(pytest.param(m, marks=pytest.mark.slow) for m in ("flat", "hierarchical"))]
 )
 def test_an_episode_does_not_depend_on_its_neighbours(trained: Path, method: str) -> None:
     assert _play(trained, 1, method)["episodes"] == _play(trained, 3, method)["episodes"]

@@ -96,6 +96,7 @@ def test_a_given_data_set_that_was_made_anew_is_reported(
     assert [f"{data} has changed" in str(line) for line in lines(tmp_path / "run")].count(True) == 1
 
 
+@pytest.mark.slow
 def test_a_long_episode_outlives_checkpoints_and_processes(online: TrainConfig, tmp_path: Path) -> None:
     config = merge(
         online,
@@ -135,6 +136,7 @@ def test_a_prefill_that_comes_out_otherwise_is_reported(walk: TrainConfig, tmp_p
     assert any("prefill" in line["resumed"]["note"] for line in lines(tmp_path / "run") if "resumed" in line)
 
 
+@pytest.mark.slow
 def test_a_full_ring_is_found_as_it_was_though_the_killed_run_wrote_on(
     online: TrainConfig, tmp_path: Path
 ) -> None:

@@ -76,9 +76,7 @@ def _go_on(config: TrainConfig, folder: Path) -> None:
     assert finish(resume(folder))
 
 
-@pytest.mark.parametrize(
-    "moment", _moments("while collecting", "between the low and the high level", "while evaluating")
-)
+@pytest.mark.parametrize("moment", _moments("while collecting", "between the low and the high level"))
 def test_a_first_signal_finishes_the_update_and_loses_nothing(
     online: TrainConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -92,7 +90,7 @@ def test_a_first_signal_finishes_the_update_and_loses_nothing(
     assert lines(whole) == lines(tmp_path / "run")
 
 
-@pytest.mark.parametrize("moment", _moments("in the prefill", "after sampling", "while a line is written"))
+@pytest.mark.parametrize("moment", _moments("in the prefill", "after sampling"))
 def test_a_run_that_is_stopped_at_once_goes_on_from_its_last_checkpoint(
     online: TrainConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

@@ -58,11 +58,19 @@ def test_a_model_that_acts_by_a_manager_and_its_worker_acts_as_in_torch(tmp_path
     ("observation", "action", "changes", "words"),
     [
         ("vector", "continuous", {"unimix": 0.3}, r"draws z .*unimix 0.3"),
-        ("vector", "continuous", {"norm": "rms"}, "normalises hidden layers .norm rms"),
-        pytest.param(
-            "dict", "discrete", {"norm": "rms"}, "normalises hidden layers .norm rms", marks=pytest.mark.slow
+        *(
+            pytest.param(observation, action, changes, words, marks=pytest.mark.slow)
+            for observation, action, changes, words in (
+                ("vector", "continuous", {"norm": "rms"}, "normalises hidden layers .norm rms"),
+                ("dict", "discrete", {"norm": "rms"}, "normalises hidden layers .norm rms"),
+                (
+                    "vector",
+                    "continuous",
+                    {"scalars": "twohot"},
+                    "predicts rewards by distributions .scalars twohot",
+                ),
+            )
         ),
-        ("vector", "continuous", {"scalars": "twohot"}, "predicts rewards by distributions .scalars twohot"),
     ],
 )
 def test_a_model_in_another_form_than_the_papers_acts_as_in_torch_and_leaves_the_kernels_alone(
