@@ -83,13 +83,14 @@ class Dreaming:
         return await self._whole(self._create(body))
 
     async def _create(self, body: CreateDream) -> dict[str, Any]:
-        _check_pictures(body.include, body.count)
         rows: np.ndarray | None
         if body.dream_id is not None:
             source = await self._dreams.find(body.dream_id)
             async with self._dreams.turn(source) as (hosted, states):
                 rows, ended = states.rows, np.flatnonzero(states.terminated)
             _check_model(body, hosted, f"dream {body.dream_id!r}")
+            if "count" not in body.model_fields_set:
+                body = body.model_copy(update={"count": len(rows)})
             if len(rows) not in (1, body.count):
                 raise invalid(
                     "count",
@@ -108,6 +109,7 @@ class Dreaming:
             model = body.model or self._repository.only("dream_id, session_id and observation")
             hosted = self._repository.for_new_session(model, body.version)
             rows = await self._seen(hosted, body)
+        _check_pictures(body.include, body.count)
         dream = Dream.new(
             hosted,
             count=body.count,

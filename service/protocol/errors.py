@@ -51,7 +51,7 @@ PROBLEMS: dict[str, Kind] = {
     "method_not_allowed": Kind(405, "UNIMPLEMENTED", "The resource does not answer this method"),
     "not_acceptable": Kind(406, "INVALID_ARGUMENT", "None of the accepted media types can be answered"),
     "request_timeout": Kind(408, "DEADLINE_EXCEEDED", "The request did not arrive in time", retry=True),
-    "step_conflict": Kind(409, "ABORTED", "The step is not the one the session expects"),
+    "step_conflict": Kind(409, "ABORTED", "The step is not the one that is expected"),
     "conflict": Kind(409, "ABORTED", "The resource is not in a state that allows this"),
     "dream_ended": Kind(409, "ABORTED", "An episode of the dream has ended"),
     "session_expired": Kind(410, "FAILED_PRECONDITION", "The session has expired"),

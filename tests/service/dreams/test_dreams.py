@@ -191,10 +191,10 @@ async def test_a_dream_goes_on_from_a_session_and_from_another_dream(caller: Cal
             return
         assert made["reward"] == pytest.approx([step["reward"]] * 2, abs=1e-6)
         assert same(made["observation"][0], step["observation"])
-    second = await caller.ask(
-        "POST", "/v1/dreams", {"dream_id": dream["dream_id"], "count": 2, "sample": False}, status=201
-    )
-    assert same(second["observation"], made["observation"])
+    for count in ({"count": 2}, {}):  # by default as many as there are
+        going_on = {"dream_id": dream["dream_id"], "sample": False, **count}
+        second = await caller.ask("POST", "/v1/dreams", going_on, status=201)
+        assert same(second["observation"], made["observation"])
     for count in (1, 3):
         body = {"dream_id": dream["dream_id"], "count": count}
         problem = await caller.ask("POST", "/v1/dreams", body, status=422)

@@ -183,7 +183,7 @@ def test_a_problem_has_the_members_of_rfc_9457_and_comes_back() -> None:
     sent = problem.to_dict("/v1/sessions/a/act")
     assert sent == {
         "type": "urn:thick:problem:step_conflict",
-        "title": "The step is not the one the session expects",
+        "title": "The step is not the one that is expected",
         "status": 409,
         "detail": "the session expects step 8, the request is for step 7",
         "code": "step_conflict",
