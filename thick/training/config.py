@@ -232,8 +232,6 @@ def _preset(name: str) -> Path:
     fitting = [name] if name in known else [each for each in known if each.rpartition("/")[2] == name]
     if len(fitting) != 1:
         short = [each.rpartition("/")[2] for each in known]
-        found = (
-            f"is one of {', '.join(fitting)}" if fitting else f"is none{did_you_mean(name, [*short, *known])}"
-        )
-        raise ValueError(f"no preset {name!r}: it {found} (there are {', '.join(known)})")
+        found = f": it is one of {', '.join(fitting)}" if fitting else did_you_mean(name, [*short, *known])
+        raise ValueError(f"no preset {name!r}{found} (there are {', '.join(known)})")
     return PRESETS / f"{fitting[0]}.yaml"
