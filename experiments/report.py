@@ -48,8 +48,8 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit with 1 where the page differs"
     )
     options = parser.parse_args()
-    names = ("horizon", "policies", "online", "actions", "corridor-agent")
-    rows, policies, online, actions, bundled = map(read, names)
+    names = ("horizon", "horizon-drawn", "policies", "online", "actions", "corridor-agent")
+    rows, drawn, policies, online, actions, bundled = map(read, names)
     text = PAGE.read_text()
     anywhere = [row for row in rows if starts_anywhere(row)]
     first_room = [row for row in rows if not starts_anywhere(row)]
@@ -57,6 +57,8 @@ def main() -> int:
         "horizon": horizon_table(first_room),
         "horizon-anywhere": horizon_table(anywhere),
         "horizon-runs": runs_table(rows),
+        "horizon-drawn": horizon_table(drawn),
+        "horizon-drawn-runs": runs_table(drawn),
         "policies": horizon_table(policies),
         "policies-runs": runs_table(policies),
         "online": horizon_table(online),
