@@ -215,10 +215,7 @@ class CreateDream(Request):
 
     model: Name | None = Field(None, description="name of the checkpoint; a session or a dream says it too")
     version: Name | None = Field(None, description="its version; the newest by default")
-    count: Count = Field(
-        1,
-        description="environments, stepped together; by default 1, or as many as the dream it begins with has",
-    )
+    count: Count = Field(1, description="environments; by default 1, or as many as the dream has")
     seed: Seed | None = Field(None, description="seed of what is drawn; drawn itself by default")
     sample: StrictBool = Field(True, description="draw what comes; otherwise the most likely comes")
     observation: Any = Field(None, description="what every environment begins with")
