@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from clients import calls, dream_results, results
+from clients.block import Block
 from clients.carrier import Carrier
-from clients.errors import ClientError, NotFoundError, SessionExpiredError
+from clients.errors import NotFoundError, SessionExpiredError
 from clients.waiting import Lock
 from thick.spaces import Space
 
 
-class Dream:
+class Dream(Block):
     """Some imagined environments of one model that are stepped together; as a context manager it is deleted at the end.
 
     It may be shared: its steps then happen one after the other.
@@ -27,16 +28,6 @@ class Dream:
         self.info = info
         self.step_number = info.step
         """the number of the next step"""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
-        try:
-            self.close()
-        except ClientError:
-            if failure is None:
-                raise  # otherwise what ended the block matters, and the dream expires by itself
 
     @property
     def id(self) -> str:

@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from clients import calls, results
+from clients.block import Block
 from clients.carrier import Carrier
-from clients.errors import ClientError
 from clients.realtime import Realtime
 from clients.session_state import EVERYTHING, SessionState
 from clients.waiting import Lock
 from service.protocol.events import END
 
 
-class Session(SessionState):
+class Session(Block, SessionState):
     """A session over HTTP or gRPC; use it as a context manager, which deletes it at the end.
 
     It may be shared: its acts then happen one after the other.
@@ -25,16 +25,6 @@ class Session(SessionState):
         super().__init__(info, client.connection.images)
         self._client = client
         self._lock = Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
-        try:
-            self.close()
-        except ClientError:
-            if failure is None:
-                raise  # otherwise what ended the block matters, and the session expires by itself
 
     def act(self, observation: Any, **options: Any) -> results.Action:
         """The action for an observation: an int (Discrete) or an array (Box).

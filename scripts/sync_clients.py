@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
-MODULES = ("carrier", "base", "dream", "realtime", "session", "http_client", "grpc_client")
+MODULES = ("carrier", "block", "base", "dream", "realtime", "session", "http_client", "grpc_client")
 
 WORDS = {
     r"\basync (?=def|for|with)": "",
@@ -24,7 +24,7 @@ WORDS = {
     r"\bclients\.asynchronous\b": "clients",
     r"\bhttpx\.AsyncClient\b": "httpx.Client",
     r"\bAsyncClient\b": "SyncClient",
-    r"\bAsync(?=Acting|Carrier|Dream|Session|Realtime|PlanningClient|GrpcPlanningClient|Iterator)": "",
+    r"\bAsync(?=Acting|Block|Carrier|Dream|Session|Realtime|PlanningClient|GrpcPlanningClient|Iterator)": "",
     r"\bSessionOpening\b": "Session",
     r"\bDreamOpening\b": "Dream",
     r"\b__a(?=enter__|exit__)": "__",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from clients import calls, dream_results, results
+from clients.asynchronous.block import AsyncBlock
 from clients.asynchronous.carrier import AsyncCarrier
 from clients.asynchronous.waiting import Lock
-from clients.errors import ClientError, NotFoundError, SessionExpiredError
+from clients.errors import NotFoundError, SessionExpiredError
 from thick.spaces import Space
 
 
-class AsyncDream:
+class AsyncDream(AsyncBlock):
     """Some imagined environments of one model that are stepped together; as a context manager it is deleted at the end.
 
     It may be shared: its steps then happen one after the other.
@@ -26,16 +27,6 @@ class AsyncDream:
         self.info = info
         self.step_number = info.step
         """the number of the next step"""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
-        try:
-            await self.close()
-        except ClientError:
-            if failure is None:
-                raise  # otherwise what ended the block matters, and the dream expires by itself
 
     @property
     def id(self) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from clients import calls, results
+from clients.asynchronous.block import AsyncBlock
 from clients.asynchronous.carrier import AsyncCarrier
 from clients.asynchronous.realtime import AsyncRealtime
 from clients.asynchronous.waiting import Lock
-from clients.errors import ClientError
 from clients.session_state import EVERYTHING, SessionState
 from service.protocol.events import END
 
 
-class AsyncSession(SessionState):
+class AsyncSession(AsyncBlock, SessionState):
     """A session over HTTP or gRPC; use it as a context manager, which deletes it at the end.
 
     It may be shared: its acts then happen one after the other.
@@ -24,16 +24,6 @@ class AsyncSession(SessionState):
         super().__init__(info, client.connection.images)
         self._client = client
         self._lock = Lock()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
-        try:
-            await self.close()
-        except ClientError:
-            if failure is None:
-                raise  # otherwise what ended the block matters, and the session expires by itself
 
     async def act(self, observation: Any, **options: Any) -> results.Action:
         """The action for an observation: an int (Discrete) or an array (Box).

@@ -121,12 +121,7 @@ def latest_checkpoint(directory: Path) -> Path | None:
     latest = directory / _LATEST
     if latest.is_file() and (name := latest.read_text().strip()):
         return directory / name
-    whole = (
-        (path for path in _folders(directory) if (path / _STATE).is_file())
-        if directory.is_dir()
-        else iter(())
-    )
-    return next(whole, None)
+    return next((path for path in _folders(directory) if (path / _STATE).is_file()), None)
 
 
 def not_finite_tensors(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -165,8 +160,8 @@ def remove_checkpoints(directory: Path) -> None:
 
 
 def _folders(directory: Path) -> list[Path]:
-    """Folders of checkpoints, newest first."""
-    found = (path for path in directory.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    """Folders of checkpoints, newest first; none where the directory is not there."""
+    found = (path for path in directory.glob("*") if _NAME.fullmatch(path.name) and path.is_dir())
     return sorted(found, reverse=True)
 
 

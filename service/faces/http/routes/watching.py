@@ -26,9 +26,8 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 BEAT_S = 15.0
 """a comment is sent after so long without an event, so that nothing on the way takes the connection for dead, s"""
 
-_draws = ThreadPoolExecutor(
-    1, "watched"
-)  # one thread: pictures wait for each other, acts do not wait for many of them
+_draws = ThreadPoolExecutor(1, "watched")
+"""one thread: pictures wait for each other, acts do not wait for many of them"""
 
 
 @router.get(
