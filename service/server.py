@@ -10,7 +10,8 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import structlog
 import uvicorn
@@ -33,6 +34,8 @@ BACKLOG = 2048
 MAX_FILES = 65_536
 KEEP_ALIVE_S = 75
 """idle connections are kept this long: longer than the 60 s of most proxies, so that they close first"""
+POLL_S = 0.02
+"""between looks whether the models are loaded"""
 FLUSH_S = 1.0
 """how long answers that are made may take to leave when the server stops"""
 
@@ -92,39 +95,58 @@ async def serve(settings: Settings) -> int:
     """The whole life of the server."""
     began = time.monotonic()
     allow_many_connections()
-    listener = listen(settings.host, settings.port, "--port", shared=settings.workers > 1)
-    drop_silent_peers(listener, settings.unread_timeout_s)
-    over_grpc = GrpcServer(settings)
+    ports = _Ports(settings) if settings.workers == 1 else None
     service = await PlanningService.create(settings)
     tracing = Tracing(settings)
     await service.start()
-    await over_grpc.start(service, tracing)
     server = _Server(_uvicorn(settings, create_app(service, tracing=tracing)))
     stopping = _Stopping(service, server, settings.drain_s)
     stopping.install()
-    scheme = "https" if settings.tls_cert else "http"
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    log.info(
-        "listening",
-        url=f"{scheme}://{shown}:{port}",
-        grpc=f"{'grpcs' if over_grpc.secure else 'grpc'}://{shown}:{over_grpc.port}",
-        docs=f"{scheme}://{shown}:{port}/docs",
-        models=str(settings.models),
-        seconds=round(time.monotonic() - began, 2),
-    )
+    if ports is None:
+        # The kernel gives a connection to any worker that listens: none does before its models are loaded.
+        await stopping.or_done(service.loaded())
+        ports = _Ports(settings)
+    await ports.grpc.start(service, tracing)
+    ports.announce(settings, seconds=time.monotonic() - began)
     announcing = asyncio.create_task(_announce(service, began))
     try:
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=[ports.http])
     finally:
         announcing.cancel()
         orderly = await stopping.drained()
-        await over_grpc.stop(FLUSH_S)
+        await ports.grpc.stop(FLUSH_S)
         kept = len(service.sessions) if service.journal.store.durable else 0
         await service.stop()
         tracing.shutdown()
         log.info("stopped", sessions_kept=kept, orderly=orderly)
     return 0
+
+
+class _Ports:
+    """Both ports of a process, listened on.
+
+    Raises:
+        SettingsError: an address or a certificate cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.http = listen(settings.host, settings.port, "--port", shared=settings.workers > 1)
+        drop_silent_peers(self.http, settings.unread_timeout_s)
+        self.grpc = GrpcServer(settings)
+
+    def announce(self, settings: Settings, *, seconds: float) -> None:
+        """One line that says where."""
+        scheme = "https" if settings.tls_cert else "http"
+        host, port = self.http.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info(
+            "listening",
+            url=f"{scheme}://{shown}:{port}",
+            grpc=f"{'grpcs' if self.grpc.secure else 'grpc'}://{shown}:{self.grpc.port}",
+            docs=f"{scheme}://{shown}:{port}/docs",
+            models=str(settings.models),
+            seconds=round(seconds, 2),
+        )
 
 
 def allow_many_connections() -> None:
@@ -202,6 +224,13 @@ class _Stopping:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
 
+    async def or_done(self, awaited: Coroutine[Any, Any, None]) -> None:
+        """Returns when it has come to its end, or when a signal ends the service before that."""
+        done = asyncio.create_task(awaited)
+        while not done.done() and self._draining is None:
+            await asyncio.wait([done], timeout=POLL_S)
+        done.cancel()
+
     async def drained(self) -> bool:
         """Returns when nothing runs any more; False if something had to be cancelled for that."""
         self._begin()
@@ -226,7 +255,7 @@ class _Stopping:
 async def _announce(service: PlanningService, began: float) -> None:
     """One line when requests can be answered."""
     while not service.ready:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(POLL_S)
     ready = [
         f"{hosted.name}/{hosted.version}" for hosted in service.repository.all() if hosted.state == "ready"
     ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -76,22 +77,50 @@ def test_every_worker_answers_and_says_which_it_is(tiny: Path, tmp_path: Path) -
         RedisServer(tmp_path) as redis,
         Server(tiny, tmp_path, forked=False, store=redis.url, workers=2) as server,
     ):
-        names: set[str] = set()
-        session_id = None
-        for step in range(60):
+        names, step, session_id = set(), 0, None
+
+        def both_answered() -> bool:
+            nonlocal step, session_id
+            body: dict[str, Any] = {
+                "observation": observe("arm", step).tolist(),
+                "include": [],
+                "step": step,
+            }
+            body |= {"model": "arm"} if session_id is None else {"session_id": session_id}
             with server.http() as http:  # a connection of its own
-                body: dict[str, Any] = {
-                    "observation": observe("arm", step).tolist(),
-                    "include": [],
-                    "step": step,
-                }
-                body |= {"model": "arm"} if session_id is None else {"session_id": session_id}
                 answer = http.post("/v1/act", json=body)
-                assert answer.status_code == 200, answer.text
-                session_id = answer.json()["session_id"]
-                assert answer.json()["step"] == step
-                names.add(answer.headers["thick-replica"])
-        assert names == {"worker-0", "worker-1"}
+            assert answer.status_code == 200, answer.text
+            session_id = answer.json()["session_id"]
+            assert answer.json()["step"] == step
+            names.add(answer.headers["thick-replica"])
+            step += 1
+            return names == {"worker-0", "worker-1"}
+
+        until(both_answered, 60)
+
+
+@pytest.mark.slow
+def test_a_worker_takes_no_connection_before_its_models_are_loaded(tiny: Path, tmp_path: Path) -> None:
+    """Else half of the connections would be answered that the model is loading, whenever a worker is started again."""
+    with (
+        RedisServer(tmp_path) as redis,
+        Server(tiny, tmp_path, forked=False, store=redis.url, workers=2) as server,
+    ):
+        killed = psutil.Process(server.pid).children()[0]
+        killed.send_signal(signal.SIGKILL)
+        names: list[str] = []
+
+        def taken_up_again() -> bool:
+            with server.http() as http:
+                try:
+                    answer = http.get("/health/ready")
+                except httpx.TransportError:  # it was given to the one that died
+                    return False
+            assert answer.status_code == 200, answer.text
+            names.append(answer.headers["thick-replica"])
+            return _replaced(server, killed) and len(set(names[-20:])) == 2
+
+        until(taken_up_again, 60)
 
 
 def test_workers_need_a_store_that_they_share(capsys: pytest.CaptureFixture[str]) -> None:
