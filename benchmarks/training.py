@@ -150,7 +150,7 @@ def measure(name: str, size: str, threads: int, updates: int) -> Row:
             clock.wrap(experience, "collect", lambda *_: "collection")
             clock.wrap(experience, "sample", lambda *_: "data")
             clock.wrap(of.model.world, "observe", lambda *_: "world")
-            clock.wrap(of, "_learn", lambda part, _: part.name)
+            clock.wrap(of, "_learn", lambda part, *_: part.name)
             clock.wrap(of, "_step", lambda *_: "optimiser")
             # Updates with a batch at hand alternate with the product that they are compared with.
             loops, times, rate = [], [], 0.0

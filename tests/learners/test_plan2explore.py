@@ -148,7 +148,8 @@ def test_the_explorer_explores_and_the_task_is_done_by_what_is_exported(kind: st
     levels = ["level1"] if kind == "thick" else []
     acting = ["behaviour"] if behaviour == "actor_critic" else []
     assert names == ["world", *levels, "ensemble", "explorer", *acting]
-    explorer = learner.agent({}, exploring=True)
+    copy = learner.acting_copy({})
+    explorer = copy.agent
     assert explorer.has("policy")
     assert learner.agent({}).has("policy") == bool(acting)
     assert learner.model.behaviour is None or learner.model.behaviour is not learner._recipe.explorer
@@ -156,9 +157,10 @@ def test_the_explorer_explores_and_the_task_is_done_by_what_is_exported(kind: st
     with torch.no_grad():
         learner._recipe.explorer.actor.mlp.out.weight.zero_()  # type: ignore[union-attr]
         learner._recipe.explorer.actor.mlp.out.bias.copy_(torch.tensor([0.0, 0.0, 9.0, 0.0]))  # type: ignore[union-attr]
-    belief = explorer.model.initial(2)._replace(stoch=torch.zeros(2, 4, dtype=torch.int64))
-    logits, _ = learner.agent({}, exploring=True).model.exact.policy(belief)
-    torch.testing.assert_close(logits, torch.tensor([[0.0, 0.0, 9.0, 0.0]] * 2))
+    copy.renew()
+    belief = explorer.model.initial(2)._replace(stoch=np.zeros((2, 4), np.int64))
+    logits, _ = copy.agent.model.exact.policy(belief)
+    np.testing.assert_allclose(logits, [[0.0, 0.0, 9.0, 0.0]] * 2)
 
 
 def test_nothing_of_exploration_is_exported() -> None:

@@ -13,11 +13,15 @@ from tests.training.conftest import ONLINE
 from thick.configuration import merge
 from thick.data.collect import Collector
 from thick.pytrees import leaves
+from thick.runtimes.native.library import NativeUnavailable
+from thick.runtimes.native.model import NativeModel
 from thick.runtimes.torch import traced
 from thick.runtimes.torch.model import FrozenModel
 from thick.runtimes.torch.refresh import take_weights, tensors_of
+from thick.training import copies
 from thick.training.acting import AgentPolicy
 from thick.training.config import TrainConfig
+from thick.training.copies import ActingCopy
 from thick.training.learner import Learner
 
 
@@ -70,10 +74,33 @@ def test_weights_of_another_model_are_refused(walk: TrainConfig) -> None:
         take_weights(model, tensors_of(other))
 
 
-def test_the_acting_copy_follows_the_learner_after_so_many_steps(walk: TrainConfig) -> None:
+@pytest.fixture(params=["native", "torch"])
+def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the acting copy runs in; torch where the kernels cannot be had."""
+
+    def unavailable(*_: Any, **__: Any) -> Any:
+        raise NativeUnavailable("not here")
+
+    if request.param == "torch":
+        monkeypatch.setattr(copies, "native_agent", unavailable)
+    return str(request.param)
+
+
+def _ahead(copy: ActingCopy) -> bytes:
+    """What the copy's world model and high level imagine of one state, as bits."""
+    model = copy.agent.model
+    xp = model.arrays
+    with xp.no_grad():
+        belief = model.begin(xp.zeros(1, 3))
+        landing = model.high.jump(belief.stoch, belief.context, xp.array([1]))
+        return b"".join(xp.numpy(x).tobytes() for x in (*leaves(belief), *leaves(landing)))
+
+
+def test_the_acting_copy_follows_the_learner_after_so_many_steps(walk: TrainConfig, runtime: str) -> None:
     config = merge(walk, {"data": ONLINE})
     learner, collector = _learner(config, 1)
     policy = AgentPolicy(learner, config, refresh=2)
+    assert isinstance(policy._copy.agent.model, NativeModel if runtime == "native" else FrozenModel)
     collector.step(policy)
     followed = []
     for _ in range(4):
@@ -81,11 +108,34 @@ def test_the_acting_copy_follows_the_learner_after_so_many_steps(walk: TrainConf
             for weight in learner.model.parameters():
                 weight.add_(0.1)
         collector.step(policy)
-        fresh = tensors_of(learner.agent({}).model)
-        followed.append(
-            all(torch.equal(x, fresh[name]) for name, x in tensors_of(policy._agent.model).items())
-        )
+        followed.append(_ahead(policy._copy) == _ahead(learner.acting_copy({})))
     assert followed == [True, False, True, False]
+
+
+def test_an_acting_copy_goes_on_as_it_was(walk: TrainConfig, runtime: str) -> None:
+    config = merge(walk, {"data": ONLINE})
+    learner, collector = _learner(config, 1)
+    policy = AgentPolicy(learner, config, refresh=4)
+    for _ in range(3):
+        collector.step(policy)
+    saved = {name: value.clone() for name, value in policy.tensors().items()}, policy.state()
+    other = AgentPolicy(_learner(config, 2)[0], config, refresh=4)
+    assert other.restore(*saved, streams=2) == []
+    assert _ahead(other._copy) == _ahead(policy._copy)
+    observations, first = [np.zeros(3, np.float32)] * 2, np.zeros(2, bool)
+    assert other(collector.envs, observations, first) == policy(collector.envs, observations, first)
+
+
+def test_a_checkpoint_of_an_earlier_release_is_gone_on_from_with_the_learner_s_weights(
+    walk: TrainConfig,
+) -> None:
+    config = merge(walk, {"data": ONLINE})
+    learner, _ = _learner(config, 1)
+    policy = AgentPolicy(learner, config)
+    frozen = {f"weights.{name}": x for name, x in tensors_of(FrozenModel(learner.model)).items()}
+    (note,) = policy.restore(frozen, policy.state(), streams=2)
+    assert "an earlier release" in note
+    assert _ahead(policy._copy) == _ahead(learner.acting_copy({}))
 
 
 @pytest.mark.parametrize("task", ["walk:steps", "walk:push"])

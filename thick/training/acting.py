@@ -14,7 +14,6 @@ from thick import pytrees
 from thick.data.collect import encode_actions, stack_observations
 from thick.envs.actions import ActionCodec
 from thick.planning.settings import PlannerSettings, session_key
-from thick.runtimes.torch.refresh import take_weights, tensors_of
 from thick.training.checkpoint import restore_rng, rng_state
 from thick.training.config import TrainConfig
 from thick.training.learner import Learner
@@ -36,9 +35,9 @@ class AgentPolicy:
     """
 
     def __init__(self, learner: Learner, config: TrainConfig, *, refresh: int = 25) -> None:
-        self._learner, self._config, self._refresh = learner, config, refresh
+        self._config, self._refresh = config, refresh
         self._rng = np.random.default_rng([config.seed, 77])
-        self._agent = learner.agent(config.planner, exploring=True)
+        self._copy = learner.acting_copy(config.planner)
         self.settings = self._settings()
         self._state: Any = None
         self._steps = 0
@@ -48,31 +47,21 @@ class AgentPolicy:
     ) -> list[Any]:
         space = envs[0].action_space
         if self._steps % self._refresh == 0:
-            self._learner.renew(self._agent, exploring=True)
+            self._copy.renew()
+        agent = self._copy.agent
+        xp = agent.model.arrays
         if self._state is None:
-            self._state = self._agent.initial(len(envs))
-        keys = torch.tensor(
-            [session_key(self._config.seed * 1000 + i, self._steps) for i in range(len(envs))],
-            device=self._agent.device,
-        )
+            self._state = agent.initial(len(envs))
+        keys = xp.array([session_key(self._config.seed * 1000 + i, self._steps) for i in range(len(envs))])
         if any(observation is None for observation in observations):
             observations = _filled(observations)
         arrays = stack_observations(observations, envs[0].observation_space)
-        observation = {
-            key.removeprefix("observation/"): torch.from_numpy(value).to(self._agent.device)
-            for key, value in arrays.items()
-        }
-        with torch.no_grad():
-            state = self._agent.observe(
-                self._state,
-                observation,
-                is_first=torch.as_tensor(is_first, device=self._agent.device),
-                keys=keys,
-            )
-            output = self._agent.act(state, self.settings, keys=keys)
-        actions = self._explore(output.action.detach().to("cpu", torch.float32).numpy(), space)
-        encoded = torch.from_numpy(encode_actions(actions, space))
-        self._state = output.state._replace(previous_action=encoded.to(self._agent.device))
+        observation = {key.removeprefix("observation/"): xp.array(value) for key, value in arrays.items()}
+        with xp.no_grad():
+            state = agent.observe(self._state, observation, is_first=xp.array(is_first), keys=keys)
+            output = agent.act(state, self.settings, keys=keys)
+        actions = self._explore(xp.numpy(output.action).astype(np.float32), space)
+        self._state = output.state._replace(previous_action=xp.array(encode_actions(actions, space)))
         self._steps += 1
         return actions
 
@@ -80,35 +69,44 @@ class AgentPolicy:
 
     def tensors(self) -> dict[str, Tensor]:
         """The acting copy's weights, and what the agent carries from step to step in every stream."""
-        weights = {f"weights.{name}": value for name, value in tensors_of(self._agent.model).items()}
+        weights = {f"weights.{name}": value for name, value in self._copy.tensors().items()}
         carried = pytrees.walk(self._state) if self._state is not None else ()
-        return weights | {f"state.{name}": value for name, value in carried}
+        return weights | {f"state.{name}": torch.as_tensor(value) for name, value in carried}
 
     def state(self) -> dict[str, Any]:
         """The rest, as JSON."""
         return {"steps": self._steps, "rng": rng_state(self._rng)}
 
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], streams: int) -> None:
-        """The reverse of :meth:`tensors` and :meth:`state`."""
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], streams: int) -> list[str]:
+        """The reverse of :meth:`tensors` and :meth:`state`; returns a sentence where the copy cannot be as it was."""
         weights = {
             name.removeprefix("weights."): x for name, x in tensors.items() if name.startswith("weights.")
         }
-        take_weights(self._agent.model, weights)
+        notes = []
+        if weights.keys() == self._copy.tensors().keys():
+            self._copy.take(weights)
+        else:
+            self._copy.renew()
+            notes.append(
+                "the checkpoint is of an earlier release: until the acting copy is next renewed, it acts with weights "
+                "that are a few updates newer than they would have been"
+            )
         self._steps = int(state["steps"])
         restore_rng(self._rng, state["rng"])
         self._state = None
         if any(name.startswith("state.") for name in tensors):
-            initial = self._agent.initial(streams)
+            xp, initial = self._copy.agent.model.arrays, self._copy.agent.initial(streams)
             names = iter([name for name, _ in pytrees.walk(initial)])
             self._state = pytrees.map_arrays(
-                lambda x: tensors[f"state.{next(names)}"].to(x.device, x.dtype), initial
+                lambda x: xp.as_like(xp.array(tensors[f"state.{next(names)}"]), x), initial
             )
+        return notes
 
     # -- choosing ------------------------------------------------------------------------------------------------
 
     def _settings(self) -> PlannerSettings:
         given = self._config.data.planner
-        settings = self._agent.settings(given)
+        settings = self._copy.agent.settings(given)
         if settings.method == "policy" and "temperature" not in given:
             settings = settings.updated({"temperature": 1.0})
         return settings

@@ -16,10 +16,9 @@ from thick.learners.recipes import RECIPES
 from thick.models.batch import Batch
 from thick.models.beliefs import State
 from thick.models.networks import AgentNetworks
-from thick.runtimes.torch.agents import torch_agent
-from thick.runtimes.torch.model import FrozenModel
 from thick.training.checkpoint import optimizer_tensors, restore_optimizer
 from thick.training.config import TrainConfig
+from thick.training.copies import ActingCopy, fastest_agent
 from thick.training.recorded import Number, RecordedUpdates, Schedules, Updated
 
 
@@ -76,28 +75,18 @@ class Learner:
         self.updates += 1
         return log
 
-    def agent(self, planner: Mapping[str, Any], *, exploring: bool = False) -> Agent[FrozenModel]:
-        """An agent with a copy of the weights as they are now.
+    def agent(self, planner: Mapping[str, Any]) -> Agent:
+        """An agent with a copy of the weights as they are now; ``planner`` has its defaults."""
+        return fastest_agent(self.model, planner=planner, device=self.device)
 
-        Args:
-            planner: its defaults.
-            exploring: act with the behaviour that collects experience, where the recipe has one of its own.
-        """
-        return torch_agent(self._acting(exploring), planner=planner, device=self.device)
-
-    @torch.no_grad()
-    def renew(self, agent: Agent[FrozenModel], *, exploring: bool = False) -> None:
-        """Give an agent of :meth:`agent` the weights as they are now, in place: no copy is made on the way."""
-        agent.model.take(FrozenModel(self._acting(exploring), device=self.device, own=False))
-
-    def _acting(self, exploring: bool) -> AgentNetworks:
-        """The networks that act."""
+    def acting_copy(self, planner: Mapping[str, Any]) -> ActingCopy:
+        """What collects experience, by the recipe's behaviour for that where it has one of its own."""
         model = self.model
-        if exploring and self._recipe.explorer is not None:
+        if self._recipe.explorer is not None:
             model = copy.copy(model)
             model._modules = dict(model._modules)
             model.behaviour = self._recipe.explorer
-        return model
+        return ActingCopy(model, planner=planner, device=self.device)
 
     # -- state -----------------------------------------------------------------------------------------------
 

@@ -252,11 +252,9 @@ class Trainer:
     # -- beginning -----------------------------------------------------------------------------------------------
 
     def _claim(self) -> list[str]:
-        if self.folder.claim():
-            return [
-                f"{self.directory} held a run that stopped before its first checkpoint: it is started anew"
-            ]
-        return []
+        if not self.folder.claim():
+            return []
+        return [f"{self.directory} held a run that stopped before its first checkpoint: it is started anew"]
 
     def _start_from(self, source: Path) -> dict[str, Any]:
         """Begin with another model's weights; optimisers and schedules start anew."""
@@ -283,17 +281,18 @@ class Trainer:
         self.learner.precision = state["precision"]
         if not self.config.threads and not self._on_gpu:
             torch.set_num_threads(state["threads"])  # with others, last bits may differ
+        notes = [f"{text}: going on from {found.path}" for text in found.passed_over]
         if self._policy is not None:
             acting = {
                 name.removeprefix("acting."): value
                 for name, value in found.tensors.items()
                 if name.startswith("acting.")
             }
-            self._policy.restore(acting, state["acting"], self.config.data.streams)
+            notes += self._policy.restore(acting, state["acting"], self.config.data.streams)
         self._latents = {k: v for k, v in found.tensors.items() if k.startswith("latents.")}
         self._seconds, self._reported = state["seconds"], state["reported"]
         self._saved = self.learner.updates
-        return [f"{text}: going on from {found.path}" for text in found.passed_over]
+        return notes
 
     def _prepare(self) -> None:
         """Data, precision and random states, so that the next update can come."""
