@@ -25,8 +25,8 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 # No deadline: the first example pays for imports and lazy initialisation. In CI the examples stay the same.
-settings.register_profile("local", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
+settings.register_profile("local", deadline=None, max_examples=20)
+settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 # Thousands of tests are thousands of objects that stay: looking through them for rubbish takes a third of the time
