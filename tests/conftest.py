@@ -71,9 +71,10 @@ WAITING = ("tests/faults/", "tests/ui/", "tests/docs/", "tests/clients/", "tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that mostly wait come between those that compute, and early: a process that is done last is alone.
 
-    Nodes of Ray come and go before the cluster starts that the other tests share.
+    Clusters of a test alone come and go before that starts which the other tests share.
     """
-    items.sort(key=lambda test: not test.nodeid.startswith("tests/cluster/test_scaling"))
+    alone = ("tests/cluster/test_scaling", "tests/cluster/test_sweeps")
+    items.sort(key=lambda test: not test.nodeid.startswith(alone))
     files = [list(tests) for _, tests in groupby(items, lambda test: test.path)]
     waiting = [tests for tests in files if tests[0].nodeid.startswith(WAITING)]
     others = [tests for tests in files if not tests[0].nodeid.startswith(WAITING)]

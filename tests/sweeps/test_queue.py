@@ -300,12 +300,3 @@ def test_processes_save_on_a_signal_however_often_it_comes_and_go_on(tmp_path: P
         assert state.status == "stopped"
         last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["update"]
         assert int((folder / "checkpoints" / "latest").read_text()) == last
-
-
-@pytest.mark.slow
-def test_a_local_ray_works_through_the_same_file(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    path = sweep_file(tmp_path, grid={"seed": [0, 1]})
-    assert command.run([str(path), "--ray", "local"]) == 0
-    assert [state.status for _, state, _ in states(read_sweep(path))] == ["done", "done"]
-    assert (tmp_path / "runs" / "results.csv").is_file()
