@@ -160,7 +160,9 @@ def scenarios(
 
 
 @pytest.mark.parametrize(
-    ("rounds", "steps"), [(1, 12), pytest.param(50, 30, marks=pytest.mark.soak)], ids=["quick", "long"]
+    ("rounds", "steps"),
+    [pytest.param(1, 12, marks=pytest.mark.slow), pytest.param(50, 30, marks=pytest.mark.soak)],
+    ids=["quick", "long"],
 )
 def test_sequences_over_sessions_never_make_the_service_fail(
     document: Any, figures: Figures, rounds: int, steps: int

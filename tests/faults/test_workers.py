@@ -34,6 +34,7 @@ def episode(
         return [np.asarray(session.act(observe("arm", 100 * seed + step))).tobytes() for step in range(steps)]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_no_step_and_is_started_again(tiny: Path, tmp_path: Path) -> None:
     with Server(tiny, tmp_path) as alone, alone.client() as client:
         expected = [episode(client, seed) for seed in SEEDS]
