@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, MultiDiscrete
 from torch import nn
 
 from tests.models.sizes import GRID, IMAGE, MIXED, OTHERS, SPACES, VECTOR, observations
+from thick.models.convolutions import ImageDecoder
 from thick.models.encoders import (
     BitsDecoder,
     CategoriesDecoder,
@@ -109,6 +110,30 @@ def test_an_image_is_encoded_channels_last_and_centred() -> None:
     assert not torch.allclose(module(image), module(image.flip(-1)))  # red is not blue
     ends = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1).expand(2, 64, 64, 3)
     assert ImageForm().prepare(ends).flatten(1).unique(dim=1).tolist() == [[-0.5], [0.5]]
+
+
+def test_an_image_is_decoded_by_deconvolutions_whatever_computes_them() -> None:
+    torch.manual_seed(0)
+    decoder = ImageDecoder(FEATURE, depth=2)
+    features = torch.randn(3, FEATURE)
+    with torch.no_grad():
+        for name, bias in decoder.named_parameters():
+            if name.endswith("bias"):
+                bias.normal_()
+
+    def plain(features: torch.Tensor) -> torch.Tensor:
+        x = decoder.get_submodule("in")(features)[..., None, None]
+        for index in range(4):
+            x = decoder.get_submodule(f"deconv{index}")(x)
+            x = nn.functional.elu(x) if index < 3 else x
+        return x.permute(0, 2, 3, 1)
+
+    noise = torch.randn(3, 64, 64, 3)
+    wanted = torch.autograd.grad((plain(features) * noise).sum(), list(decoder.parameters()))
+    found = torch.autograd.grad((decoder(features) * noise).sum(), list(decoder.parameters()))
+    torch.testing.assert_close(decoder(features), plain(features))
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_a_grid_is_read_as_categories_not_as_numbers() -> None:

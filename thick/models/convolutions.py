@@ -47,9 +47,10 @@ class ImageDecoder(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Mean of the image, ``[..., 64, 64, C]`` in the preprocessed range [-0.5, 0.5]."""
-        x = self.get_submodule("in")(feature).reshape(-1, self.get_submodule("in").out_features, 1, 1)
+        x = self.get_submodule("in")(feature).reshape(-1, self.get_submodule("in").out_features)
         for index in range(4):
-            x = self.get_submodule(f"deconv{index}")(x)
+            deconvolution = self.get_submodule(f"deconv{index}")
+            x = deconvolution(x) if index else _from_one_pixel(deconvolution, x)
             x = elu(x) if index < 3 else x
         return x.permute(0, 2, 3, 1).reshape(*feature.shape[:-1], SIDE, SIDE, x.shape[1])
 
@@ -60,6 +61,16 @@ class ImageDecoder(nn.Module):
     def observation(self, output: Tensor) -> Tensor:
         """The most likely observation, ``[..., H, W, C]`` in the space's own range."""
         return self.form.restore(output)
+
+
+def _from_one_pixel(layer: nn.Module, x: Tensor) -> Tensor:
+    """A deconvolution of ``[B, C]``, a single pixel, which is a matrix product: ``[B, O, k, k]``.
+
+    Libraries take it for a convolution, and up to ten times as long.
+    """
+    assert isinstance(layer, nn.ConvTranspose2d) and layer.bias is not None
+    outputs, *size = layer.weight.shape[1:]
+    return (x @ layer.weight.flatten(1)).view(-1, outputs, *size) + layer.bias.view(-1, 1, 1)
 
 
 def _glorot(module: nn.Module) -> None:
