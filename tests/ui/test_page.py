@@ -128,6 +128,92 @@ def test_a_dream_is_played_taken_back_and_saved(page: Any, client: PlanningClien
         fork.close()
 
 
+def test_keys_wait_for_the_step_that_is_on_its_way_and_too_many_are_refused(page: Any, address: Address) -> None:
+    steps: list[int] = []
+
+    def slowly(route: Any) -> None:
+        steps.append(route.request.post_data_json["actions"][0])
+        page.wait_for_timeout(400)
+        route.continue_()
+
+    page.goto(address.http + "/ui/#/dream")
+    page.get_by_label("Model").select_option("doorkey6")
+    page.get_by_label("Draw what comes").uncheck()  # and the keys go on to act
+    page.get_by_role("button", name="Begin", exact=True).click()
+    step = page.locator(".facts dd").first
+    expect(step).to_have_text("0")
+    page.route("**/v1/dreams/*/step", slowly)
+    page.get_by_label("Draw what comes").focus()
+    for key in ("2", "3", "ArrowLeft"):
+        page.keyboard.press(key)
+    expect(step).to_have_text("3")
+    assert steps == [1, 2, 0]
+    page.keyboard.press("2")
+    page.keyboard.press("Backspace")  # of the step that is on its way
+    page.get_by_role("button", name="2 key 3").click()
+    expect(page.locator(".strip figcaption").last).to_have_text("4: 2")
+    assert steps[3:] == [1, 1, 2, 0, 2]  # Back dreams the first three again
+    for _ in range(9):
+        page.keyboard.press("2")
+    expect(page.get_by_role("status")).to_contain_text("Not taken")
+    expect(step).to_have_text("11")  # one on its way, six waiting
+    page.keyboard.down("2")
+    for _ in range(9):
+        page.keyboard.down("2")  # held: as fast as the model, without a crowd that goes on after it
+    page.keyboard.up("2")
+    expect(step).to_have_text("12")
+    page.wait_for_timeout(1000)
+    expect(step).to_have_text("12")
+
+
+def test_what_waits_for_a_step_that_fails_is_not_done(page: Any, address: Address) -> None:
+    page.goto(address.http + "/ui/#/dream")
+    page.get_by_label("Model").select_option("doorkey6")
+    page.get_by_role("button", name="Begin", exact=True).click()
+    step = page.locator(".facts dd").first
+    expect(step).to_have_text("0")
+    failing = [1]
+
+    def once(route: Any) -> None:
+        page.wait_for_timeout(300)
+        told = {"status": 200, "content_type": "application/json", "body": '{"frames": []}'}
+        route.fulfill(**told) if failing.pop() else route.continue_()
+
+    page.route("**/v1/dreams/*/step", once)
+    for key in ("1", "2", "3"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("status")).to_contain_text("What waited was not done (2).")
+    expect(step).to_have_text("0")
+
+
+def test_without_a_seed_the_service_draws_one(page: Any, address: Address) -> None:
+    asked: list[Any] = []
+    page.on("request", lambda sent: asked.append(sent.post_data_json) if sent.method == "POST" else None)
+    page.goto(address.http + "/ui/#/dream")
+    page.get_by_label("Model").select_option("doorkey6")
+    seed, begin = page.get_by_label("Seed"), page.get_by_role("button", name="Begin", exact=True)
+    step, used = page.locator(".facts dd").first, page.locator(".facts dd").last
+    expect(used).to_have_text(seed.input_value())
+    for typed, sent in (("0", 0), ("", None)):
+        seed.fill(typed)
+        with page.expect_response("**/v1/dreams") as answered:
+            begin.click()
+        assert asked[-1].get("seed") == sent
+        expect(used).to_have_text(str(answered.value.json()["seed"]))
+    page.get_by_role("button", name="1 key 2").click()
+    expect(step).to_have_text("1")
+    page.get_by_role("button", name="Back", exact=True).click()
+    expect(step).to_have_text("0")
+    assert asked[-1]["seed"] == int(used.text_content())  # the same dream again
+    count = len(asked)
+    for wrong in ("1e", "1e300"):
+        seed.fill("")
+        seed.press_sequentially(wrong)
+        begin.click()
+        expect(page.get_by_role("alert")).to_contain_text("seed: expected a whole number")
+    assert len(asked) == count
+
+
 def test_continuous_actions_have_sliders(page: Any, address: Address) -> None:
     page.goto(address.http + "/ui/#/dream")
     page.get_by_label("Model").select_option("cartpole")

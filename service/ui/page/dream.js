@@ -4,13 +4,14 @@ import { el, facts, number, picture, shown } from "./draw.js";
 
 const INCLUDE = ["picture", "value", "gates"];
 const ARROWS = { ArrowLeft: 0, ArrowRight: 1, ArrowUp: 2, ArrowDown: 3 };
+const WAITING = 6; // so many keys and clicks wait while one is being answered; more are refused
 
 export async function dream(view, say, signal, query) {
   const { models } = await ask("GET", "v1/models", undefined, { signal });
   const ready = models.filter((model) => model.state === "ready");
   const from = query.get("session"), other = query.get("dream");
   const select = el("select", { id: "dream-model" }, ready.map((model) => el("option", { value: model.name }, model.name)));
-  const seed = el("input", { id: "dream-seed", type: "number", min: 0, step: 1, value: Math.floor(Math.random() * 1e6), size: 8 });
+  const seed = el("input", { id: "dream-seed", type: "number", min: 0, step: 1, placeholder: "any", value: Math.floor(Math.random() * 1e6), size: 8 });
   const sample = el("input", { id: "dream-sample", type: "checkbox", checked: !from });
   const source = from ? { session_id: from } : other ? { dream_id: other } : null;
   const begin = el("button", { type: "button", class: "primary" }, "Begin");
@@ -26,13 +27,14 @@ export async function dream(view, say, signal, query) {
     stage);
   let played = null;
   const start = async () => {
+    if (begin.disabled) return; // Enter in a field, while a dream is being made
     try {
       begin.disabled = true;
       const before = played;
       played = null;
       stage.replaceChildren(); // what is about to be deleted cannot be played
       await before?.end();
-      const asked = { seed: Number(seed.value), sample: sample.checked, include: ["picture"], ttl_s: 1800 };
+      const asked = { seed: numbered(seed), sample: sample.checked, include: ["picture"], ttl_s: 1800 };
       const made = await ask("POST", "v1/dreams", { ...asked, ...(source ?? { model: select.value }) });
       played = new Played(stage, say, made);
       if (signal.aborted) await played.end(); // the page was left before it began
@@ -52,7 +54,7 @@ export async function dream(view, say, signal, query) {
 
 class Played {
   constructor(stage, say, made) {
-    Object.assign(this, { stage, say, id: made.dream_id, about: made, seed: made.seed, busy: false });
+    Object.assign(this, { stage, say, id: made.dream_id, about: made, seed: made.seed, waiting: [], busy: false, ended: false });
     this.frames = [{ picture: made.picture[0], action: null, reward: 0, terminated: false }];
     this.screen = el("div");
     this.figures = el("div");
@@ -117,10 +119,12 @@ class Played {
     });
   }
 
-  async step(action) {
-    if (this.frames.at(-1).terminated) return this.say("The episode has ended: go back, or begin anew.");
-    await this.doing(async () => this.take(action));
-    this.draw();
+  step(action) {
+    return this.doing(async () => {
+      if (this.frames.at(-1).terminated) throw new Error("The episode has ended: go back, or begin anew.");
+      await this.take(action);
+      this.draw();
+    });
   }
 
   async take(action) {
@@ -131,20 +135,25 @@ class Played {
     });
   }
 
-  async takeBack(to = this.frames.length - 2) {
-    if (to < 0) return;
-    const actions = this.frames.slice(1, to + 1).map((frame) => frame.action);
-    await this.doing(async () => {
+  // Without a step: one back from where the dream is when its turn comes.
+  takeBack(to, seed) {
+    return this.doing(async () => {
+      const end = to ?? this.frames.length - 2;
+      if (end < 0) return;
+      const actions = this.frames.slice(1, end + 1).map((frame) => frame.action);
+      this.seed = seed ?? this.seed;
       const made = await ask("POST", `v1/dreams/${this.id}/reset`, { seed: this.seed, include: ["picture"] });
       this.frames = [{ picture: made.picture[0], action: null, reward: 0, terminated: false }];
-      for (const action of actions) await this.take(action);
+      try {
+        for (const action of actions) await this.take(action);
+      } finally {
+        this.draw();
+      }
     });
-    this.draw();
   }
 
-  async anew() {
-    this.seed = Math.floor(Math.random() * 1e9);
-    await this.takeBack(0);
+  anew() {
+    return this.takeBack(0, Math.floor(Math.random() * 1e9));
   }
 
   async fork() {
@@ -167,34 +176,45 @@ class Played {
   }
 
   pressed(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input:not([type=checkbox]), select, textarea, dialog")) return; // they use keys themselves
     const space = this.about.action_space;
     if (event.key === "Backspace") {
       event.preventDefault();
+      if (event.repeat && this.busy) return; // as below
       this.takeBack();
     } else if (space.type === "Discrete") {
       const index = /^[0-9]$/.test(event.key) ? (Number(event.key) + 9) % 10 : ARROWS[event.key];
       if (index === undefined || index >= space.n) return;
       event.preventDefault();
+      if (event.repeat && this.busy) return; // a key held down goes as fast as the model does, and stops when it is let go
       this.step(index + (space.start ?? 0));
     } else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
       event.preventDefault();
+      if (event.repeat && this.busy) return;
       const slider = this.sliders[0];
       slider.value = event.key === "ArrowLeft" ? slider.min : slider.max;
       this.step(this.chosen());
     }
   }
 
+  // One thing after the other, in the order of keys and clicks. What fails takes what waits for it along.
   async doing(work) {
+    if (this.waiting.length >= WAITING) {
+      return this.say(`Not taken: ${WAITING} keys and clicks wait for the service already.`);
+    }
+    this.waiting.push(work);
     if (this.busy) return;
     this.busy = true;
-    try {
-      await work();
-    } catch (error) {
-      this.say(error.message);
-    } finally {
-      this.busy = false;
+    while (this.waiting.length && !this.ended) {
+      try {
+        await this.waiting.shift()();
+      } catch (error) {
+        const lost = this.waiting.splice(0).length;
+        if (!this.ended) this.say(error.message + (lost ? ` What waited was not done (${lost}).` : ""));
+      }
     }
+    this.busy = false;
   }
 
   draw() {
@@ -203,7 +223,7 @@ class Played {
     this.figures.replaceChildren(facts([
       ["step", String(this.frames.length - 1)], ["reward", number(frame.reward)], ["sum of rewards", number(total)],
       ["goes on", frame.continuation === undefined ? "–" : `${(100 * frame.continuation).toFixed(1)} %`],
-      ["value", number(frame.value)], ["gates open", number(frame.gates)],
+      ["value", number(frame.value)], ["gates open", number(frame.gates)], ["seed", String(this.seed)],
     ]), frame.terminated ? el("p", { class: "badge bad" }, "the episode has ended") : frame.changed ? el("p", { class: "badge hot" }, "the context changed") : "");
     this.back.disabled = this.frames.length < 2;
     this.strip.replaceChildren(...this.frames.slice(-24).map((each, index, all) => {
@@ -218,12 +238,21 @@ class Played {
   }
 
   async end() {
+    this.ended = true;
     try {
       await ask("DELETE", `v1/dreams/${this.id}`);
     } catch {
       /* it expires by itself */
     }
   }
+}
+
+// What a field of numbers says; undefined where it is empty.
+function numbered(field) {
+  if (field.value === "" && !field.validity.badInput) return undefined;
+  const value = field.value === "" ? NaN : Number(field.value);
+  if (Number.isNaN(value) || Math.abs(value) > Number.MAX_SAFE_INTEGER) throw new Error("seed: expected a whole number below 2^53, or none");
+  return value;
 }
 
 const bound = (bounds, index) => (Array.isArray(bounds) ? bounds.flat(9)[index] : bounds) ?? 0;
