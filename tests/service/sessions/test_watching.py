@@ -176,6 +176,21 @@ async def test_who_comes_back_is_told_what_happened_meanwhile(
     assert problem.status_code == 422
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\t "])
+async def test_an_empty_last_event_id_is_as_good_as_none(
+    watched: tuple[PlanningService, Caller], empty: str
+) -> None:
+    service, caller = watched
+    session_id = await session_of(caller)
+    watcher = Watcher(service, session_id, empty)
+    while not service.watching.watched(session_id):
+        await asyncio.sleep(0.005)
+    assert watcher.status == 200
+    await act(caller, session_id)
+    assert (await watcher.next())[1].data["step"] == 0
+    await watcher.leave()
+
+
 async def test_a_watcher_that_is_slow_is_told_what_it_missed_and_no_act_waits_for_it() -> None:
     watching = Watching(enabled=True, observations=True)
     following = watching.follow("s")

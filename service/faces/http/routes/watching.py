@@ -45,7 +45,7 @@ async def watch(request: Request, session_id: str) -> Response:
         raise ProblemError(
             "watching_disabled", "start the server with --watch-sessions, and whoever has a key may watch"
         )
-    last = sent_headers(request).get("last-event-id")
+    last = sent_headers(request).get("last-event-id", "").strip() or None  # empty: no event was seen yet
     if last is not None and not (last.isascii() and last.isdigit() and len(last) < 20):
         raise invalid("Last-Event-ID", f"expected the id of an event, got {last[:40]!r}")
     session = await service.journal.find(session_id)
