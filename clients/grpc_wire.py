@@ -82,12 +82,36 @@ class GrpcWire:
             message = protobuf.from_dict(kind, {**call.names, **(call.body or {})})
         except ProblemError as wrong:
             raise service_error(self.connection.url, call.asked, wrong) from None
-        except ValueError as error:
-            raise (out_of_range(call) or error) from None
+        except (TypeError, ValueError) as error:
+            raise (out_of_range(call) or self._refused(call) or error) from None
         if traced:
             for name, value in tracing.headers().items():
                 setattr(message, name, value)
         return message
+
+    def _refused(self, call: Call[Any]) -> ClientError | None:
+        """What the service says of a call that no message can hold, in its own words; None where it takes it."""
+        from service.protocol import requests
+
+        kinds: dict[str, type[requests.Request]] = {
+            "CreateSession": requests.CreateSession,
+            "ForkSession": requests.Fork,
+            "Act": requests.ActOnce,
+            "Imagine": requests.ImagineOnce if "model" in (call.body or {}) else requests.Imagine,
+            "Dream": requests.CreateDream,
+            "DreamStep": requests.DreamStep,
+            "ResetDream": requests.ResetDream,
+            "ForkDream": requests.Fork,
+            "LoadModel": requests.ChooseVersion,
+            "UnloadModel": requests.ChooseVersion,
+        }
+        try:
+            requests.parse(kinds[call.rpc], call.body)
+        except KeyError:  # it has no body
+            return None
+        except ProblemError as problem:
+            return service_error(self.connection.url, call.asked, problem)
+        return None
 
     def read(self, call: Call[Result], answer: Any) -> Result:
         """The result that an answer holds.

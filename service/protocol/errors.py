@@ -121,6 +121,13 @@ class ProblemError(Exception):
         """Name of the gRPC status code."""
         return self.kind.grpc
 
+    def within(self, path: str) -> ProblemError:
+        """This problem, of a field: its errors are about what is in ``path``."""
+        if not self.errors:
+            return self
+        found = (FieldError(_joined(path, error.path), error.message) for error in self.errors)
+        return invalid_fields(found) if self.code == "invalid_request" else self
+
     def to_dict(self, instance: str | None = None) -> dict[str, Any]:
         """The RFC 9457 object; ``instance`` is the path that was asked."""
         problem: dict[str, Any] = {
@@ -174,6 +181,10 @@ def code_for_status(status: int) -> str:
         if kind.status == status:
             return code
     return "invalid_request" if 400 <= status < 500 else "internal"
+
+
+def _joined(path: str, inner: str) -> str:
+    return f"{path}.{inner}" if inner and not inner.startswith("[") else path + inner
 
 
 def invalid(path: str, message: str) -> ProblemError:

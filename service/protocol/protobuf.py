@@ -24,6 +24,7 @@ from service.protocol.arrays import EncodedImage, decode_array, encode_array, is
 from service.protocol.errors import GRPC_PROBLEM_KEY, PROBLEMS, ProblemError, invalid, show
 from service.protocol.events import END, STEP, Event
 from service.protocol.generated import planner_pb2 as pb
+from service.protocol.limits import DEFAULT_LIMITS
 from service.protocol.protobuf_structs import read_list, read_struct, write_list, write_struct
 from thick.spaces import Box, Dict, Discrete, MultiDiscrete, as_space, make_box, space_to_json
 
@@ -71,7 +72,7 @@ def to_dict(message: Message) -> Any:
             value = sent[field_name]
             # In a request, a number that is none must not pass for one that was left out.
             plain = value if request or not field.float else _number(value)
-            result[field_name] = to_dict(value) if field.message else plain
+            result[field_name] = read_field(field_name, value) if field.message else plain
         elif not field.presence:
             result[field_name] = getattr(message, field_name)
     if "other" in sent and "other" in fields:
@@ -85,6 +86,14 @@ def to_dict(message: Message) -> Any:
     return result
 
 
+def read_field(name: str, message: Message) -> Any:
+    """The dict of a message in a message; what is wrong there is named as in JSON (``planner.samples``)."""
+    try:
+        return to_dict(message)
+    except ProblemError as problem:
+        raise problem.within(name) from None
+
+
 def _listed(action: Any, path: str) -> Any:
     return decode_array(action, path=path).tolist() if isinstance(action, Mapping) else action
 
@@ -94,6 +103,7 @@ def from_dict(kind: type[AnyMessage], tree: Any) -> AnyMessage:
 
     Raises:
         ValueError: a member that the message has neither a field nor room (``other``) for.
+        TypeError: a value that its field cannot hold.
     """
     message = kind()
     _fill(message, tree)
@@ -175,8 +185,9 @@ def _fill(message: Message, tree: Any) -> None:
     if special is not None:
         special(message, tree)
         return
-    fields = _fields(message.DESCRIPTOR)
-    other: dict[str, Any] = {}
+    if not isinstance(tree, Mapping):
+        raise TypeError(f"expected an object, got {show(tree)}")
+    fields, other = _fields(message.DESCRIPTOR), dict[str, Any]()
     for key, value in tree.items():
         if value is None:
             continue
@@ -188,9 +199,14 @@ def _fill(message: Message, tree: Any) -> None:
         elif field.message:
             child = getattr(message, key)
             child.SetInParent()
-            _fill(child, value)
+            try:
+                _fill(child, value)
+            except ProblemError as problem:
+                raise problem.within(key) from None
         elif field.integer and isinstance(value, (float, np.floating)) and value != int(value):
             raise invalid(key, f"expected an integer, got {value}")
+        elif key == "level" and type(value) is int and not field.integer:
+            setattr(message, key, str(value))  # levels have names or numbers
         elif (scalar := _scalar(field, value)) is not None:
             setattr(message, key, scalar)
     if other:
@@ -213,13 +229,17 @@ def _fill_repeated(container: Any, field: _Field, values: Any) -> None:
 
 
 def _scalar(field: _Field, value: Any) -> Any:
-    if field.integer:
-        return int(value)
-    if field.float:
+    if field.integer or field.float:
+        if isinstance(value, (bool, str)):  # no number, though Python makes one of it
+            raise TypeError(f"expected a number, got {show(value)}")
+        if field.integer:
+            return int(value)
         return float(value) if math.isfinite(value) else None
     if field.boolean:
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"expected true or false, got {show(value)}")
         return bool(value)
-    return str(value) if type(value) is int else value  # the number of a level
+    return value
 
 
 def _number(value: float) -> float | None:
@@ -231,7 +251,8 @@ def _number(value: float) -> float | None:
 
 def _read_array(message: Any) -> dict[str, Any]:
     if len(message.shape) > MAX_DIMENSIONS:
-        raise invalid("shape", f"an array of {len(message.shape)} dimensions")
+        most = DEFAULT_LIMITS.array_dimensions
+        raise invalid("shape", f"at most {most} dimensions, got {len(message.shape)}")
     return {"dtype": message.dtype, "shape": list(message.shape), "data": message.data}
 
 
@@ -261,8 +282,8 @@ def _read_observation(message: Any) -> Any:
     if kind == "dict":
         entries = message.dict.entries
         if len(entries) > MAX_REPEATED:
-            raise invalid("observation", f"at most {MAX_REPEATED} entries, got {len(entries)}")
-        return {key: _read_observation(entry) for key, entry in entries.items()}
+            raise invalid("", f"at most {MAX_REPEATED} entries, got {len(entries)}")
+        return {key: read_field(key, entry) for key, entry in entries.items()}
     value = getattr(message, kind)
     return value if kind == "discrete" else to_dict(value)
 
@@ -279,9 +300,7 @@ def _write_observation(message: Any, value: Any) -> None:
         for key, entry in value.items():
             _write_observation(message.dict.entries[str(key)], entry)
     elif isinstance(value, str):
-        raise invalid(
-            "observation", f"expected an array or a picture, got {show(value)}; over gRPC a data URI is none"
-        )
+        raise invalid("", f"expected an array or a picture, got {show(value)}; over gRPC a data URI is none")
     else:
         _write_array(message.array, value)
 
@@ -345,7 +364,7 @@ def _write_space(message: Any, value: Any) -> None:
 
 def _read_names(message: Any) -> list[str]:
     if len(message.names) > MAX_REPEATED:
-        raise invalid("include", f"at most {MAX_REPEATED} entries, got {len(message.names)}")
+        raise invalid("", f"at most {MAX_REPEATED} entries, got {len(message.names)}")
     return list(message.names)
 
 

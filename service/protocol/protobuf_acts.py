@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from service.protocol.arrays import encode_array
-from service.protocol.errors import invalid
 from service.protocol.generated import planner_pb2 as pb
-from service.protocol.protobuf import MAX_DIMENSIONS, from_dict, to_dict
+from service.protocol.protobuf import MAX_DIMENSIONS, from_dict, read_field
 
 MAX_NAMES = 64
 """parts of an answer that are asked for here; more are looked at the long way"""
@@ -30,16 +29,17 @@ def read_act(message: pb.ActRequest) -> dict[str, Any]:
         name = field.name
         if name in _SCALARS:
             tree[name] = value
-        elif name == "observation" and value.WhichOneof("kind") == "array":
+        elif (
+            name == "observation"
+            and value.WhichOneof("kind") == "array"
+            and len(value.array.shape) <= MAX_DIMENSIONS
+        ):
             array = value.array
-            shape = list(array.shape)
-            if len(shape) > MAX_DIMENSIONS:
-                raise invalid("shape", f"an array of {len(shape)} dimensions")
-            tree[name] = {"dtype": array.dtype, "shape": shape, "data": array.data}
+            tree[name] = {"dtype": array.dtype, "shape": list(array.shape), "data": array.data}
         elif name == "include":
-            tree[name] = list(value.names) if len(value.names) < MAX_NAMES else to_dict(value)
+            tree[name] = list(value.names) if len(value.names) < MAX_NAMES else read_field(name, value)
         else:
-            tree[name] = to_dict(value)
+            tree[name] = read_field(name, value)
     return tree
 
 

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from google.protobuf import json_format
-
 from service.protocol.bodies import to_wire
-from service.protocol.errors import invalid
+from service.protocol.errors import ProblemError, invalid
 
 
 def read_struct(message: Any) -> dict[str, Any]:
     """The dict that a Struct holds.
 
     Raises:
-        ProblemError: a number in it is none.
+        ProblemError: a number in it is none; it names which.
     """
-    plain: dict[str, Any] = _plain(message)
-    return plain
+    return {key: _plain(value, key) for key, value in message.fields.items()}
 
 
-def _plain(message: Any) -> Any:
-    try:
-        return _whole(json_format.MessageToDict(message))
-    except ValueError as error:
-        raise invalid("other", "expected finite numbers, got NaN or Infinity") from error
-
-
-def _whole(value: Any) -> Any:
+def _plain(value: Any, path: str) -> Any:
     """Structs have only doubles; whole ones were integers."""
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    kind = value.WhichOneof("kind")
+    try:
+        if kind == "struct_value":
+            return read_struct(value.struct_value)
+        if kind == "list_value":
+            return read_list(value.list_value)
+    except ProblemError as problem:
+        raise problem.within(path) from None
+    plain = None if kind in (None, "null_value") else getattr(value, kind)
+    if not isinstance(plain, float):
+        return plain
+    if not math.isfinite(plain):
+        raise invalid(path, "expected a finite number")
+    return int(plain) if plain.is_integer() else plain
 
 
 def write_struct(message: Any, value: Any) -> None:
@@ -43,7 +43,7 @@ def write_struct(message: Any, value: Any) -> None:
 
 def read_list(message: Any) -> Any:
     """The list that a ListValue holds."""
-    return _plain(message)
+    return [_plain(value, f"[{place}]") for place, value in enumerate(message.values)]
 
 
 def write_list(message: Any, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,48 @@ def test_a_number_that_is_none_is_refused_and_never_sent_as_null(
 def test_a_fraction_for_a_whole_number_is_refused_over_every_transport(client: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"expected an integer, got 1\.5"):
         client.session("doorkey", seed=1.5)
+
+
+PLANNERS: list[Any] = [
+    {"samples": 2.5}, {"samples": "many"}, {"samples": True}, {"samples": 0}, {"samples": 2**40}, {"samples": [1]},
+    {"sample": 3}, {"seed": 1.5}, {"seed": 2**63}, {"kappa": "x"}, {"kappa": [1]}, {"temperature": True}, {"ponder": 1},
+    {"method": 3}, {"method": ["flat"]}, {"low": "x"}, {"kept": 1.5}, {"tau": float("nan")}, "flat", 3, [1],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ask", "wrong"),
+    [("session", {"planner": planner}) for planner in PLANNERS]
+    + [("act", {"planner": planner}) for planner in PLANNERS if isinstance(planner, dict)]
+    + [("session", {name: value}) for name in ("seed", "ttl_s", "version") for value in ("", [1], {}, True)]
+    + [("act", {name: "x"}) for name in ("reward", "is_first", "include")]
+    + [
+        ("imagine", {name: value})
+        for name in ("horizon", "rollouts", "seed", "level")
+        for value in (1.5, [1])
+    ]
+    + [("imagine", {"horizn": 3}), ("imagine", {"actions": 3}), ("imagine", {"planner": {"samples": 0.5}})],
+)
+def test_what_is_wrong_is_said_in_the_same_words_over_every_transport(
+    address: Address, ask: str, wrong: dict[str, Any]
+) -> None:
+    said = []
+    for made in (
+        PlanningClient(address.http, api_key="me"),
+        PlanningClient(address.http, api_key="me", encoding="json"),
+        GrpcPlanningClient(address.grpc, api_key="me"),
+    ):
+        with made as client, client.session("doorkey", seed=1) as session:
+            ways: dict[str, Any] = {
+                "session": partial(client.session, "doorkey"),
+                "act": partial(session.act, SEEN[0]),
+            }
+            with pytest.raises(InvalidRequestError) as caught:
+                ways.get(ask, session.imagine)(**wrong)
+            said.append([(error.path, error.message) for error in caught.value.errors])
+    assert said[0] == said[1] == said[2]
+    if isinstance(wrong.get("planner"), dict):
+        assert said[0][0][0].startswith("planner.")
 
 
 def test_actions_to_imagine_may_be_an_array(client: Any) -> None:

@@ -128,7 +128,9 @@ def test_a_dream_is_played_taken_back_and_saved(page: Any, client: PlanningClien
         fork.close()
 
 
-def test_keys_wait_for_the_step_that_is_on_its_way_and_too_many_are_refused(page: Any, address: Address) -> None:
+def test_keys_wait_for_the_step_that_is_on_its_way_and_too_many_are_refused(
+    page: Any, address: Address
+) -> None:
     steps: list[int] = []
 
     def slowly(route: Any) -> None:

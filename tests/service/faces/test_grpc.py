@@ -18,6 +18,7 @@ from service.core import PlanningService
 from service.protocol import media, protobuf
 from service.protocol.bodies import decode_arrays
 from service.protocol.errors import PROBLEMS
+from service.protocol.generated import planner_pb2 as pb
 from tests.service.grpc_support import OverGrpc, act_request, failure, over_grpc
 from tests.service.support import Caller, observe, same
 
@@ -343,6 +344,34 @@ async def test_what_is_wrong_is_reported_with_status_and_problem(
     assert (got, problem.code) == (status, code)
     assert problem.detail and (problem.errors or code != "invalid_request")
     assert len(service.sessions) == before
+
+
+async def test_what_is_wrong_within_a_message_is_named_as_in_json(grpc_client: OverGrpc) -> None:
+    """Of clients in other languages, whose messages are checked by nobody before they are sent."""
+
+    def asked(**fields: Any) -> pb.ActRequest:
+        return pb.ActRequest(model="arm", **{"observation": image, **fields})
+
+    image = pb.Observation(image=pb.Image(encoding="png"))
+    deep = pb.Array(dtype="uint8", shape=[1] * 65, data=b"0")
+    cases = [
+        (asked(planner=pb.PlannerSettings(kappa=float("nan"))), "planner.kappa"),
+        (asked(planner=pb.PlannerSettings(samples=0)), "planner.samples"),
+        (asked(observation=pb.Observation(array=deep)), "observation.shape"),
+        (asked(executed_action=pb.Action(array=deep)), "executed_action.shape"),
+        (
+            asked(observation=pb.Observation(dict={"entries": {"camera": {"array": deep}}})),
+            "observation.camera.shape",
+        ),
+        (asked(include=pb.Names(names=["plan"] * 30_000)), "include"),
+    ]
+    strange = pb.PlannerSettings()
+    strange.other["tau"] = float("inf")
+    cases.append((asked(planner=strange), "planner.tau"))
+    for message, path in cases:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await grpc_client.stub.Act(message)
+        assert [error.path for error in failure(refused.value)[1].errors] == [path]
 
 
 async def test_every_problem_has_a_status_that_grpc_knows() -> None:

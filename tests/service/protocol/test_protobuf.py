@@ -235,7 +235,7 @@ def test_bad_observations_meet_the_same_checks_as_in_json(observation: pb.Observ
 def test_a_setting_that_is_no_number_is_a_problem_of_the_sender(value: float) -> None:
     message = pb.ActRequest(model="m")
     message.planner.other.update({"deadline_ms": value})
-    with pytest.raises(ProblemError, match="finite numbers") as caught:
+    with pytest.raises(ProblemError, match=r"planner\.deadline_ms: expected a finite number") as caught:
         protobuf.to_dict(message)
     assert caught.value.status == 422
 
