@@ -336,7 +336,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.device != "cpu":
         if not torch.cuda.is_available():
-            raise SystemExit(f"--device {options.device}: torch finds no GPU here")
+            parser.error(f"--device {options.device}: torch finds no GPU here")
         return training_gpu.main(options, operations)
     print(f"{machine()}; torch {torch.__version__}", flush=True)
     if not options.quick:

@@ -51,24 +51,21 @@ def _run(name: str, work: Callable[[list[str]], int], argv: list[str]) -> int:
     import stamina.instrumentation
 
     from clients.demo import DemoError
-    from clients.errors import ClientError
-    from thick.envs import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError
+    from clients.errors import PASSING, ClientError
+    from thick.envs import MissingPackageError
 
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     stamina.instrumentation.set_on_retry_hooks([])  # a line for each retry would break the progress bar
     try:
         return work(argv)
-    except (UnknownEnvironmentError, UnusableEnvironmentError, MissingPackageError) as error:
+    except (ClientError, DemoError, MissingPackageError, ValueError, OSError) as error:
         print(f"thick {name}: {error}", file=sys.stderr)
-        return 2
-    except (ClientError, DemoError, ValueError, OSError) as error:
-        print(f"thick {name}: {error}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, PASSING) else 2
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError):
             raise  # the dispatcher says what to install
         print(f"thick {name}: {error}", file=sys.stderr)
-        return 1
+        return 2
 
 
 drive = Command("drive", "play episodes in an environment with actions from a running service", run_drive)

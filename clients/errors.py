@@ -114,6 +114,11 @@ class ServerFailedError(ServiceError):
     """500: the server failed; its log has the reason under ``request_id``."""
 
 
+PASSING = (
+    ConnectionLostError, BusyError, DeadlinePassedError, ServerFailedError, SessionExpiredError, StepConflictError,
+)  # fmt: skip
+"""what happened on the way: the same request was right, and may succeed another time"""
+
 _BY_STATUS: dict[int, type[ServiceError]] = {
     401: AccessError,
     403: AccessError,

@@ -43,9 +43,6 @@ def main() -> None:
     """Evaluate what is not in the CSV yet; each row is written as soon as it is known."""
     options = _arguments()
     planners = planner_settings(options.planners_file)
-    for name in options.planner:
-        if name not in planners:
-            raise SystemExit(f"--planner {name}: expected some of {', '.join(planners)}")
     rows = read_rows(options.out)
     known = {tuple(row[key] for key in KEY) for row in rows}
     for doors in options.doors:
@@ -236,7 +233,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--parallel", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "horizon.csv")
-    return parser.parse_args()
+    options = parser.parse_args()
+    known = planner_settings(options.planners_file)
+    for name in options.planner:
+        if name not in known:
+            parser.error(f"--planner {name}: expected some of {', '.join(known)}")
+    return options
 
 
 if __name__ == "__main__":

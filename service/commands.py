@@ -52,10 +52,10 @@ def run_models(argv: list[str]) -> int:
             f"thick models: {arguments.models} is not a folder; name the repository with --models",
             file=sys.stderr,
         )
-        return 1
+        return 2
     if not os.access(arguments.models, os.R_OK | os.X_OK):
         print(f"thick models: {arguments.models} may not be read", file=sys.stderr)
-        return 1
+        return 2
     for name in unreadable(arguments.models):
         print(f"thick models: {name} is left out: it may not be read", file=sys.stderr)
     rows = describe_repository(arguments.models)
@@ -63,7 +63,7 @@ def run_models(argv: list[str]) -> int:
         rows = [row for row in rows if row["name"] == arguments.name]
         if not rows:
             print(f"thick models: no model {arguments.name!r} in {arguments.models}", file=sys.stderr)
-            return 1
+            return 2
     if arguments.json or arguments.name:
         print(json.dumps(rows, indent=2))
         return 0

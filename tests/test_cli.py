@@ -38,6 +38,7 @@ def test_the_list_shows_every_command_with_its_summary(
     assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
     assert "not available" not in shown
+    assert all(f"  {code} " in shown and meaning in shown for code, meaning in cli.EXIT_CODES.items())
     for name, point in cli.discover().items():
         assert f"  {name} " in shown
         assert cli.load(point).summary in shown
@@ -200,6 +201,50 @@ def test_an_entry_point_that_is_no_command_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli, "discover", lambda: {"odd": point})
     with pytest.raises(TypeError, match=r"odd = 'json:dumps'.*expected a thick\.cli\.Command, got function"):
         cli.main(["odd"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "nothing"],
+        ["export", "nothing", "--onnx"],
+        ["evaluate", "nothing"],
+        ["explain", "nothing"],
+        ["train", "--run", "nothing", "--resume"],
+        ["train", "--preset", "nothing"],
+        ["collect", "--env", "nothing:here", "--out", "data"],
+        ["sweep", "nothing.yaml"],
+        ["models", "--models", "nothing"],
+        ["models", "nothing", "--models", "."],
+        ["serve", "--models", "nothing"],
+        ["demo", "--models", "nothing"],
+        ["drive", "--model", "nothing", "--url", "http://127.0.0.1:9", "--episodes", "1"],
+        ["drive", "--model", "nothing", "--url", "nothing://here"],
+        ["imagine", "--model", "nothing", "--url", "http://127.0.0.1:9", "--out", "sheet.png"],
+        ["explain", "--model", "nothing", "--url", "http://127.0.0.1:9"],
+    ],
+)
+def test_what_cannot_be_done_as_asked_is_one_line_and_exit_code_2_of_every_command(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"thick {arguments[0]}: ") and said.count("\n") == 1
+
+
+def test_what_fails_on_the_way_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clients.errors import ConnectionLostError
+
+    def goes_away(argv: list[str]) -> int:
+        raise ConnectionLostError("http://here", "act on session s", "the connection broke")
+
+    for name in ("drive", "imagine", "demo"):
+        monkeypatch.setattr(f"clients.{name}.run", goes_away)
+        assert cli.main([name, "--model", "m"]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_an_interrupted_command_leaves_with_130_and_no_traceback(

@@ -72,7 +72,7 @@ def test_a_command_next_to_a_stranger_s_package_says_so_in_one_line(
 ) -> None:
     folder = foreign(tmp_path, name)
     done = run("-m", "thick", command, "--help", first=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith(f"thick {command}: the package `{name}` is imported from {folder}")
     assert done.stderr.count("\n") == 1
     listing = run("-m", "thick", first=tmp_path)
@@ -133,7 +133,7 @@ def test_files_that_another_distribution_replaced_are_reported_with_its_name(mer
     said = "stranger also installs a package `{}`, into the folder of that of thick-planner"
     for command, package in (("serve", "service"), ("drive", "clients"), ("demo", "clients")):
         done = run("-m", "thick", command, "--model", "m", first=merged)
-        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
         assert done.stderr.startswith(f"thick {command}: ") and said.format(package) in done.stderr
     listing = run("-m", "thick", first=merged)
     assert said.format("service") in listing.stdout and listing.returncode == 0

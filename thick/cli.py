@@ -67,6 +67,15 @@ EXTRA_OF_MODULE = {
 }
 
 
+EXIT_CODES = {
+    0: "it did what was asked",
+    1: "it began, and what was asked for failed: a run, a check, a service that went away",
+    2: "it cannot do what was asked, and says why: a flag, a file, a model, an environment, a setting",
+    130: "it was interrupted; what was kept is said",
+}
+"""what the exit code of every subcommand means"""
+
+
 @dataclass(frozen=True)
 class Command:
     """One subcommand.
@@ -74,7 +83,7 @@ class Command:
     Attributes:
         name: what one types after ``thick``.
         summary: one line for the list, for a reader who has not seen the project.
-        run: takes the arguments after the name, without it, and returns the exit code (0 is success). It
+        run: takes the arguments after the name, without it, and returns the exit code (:data:`EXIT_CODES`). It
             parses ``--help`` itself and imports what is heavy only once it runs.
     """
 
@@ -84,7 +93,7 @@ class Command:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``thick ARGV`` and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    """Run ``thick ARGV`` and return its exit code (:data:`EXIT_CODES`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(arguments)
@@ -119,7 +128,7 @@ def _dispatch(arguments: list[str]) -> int:
             return int(load(known[name]).run(rest) or 0)
     except ForeignPackageError as error:
         print(f"thick {name}: {error}", file=sys.stderr)
-        return 1
+        return 2
     except ModuleNotFoundError as error:
         if not _is_third_party(error):
             raise
@@ -170,6 +179,7 @@ def usage(known: dict[str, EntryPoint]) -> str:
         lines.append("commands:")
     for name, point in known.items():
         lines.append(f"  {name:<{width}}  {_summary(point)}")
+    lines += ["", "exit codes:", *(f"  {code:<{width}}  {meaning}" for code, meaning in EXIT_CODES.items())]
     return "\n".join(lines)
 
 

@@ -39,6 +39,10 @@ class EntryError(ValueError):
     """A model-repository entry that is missing, damaged, foreign, or cannot be written."""
 
 
+class VerificationError(EntryError):
+    """Graphs of an entry do not compute what its weights do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
     """A file that belongs to a manifest."""

@@ -94,7 +94,7 @@ def test_the_demonstration_plays_draws_and_names_what_it_wrote(
 def test_the_demonstration_without_models_says_where_to_look(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["demo", "--models", str(tmp_path / "none")]) == 1
+    assert main(["demo", "--models", str(tmp_path / "none")]) == 2
     assert "give --models" in capsys.readouterr().err
 
 

@@ -71,6 +71,6 @@ def test_a_model_without_a_high_level_and_one_that_is_not_there_are_refused_in_o
 ) -> None:
     for model, words in (("pads", "has no high level"), ("nobody", "there is none")):
         out = tmp_path / model
-        assert run([f"--url={address.http}", "--model", model, "--api-key", "me", "--out", str(out)]) == 1
+        assert run([f"--url={address.http}", "--model", model, "--api-key", "me", "--out", str(out)]) == 2
         told_so = capsys.readouterr().err
         assert words in told_so and told_so.count("\n") == 1 and not out.exists()

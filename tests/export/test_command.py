@@ -156,9 +156,9 @@ def test_graphs_are_written_with_an_entry_or_added_to_one(
     assert f"{later}: {len(graphs)} ONNX graphs" in capsys.readouterr().out
     assert read_manifest(later).graphs == graphs
     assert load_model(later).manifest.weights == read_manifest(entry).weights
-    assert command.run([str(later), "--onnx", "--name", "other"]) == 1
+    assert command.run([str(later), "--onnx", "--name", "other"]) == 2
     assert "leave --name" in capsys.readouterr().err
-    assert command.run([str(later)]) == 1
+    assert command.run([str(later)]) == 2
     assert "holds no training run" in capsys.readouterr().err
 
 
@@ -169,7 +169,7 @@ def test_a_graph_that_cannot_be_verified_leaves_no_entry(
         raise EntryError("graph jump: differs")
 
     monkeypatch.setattr("thick.runtimes.onnx.export.verify", differs)
-    assert command.run([str(run), "--onnx", "--out", str(tmp_path / "models")]) == 1
+    assert command.run([str(run), "--onnx", "--out", str(tmp_path / "models")]) == 1  # a check that failed
     said = capsys.readouterr().err
     assert "graph jump: differs; nothing was written" in said and said.count("\n") == 1
     assert not (tmp_path / "models").exists()
@@ -196,7 +196,7 @@ def test_a_folder_that_is_no_sound_run_is_refused_and_nothing_is_written(
     damage(run)  # type: ignore[operator]
     with pytest.raises(EntryError, match=message):
         export_run(run, out=tmp_path / "models")
-    assert command.run([str(run), "--out", str(tmp_path / "models")]) == 1
+    assert command.run([str(run), "--out", str(tmp_path / "models")]) == 2
     assert capsys.readouterr().err.startswith("thick export: ")
     assert not (tmp_path / "models").exists()
 

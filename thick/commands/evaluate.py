@@ -111,7 +111,7 @@ def run(argv: list[str]) -> int:
                     )
     except (ValueError, ArithmeticError) as error:
         print(f"thick evaluate: {error}", file=sys.stderr)
-        return 1
+        return 2
     for result in results.values():
         if options.within and result["success_rate"] is not None:
             result["success_within"] = success_within(result["episodes"], options.within)

@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     from thick.envs import MissingPackageError
     from thick.export import EntryError, load_model
-    from thick.manifest import MANIFEST
+    from thick.manifest import MANIFEST, VerificationError
     from thick.planning.settings import planner_changes
 
     try:
@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
         loaded = load_model(path)
     except (EntryError, ValueError, OSError, MissingPackageError) as error:
         print(f"thick export: {error}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, VerificationError) else 2
     manifest = loaded.manifest
     print(
         f"{path}: {manifest.kind} model of {manifest.task}, {manifest.weights.bytes / 1e6:.1f} MB of weights"

@@ -17,7 +17,7 @@ from thick.envs import make
 from thick.envs.actions import ActionCodec
 from thick.export import load_model, manifest_text
 from thick.files import write_atomically
-from thick.manifest import GRAPH, MANIFEST, EntryError, Manifest, StoredFile, read_manifest
+from thick.manifest import GRAPH, MANIFEST, EntryError, Manifest, StoredFile, VerificationError, read_manifest
 from thick.runtimes.onnx.agents import GraphError, build_model
 from thick.runtimes.onnx.graph import places
 from thick.runtimes.onnx.steps import Steps
@@ -43,7 +43,8 @@ def add_graphs(entry: Path, experience: Experience | None = None) -> dict[str, S
         The files, by the names of the graphs.
 
     Raises:
-        EntryError: the entry is damaged, or a graph gives something else than torch.
+        EntryError: the entry is damaged.
+        VerificationError: a graph gives something else than torch.
         thick.envs.MissingPackageError: the environment cannot be made here.
     """
     manifest = read_manifest(entry)
@@ -56,7 +57,7 @@ def add_graphs(entry: Path, experience: Experience | None = None) -> dict[str, S
     try:
         verify(found, wanted, experience or played(manifest), manifest.spaces()[0])
     except EntryError as error:
-        raise EntryError(f"{entry}: {error}; nothing was written") from error
+        raise VerificationError(f"{entry}: {error}; nothing was written") from error
     return keep_graphs(entry, manifest, graphs)
 
 
