@@ -7,9 +7,9 @@ stacked or channels first become images [H, W, C]; every observation is checked 
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from thick.envs.errors import UnusableEnvironmentError, reason
 from thick.envs.kinds import MOST_CHANNELS, kind_of
 from thick.envs.packages import require
 from thick.envs.resizing import is_frame, resized, side_of
+from thick.envs.surroundings import Surroundings, theirs
 from thick.envs.trial import check_protocol, reset_result, step_result
 from thick.spaces import DTYPES
 
@@ -118,7 +119,7 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
             resize=resize,
         )
         gymnasium.Wrapper.__init__(self, env)
-        self._id = env_id
+        self._id, self.around = env_id, Surroundings()
         self._single = not isinstance(env.observation_space, spaces.Dict | spaces.Tuple)
         found = dict(_leaves(env.observation_space, (), env_id))
         self._entries = self._chosen(found, notext, without, channels, side_of(resize))
@@ -150,21 +151,21 @@ class Adapted(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):  # type
         observation, reward, terminated, truncated, info = step_result(given, self._id)
         return self._observe(observation), reward, terminated, truncated, _plain(info)
 
+    def render(self) -> Any:
+        """As gymnasium's."""
+        with self.around:
+            return self.env.render()
+
     def close(self) -> None:
         """As gymnasium's. An environment that fails while it closes loses nothing, so that is a warning."""
         try:
-            self.env.close()
+            with self.around:
+                self.env.close()
         except Exception as error:
             warnings.warn(f"{self._id}: close() failed: {reason(error)}", stacklevel=2)
 
-    @contextlib.contextmanager
-    def _theirs(self, doing: str) -> Iterator[None]:
-        """An environment that ends the program, or cannot reach a file or server of its own: an error of its own, which
-        nobody takes for a disk of ours that is full. Other exceptions pass with their traceback."""
-        try:
-            yield
-        except (OSError, SystemExit) as error:
-            raise UnusableEnvironmentError(f"{self._id}: {doing} failed: {reason(error)}") from error
+    def _theirs(self, doing: str) -> AbstractContextManager[None]:
+        return theirs(self.around, self._id, doing)
 
     def _chosen(
         self,

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from thick.envs.errors import MissingPackageError, UnknownEnvironmentError, UnusableEnvironmentError, reason
+from thick.envs.surroundings import Surroundings
 from thick.nearest import did_you_mean
 
 _CODE = re.compile(r"(?P<place>.+?):(?P<name>[^\W\d][\w.]*)(?P<views>(?:\+[\w-]+)*)")
@@ -77,6 +78,16 @@ def find(place: str, name: str) -> Callable[..., Any]:
             f"{place}:{name} is {what}: name a class or a function, since several are made side by side"
         )
     return found
+
+
+def around(place: str, env_id: str) -> Surroundings:
+    """Those that the module of an environment left when it was imported, for an environment of it."""
+    left = _AROUND.get(str(_path(place)) if is_file(place) else place)
+    return Surroundings(env_id) if left is None else left.of(env_id)
+
+
+_AROUND = dict[str, Surroundings]()
+"""by file or module"""
 
 
 def call(
@@ -166,7 +177,8 @@ def _load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up
     try:
-        spec.loader.exec_module(module)
+        with _AROUND.setdefault(str(path), Surroundings()):
+            spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, ImportError):
@@ -179,8 +191,11 @@ def _load_file(path: Path) -> ModuleType:
 
 def _load_module(place: str) -> ModuleType:
     find_here()
+    if place in sys.modules:
+        return sys.modules[place]
     try:
-        return importlib.import_module(place)
+        with _AROUND.setdefault(place, Surroundings()):
+            return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name and (place == error.name or place.startswith(error.name + ".")):
             raise UnknownEnvironmentError(

@@ -26,6 +26,7 @@ from thick.envs.errors import (
     reason,
 )
 from thick.envs.packages import require
+from thick.envs.surroundings import Surroundings, at_home
 from thick.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def family(name: str) -> Family:
         point = _plugins()[name]
         source = f"{point.value} (of {point.dist.name if point.dist else 'another package'})"
         try:
-            loaded = point.load()
+            with Surroundings():
+                loaded = point.load()
             loaded = getattr(loaded, "FAMILY", loaded)
         except MissingPackageError:
             raise
@@ -197,27 +199,33 @@ def make(
     if render_mode not in (None, "rgb_array"):
         # A window's OpenGL (MiniGrid's "human") would end that of the control suite in the same process.
         raise ValueError(f"render_mode: expected None or 'rgb_array', got {render_mode!r}")
-    parsed = spec(env_id)
-    if names_code(env_id) is not None:
-        env = _made_by_others(parsed, factories.find(parsed.family, parsed.task), render_mode, options)
-    elif family(parsed.family).foreign:
-        env = _made_by_others(parsed, None, render_mode, options)
-    else:
-        try:
-            env = family(parsed.family).build(parsed, render_mode=render_mode, **options)
-        except (TypeError, UnusableEnvironmentError) as error:
-            unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-            if unknown is None or unknown[1] not in options:
-                raise
-            raise UnusableEnvironmentError(
-                f"{env_id}: {parsed.family} has no option {unknown[1]!r}; docs/environments.md has those of each family"
-            ) from error
+    with at_home():
+        env = _made(env_id, render_mode, options)
     if seed is not None:
         from thick.envs.wrappers import FirstSeed
 
         env = FirstSeed(env, seed=seed)
         env.action_space.seed(seed)
     return env
+
+
+def _made(env_id: str, render_mode: str | None, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment that an identifier names."""
+    parsed = spec(env_id)
+    if names_code(env_id) is not None:
+        return _made_by_others(parsed, factories.find(parsed.family, parsed.task), render_mode, options)
+    if family(parsed.family).foreign:
+        return _made_by_others(parsed, None, render_mode, options)
+    try:
+        with Surroundings(env_id):
+            return family(parsed.family).build(parsed, render_mode=render_mode, **options)
+    except (TypeError, UnusableEnvironmentError) as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None or unknown[1] not in options:
+            raise
+        raise UnusableEnvironmentError(
+            f"{env_id}: {parsed.family} has no option {unknown[1]!r}; docs/environments.md has those of each family"
+        ) from error
 
 
 def check_unasked(env_id: str) -> None:
@@ -276,11 +284,15 @@ def _made_by_others(
     own = factories.names(factory) if factory else set()
     ours = {name: options[name] for name in adapt.OPTIONS if name in options and name not in own}
     theirs = {name: value for name, value in options.items() if name not in ours}
-    if factory is not None:
-        env = factories.call(factory, parsed.id, theirs, render_mode)
-    else:
-        env = family(parsed.family).build(parsed, render_mode=render_mode, **theirs)
-    return adapt.adapted(env, parsed.id, notext="notext" in parsed.views, **ours)
+    around = Surroundings(parsed.id) if factory is None else factories.around(parsed.family, parsed.id)
+    with around:
+        if factory is not None:
+            env = factories.call(factory, parsed.id, theirs, render_mode)
+        else:
+            env = family(parsed.family).build(parsed, render_mode=render_mode, **theirs)
+        made = adapt.adapted(env, parsed.id, notext="notext" in parsed.views, **ours)
+    made.around = around
+    return made
 
 
 def _nearest_id(word: str) -> str:
