@@ -41,6 +41,11 @@ def test_every_combination_is_a_run_with_its_whole_configuration(tmp_path: Path)
     assert plan.runs[-1].directory == Path("runs/toy/thick-final10.0-seed1")
 
 
+def test_a_run_that_is_to_stop_after_its_last_update_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"run \S*stop60\S*: stop: expected at most updates \(50\), got 60"):
+        read(tmp_path, grid={"stop": [40, 60], "seed": [0, 1]})
+
+
 def test_combinations_are_left_out_by_label_or_value(tmp_path: Path) -> None:
     plan = read(tmp_path, exclude=[{"learner": "rssm", "sparsity.final": 10.0}, {"seed": [1, "seed1"]}])
     assert [run.name for run in plan.runs] == [

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.training.conftest import differences, finish
+from thick.cli import main
+from thick.commands.train import shortened
 from thick.configuration import merge
-from thick.training.config import TrainConfig
+from thick.training.config import TrainConfig, load_config, override
 from thick.training.extension import extended
 from thick.training.trainer import Trainer, resume
 
@@ -36,6 +38,39 @@ def test_what_happens_to_the_schedules_is_said(walk: TrainConfig) -> None:
     assert "from update 50 to 200; before, it ended at 50" in text
     assert "at update 50 they are 0.775 of what they were at first, not 0.55" in text
     assert "sparsity counts its own updates" in text
+
+
+def test_a_run_that_is_to_stop_after_its_last_update_is_refused(
+    walk: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"stop: expected at most updates \(5\), got 9"):
+        Trainer(merge(walk, {"updates": 5, "stop": 9}), tmp_path / "run")
+    words = ["--updates", "5", "--stop=9", "--run", str(tmp_path / "run")]
+    for task in (["--preset", "cartpole"], ["--env", "gym:CartPole-v1"]):
+        assert main(["train", *task, *words]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("thick train: stop: expected at most updates (5)") and said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_with_fewer_updates_than_its_stop_ends_with_these_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = shortened(load_config("doorkey6-memory"), [])
+    assert 0 < config.stop < config.updates
+    words = ["--updates", "100"]
+    short = shortened(override(config, words), words)
+    assert (short.updates, short.stop) == (100, 0)
+    assert "stops at update 12000, this run ends at 100" in capsys.readouterr().err
+
+
+def test_a_run_of_a_release_that_took_such_a_stop_goes_on(walk: TrainConfig, tmp_path: Path) -> None:
+    finish(Trainer(walk, tmp_path / "run"))
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text(path.read_text().replace("stop: 0", "stop: 999"))
+    longer = resume(tmp_path / "run", {"updates": walk.updates + 2})
+    assert finish(longer)
+    assert longer.learner.updates == walk.updates + 2
 
 
 @pytest.mark.parametrize(

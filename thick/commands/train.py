@@ -69,7 +69,7 @@ def run(argv: list[str]) -> int:
             from thick.training.trainer import Trainer
 
             if options.preset:
-                config = override(load_config(*options.preset), rest)
+                config = shortened(override(load_config(*options.preset), rest), rest)
             elif options.fields and not rest:
                 config = TrainConfig()
             else:
@@ -82,6 +82,20 @@ def run(argv: list[str]) -> int:
         print(f"thick train: {error}", file=sys.stderr)
         return 2
     return train(trainer)
+
+
+def shortened(config: TrainConfig, words: list[str]) -> TrainConfig:
+    """A preset with fewer updates than the one at which it stops ends with these."""
+    from thick.training.config import without_late_stop
+
+    given = {word.partition("=")[0] for word in words}
+    if "--updates" not in given or "--stop" in given or config.stop <= config.updates:
+        return config
+    print(
+        f"the preset stops at update {config.stop}, this run ends at {config.updates} (--updates)",
+        file=sys.stderr,
+    )
+    return without_late_stop(config)
 
 
 def without_preset(words: list[str]) -> TrainConfig:

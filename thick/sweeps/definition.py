@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from thick.configuration import RECORD, build, merge, read_yaml_file
 from thick.nearest import did_you_mean
-from thick.training.config import TrainConfig, load_config
+from thick.training.config import TrainConfig, check_stop, load_config
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 _UNFIT = re.compile(r"[^A-Za-z0-9._+=-]+")
@@ -154,6 +154,10 @@ def _run(sweep: Sweep, folder: Path, axes: Mapping[str, dict[str, _Entry]], plac
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
     config = merge(config, {"name": _model_name(name)})
+    try:
+        check_stop(config)
+    except ValueError as error:
+        raise ValueError(f"run {name}: {error}") from error
     fields = {
         axis: entry.value for (axis, _), entry in zip(place.items(), entries, strict=True) if entry.listed
     }

@@ -7,7 +7,7 @@ lists others that come before it, as do several names on the command line. ``--f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -131,7 +131,7 @@ class TrainConfig:
     updates: Count = 20_000
     """updates over which the schedules run"""
     stop: Index = 0
-    """stop at this update, before the schedules have run out; 0: at the last"""
+    """stop at this update, before the schedules have run out, and so at most ``updates``; 0: at the last"""
     batch: Count = 16
     """sequences of a batch"""
     length: Count = 50
@@ -210,6 +210,20 @@ def override(config: TrainConfig, words: list[str]) -> TrainConfig:
         ValueError: an argument that is no field, or a value that does not fit.
     """
     return merge(config, arguments(words, config))
+
+
+def check_stop(config: TrainConfig) -> None:
+    """Raises ValueError where a run is to stop after its last update."""
+    if config.stop > config.updates:
+        raise ValueError(
+            f"stop: expected at most updates ({config.updates}), got {config.stop}: a run ends with its updates; give "
+            "more (--updates), or leave stop at 0"
+        )
+
+
+def without_late_stop(config: TrainConfig) -> TrainConfig:
+    """A configuration that stops beyond its updates as one that ends with them, which it means."""
+    return replace(config, stop=0) if config.stop > config.updates else config
 
 
 def _files(source: str | Path, within: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from thick.training.config import TrainConfig
+from thick.training.config import TrainConfig, check_stop
 
 CHANGEABLE = ("updates", "stop")
 """what may change when a run goes on: everything else would make it another run"""
@@ -37,8 +37,7 @@ def extended(config: TrainConfig, changes: Mapping[str, Any], done: int) -> tupl
     new = dataclasses.replace(config, **dict[str, Any](changes))
     if "updates" in changes and "stop" not in changes and 0 < new.stop <= done:
         new = dataclasses.replace(new, stop=0)
-    if new.stop > new.updates:
-        raise ValueError(f"stop: expected at most updates ({new.updates}), got {new.stop}")
+    check_stop(new)
     end = new.stop or new.updates
     notes = [
         f"the run goes on from update {done} to {end}; before, it ended at {config.stop or config.updates}"

@@ -27,7 +27,7 @@ from thick.training.checkpoint import (
     save_checkpoint,
 )
 from thick.training.checks import check_prefill, check_room, check_task
-from thick.training.config import TrainConfig, load_config
+from thick.training.config import TrainConfig, check_stop, load_config, without_late_stop
 from thick.training.experience import Experience
 from thick.training.extension import extended
 from thick.training.finite import check_update
@@ -348,6 +348,7 @@ class Trainer:
 
 def _check(config: TrainConfig) -> None:
     """ValueError for what no task or data could make right."""
+    check_stop(config)
     if config.length < 2 and config.model.levels:
         raise ValueError(
             "length: expected at least 2, got 1: a high level learns from segments, which have two steps or more"
@@ -386,7 +387,7 @@ def resume(
     path = directory / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{directory} holds no run ({CONFIG} is missing): start one without --resume")
-    config = load_config(path)
+    config = without_late_stop(load_config(path))
     notes: list[str] = []
     started = has_checkpoint(directory / "checkpoints")
     if changes:
