@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import thick.envs
+from tests.training.conftest import WALK, finish
 from thick.cli import main
+from thick.configuration import merge
 from thick.data.collect import Collector, RandomPolicy
-from thick.data.dataset import collect
+from thick.data.dataset import CollectingFailedError, collect
 from thick.data.replay import ReplayRing
 from thick.files import FolderLock
+from thick.training.config import TrainConfig
+from thick.training.trainer import Trainer
 
 ENV = "minigrid:MiniGrid-DoorKey-5x5-v0+map"
 
@@ -152,6 +159,68 @@ def test_files_of_others_are_not_written_over_and_an_error_leaves_nothing(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         gather(tmp_path / "failed", progress=failing)
     assert not (tmp_path / "failed").exists()
+
+
+@pytest.mark.parametrize("way", ["observation", "reward", "shape", "raises"])
+def test_what_was_collected_before_an_environment_fails_is_kept_and_said(
+    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thick.envs.register("walk", "tests.training.walk")
+    options = f"{{nan_at: 30, nan_in: {way}}}"  # of each of the two, in one of its later episodes
+    words = ["--env", "walk:steps", "--env_options", options, "--steps", "200", "--streams", "2"]
+    data = tmp_path / "data"
+    if way == "raises":  # an error of its own code, which its author wants to see
+        with pytest.raises(CollectingFailedError) as caught:
+            main(["collect", *words, "--out", str(data)])
+        assert isinstance(caught.value.__cause__, RuntimeError)
+    else:
+        assert main(["collect", *words, "--out", str(data)]) == 1
+    shown = capsys.readouterr()
+    ring = ReplayRing.open(data)
+    summary = json.loads(shown.out)
+    assert summary == ring.metadata["summary"]
+    assert summary["steps"] == len(ring) >= 60 and np.isfinite(ring.steps("reward")).all()
+    assert 2 <= summary["episodes"] <= ring.steps("is_first").sum()
+    assert "stream 0" in shown.err or way == "raises"
+    assert f"kept: the {summary['steps']} steps until then, with {summary['episodes']} whole" in shown.err
+    assert shown.err.count("\n") == 1
+    training = Trainer(
+        merge(TrainConfig(), {**WALK, "data": {"dataset": str(data), "streams": 2}}), tmp_path / "run"
+    )
+    assert finish(training)
+
+
+def test_what_fails_before_the_first_whole_episode_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thick.envs.register("walk", "tests.training.walk")
+    words = ["--env", "walk:steps", "--env_options", "{nan_at: 4}", "--steps", "200", "--streams", "2"]
+    assert main(["collect", *words, "--out", str(tmp_path / "data")]) == 2
+    assert not (tmp_path / "data").exists()
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_was_collected_is_kept_when_it_is_stopped_at_once_or_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gather(name: str) -> None:
+        collect(ENV, policy="random", steps=2000, streams=2, seed=0, directory=tmp_path / name)
+
+    add = ReplayRing.add
+    for name, error, seen in (
+        ("stopped", KeyboardInterrupt(), KeyboardInterrupt),
+        ("full", OSError(errno.ENOSPC, "No space left on device"), CollectingFailedError),
+    ):
+
+        def fails(ring: ReplayRing, step: Any, error: BaseException = error) -> None:
+            if ring.written == 700:
+                raise error
+            add(ring, step)
+
+        monkeypatch.setattr(ReplayRing, "add", fails)
+        with pytest.raises(seen):
+            gather(name)
+        assert ReplayRing.open(tmp_path / name).steps("reward").shape == (2, 700)
 
 
 def test_a_folder_in_which_collecting_was_killed_is_collected_into_again(tmp_path: Path) -> None:

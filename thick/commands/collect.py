@@ -44,7 +44,7 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
 
     from thick.configuration import read_value
-    from thick.data.dataset import collect
+    from thick.data.dataset import CollectingFailedError, collect
     from thick.files import FolderInUseError
     from thick.progress import Screen
     from thick.training.interrupts import StopRequest, on_signals
@@ -59,6 +59,7 @@ def run(argv: list[str]) -> int:
         except ValueError as error:
             parser.error(str(error))
     stop = StopRequest()
+    known = (ValueError, TypeError, ArithmeticError, OSError, MissingPackageError, FolderInUseError)
     try:
         with (
             Screen() as screen,
@@ -77,9 +78,24 @@ def run(argv: list[str]) -> int:
                 progress=bar,
                 stopped=lambda: stop.requested,
             )
-    except (ValueError, TypeError, ArithmeticError, OSError, MissingPackageError, FolderInUseError) as error:
+    except known as error:
         print(f"thick collect: {error}", file=sys.stderr)
         return 2
+    except CollectingFailedError as error:
+        print(json.dumps(error.summary, indent=1))
+        print(
+            f"thick collect: {error}, in the data set {options.out}; more goes into another folder, with another "
+            "--seed",
+            file=sys.stderr,
+        )
+        if not isinstance(error.__cause__, known):
+            raise  # of the environment's own: with its traceback
+        return 1
+    except KeyboardInterrupt:
+        kept = (options.out / "replay.json").is_file()
+        said = f"what was collected is kept in {options.out}" if kept else "nothing was kept"
+        print(f"thick collect: stopped at once; {said}", file=sys.stderr)
+        return 130
     if not summary["steps"]:
         print("thick collect: stopped before the first step; nothing was kept", file=sys.stderr)
         return 130

@@ -12,6 +12,21 @@ from thick.envs import check
 from thick.files import FolderLock
 
 
+class CollectingFailedError(RuntimeError):
+    """Collecting ended before it was to, and the steps until then are kept; the cause says why.
+
+    Args:
+        summary: of these steps, as :func:`collect` gives it.
+    """
+
+    def __init__(self, summary: dict[str, Any], cause: BaseException) -> None:
+        super().__init__(
+            f"{str(cause) or type(cause).__name__}; kept: the {summary['steps']} steps until then, with "
+            f"{summary['episodes']} whole episodes"
+        )
+        self.summary = summary
+
+
 def collect(
     env_id: str | Sequence[str],
     *,
@@ -40,9 +55,12 @@ def collect(
         ValueError: no such policy, or tasks of different spaces.
         FileExistsError: the folder holds a data set, or files of others.
         FolderInUseError: another process writes into the folder.
-        NotFiniteError: an environment answered with NaN or infinity.
+        CollectingFailedError: something failed after the first whole episode: an environment, or the disk. What was
+            collected is kept.
+        NotFiniteError: an environment answered with NaN or infinity before that.
 
-    Nothing is left in the folder where an error ends it, nor where it was stopped before the first step.
+    Nothing is left in the folder where an error ends it before the first whole episode, nor where it was stopped before
+    the first step.
 
     Returns:
         The ring and a summary: episodes, mean return and length, success rate, events per 1000 steps.
@@ -77,12 +95,20 @@ def collect(
             directory=directory,
             metadata=metadata,
         )
-        for done in range(ring.capacity):
-            if stopped():
-                break
-            ring.add(collector.step(act))
-            progress((done + 1) * streams)
-        summary = summarize(collector.finished, steps=len(ring))
+        failure: BaseException | None = None
+        whole = 0
+        try:
+            for done in range(ring.capacity):
+                if stopped():
+                    break
+                ring.add(collector.step(act))
+                whole = len(collector.finished)
+                progress((done + 1) * streams)
+        except BaseException as error:  # also the second signal
+            if not whole:
+                raise
+            failure = error
+        summary = summarize(collector.finished[:whole], steps=len(ring))
         ring.metadata["summary"] = summary
         if ring.written:
             ring.flush()
@@ -100,6 +126,10 @@ def collect(
         if made and directory is not None:
             (directory / "lock").unlink(missing_ok=True)
             directory.rmdir()
+    if isinstance(failure, Exception):
+        raise CollectingFailedError(summary, failure) from failure
+    if failure is not None:
+        raise failure
     return ring, summary
 
 
