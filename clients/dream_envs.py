@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import weakref
 from collections.abc import Mapping
 from numbers import Integral
@@ -113,12 +114,14 @@ class DreamEnv(gymnasium.Env[Any, Any]):
 class DreamVectorEnv(VectorEnv[Any, Any, Any]):
     """Many imagined environments, a step of all of them in one request.
 
-    ``infos`` hold ``continuation`` and ``value`` as arrays, as :class:`DreamEnv` does.
+    ``infos`` hold ``continuation`` and ``value`` as arrays, as :class:`DreamEnv` does, and as in gymnasium's own vector
+    environments ``_continuation`` and ``_value`` say whose they are: one that began anew in this step has neither (0).
 
     Args:
         num_envs: how many.
         autoreset_mode: when an environment that ended begins anew: ``NEXT_STEP`` (in place of its next action),
-            ``SAME_STEP`` (at once; ``infos["final_obs"]`` and ``infos["final_info"]`` hold what it ended with) or
+            ``SAME_STEP`` (at once; ``infos["final_obs"]``, an object array with None for those that go on, and
+            ``infos["final_info"]`` hold what it ended with) or
             ``DISABLED`` (``reset`` with ``options={"reset_mask": ...}`` does it).
         client, model, version, start, sample, max_steps, seed, render_mode: as of :class:`DreamEnv`.
     """
@@ -192,12 +195,15 @@ class DreamVectorEnv(VectorEnv[Any, Any, Any]):
         truncated = np.zeros_like(terminated)
         if self._max_steps is not None:
             truncated = ~terminated & (self._steps >= self._max_steps)
+        stepped = ~self._ended
         self._ended, self._shown = terminated | truncated, made.observation
-        infos = _masked(_about(made))
+        about = _about(made)
+        infos = _masked(about, stepped)
         if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
-            final = {"final_obs": final_observations(self._shown, self._ended), "final_info": infos.copy()}
-            infos |= final | {f"_{name}": self._ended.copy() for name in final}
-            self._shown, _ = self.reset(options={"reset_mask": self._ended})
+            ended = self._ended.copy()
+            final = {"final_obs": final_observations(self._shown, ended), "final_info": _masked(about, ended)}
+            infos = _masked(about, ~ended) | final | {f"_{name}": ended.copy() for name in final}
+            self._shown, _ = self.reset(options={"reset_mask": ended})
         return self._shown, made.reward.astype(np.float64), terminated, truncated, infos
 
     def _one(self, seeds: list[int | None]) -> int | None:
@@ -298,9 +304,10 @@ def _about(made: DreamtStep) -> dict[str, Any]:
     return {"continuation": made.continuation} | ({} if made.value is None else {"value": made.value})
 
 
-def _masked(infos: dict[str, Any]) -> dict[str, Any]:
-    """What is told of every environment, as gymnasium's vector environments tell it: each part with who has it."""
-    return infos | {f"_{name}": np.ones(len(values), np.bool_) for name, values in infos.items()}
+def _masked(infos: dict[str, Any], chosen: Any) -> dict[str, Any]:
+    """What is told of some environments, as gymnasium's vector environments tell it: each part with who has it."""
+    made = {name: np.where(chosen, values, np.zeros_like(values)) for name, values in infos.items()}
+    return made | {f"_{name}": chosen.copy() for name in infos}
 
 
 def _row(observation: Any, index: int) -> Any:
@@ -310,12 +317,10 @@ def _row(observation: Any, index: int) -> Any:
 
 
 def final_observations(observations: Any, chosen: Any) -> Any:
-    """Observations of a Dict space as gymnasium keeps final ones: an object array, of a dict or None for each."""
-    if not isinstance(observations, Mapping):
-        return observations
+    """Observations as gymnasium keeps final ones: an object array, of each environment's own or None."""
     made = np.full(len(chosen), None, object)
     for index in np.flatnonzero(chosen):
-        made[index] = _row(observations, int(index))
+        made[index] = copy.deepcopy(_row(observations, int(index)))  # not the whole batch
     return made
 
 

@@ -128,13 +128,8 @@ class StableBaselinesEnv(VecEnv):
         over = terminated | truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for index in np.flatnonzero(over):
-            final = about["final_obs"]
-            row = (
-                {key: value[index] for key, value in final.items()}
-                if isinstance(final, dict)
-                else final[index]
-            )
-            infos[index] = {"terminal_observation": row, "TimeLimit.truncated": bool(truncated[index])}
+            last = about["final_obs"][index]
+            infos[index] = {"terminal_observation": last, "TimeLimit.truncated": bool(truncated[index])}
         return observation, reward.astype(np.float32), over, infos
 
     def close(self) -> None:

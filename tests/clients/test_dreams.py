@@ -181,7 +181,6 @@ def test_many_environments_are_one_vector_environment(address: Address, mode: Au
         over = terminated | truncated
         if mode is AutoresetMode.SAME_STEP and over.any():
             assert infos["_final_obs"].tolist() == over.tolist()
-            assert infos["final_obs"].shape == shown.shape
             assert infos["_final_info"].tolist() == over.tolist()
             assert set(infos["final_info"]) == set(infos) - {
                 "final_obs",
@@ -190,6 +189,63 @@ def test_many_environments_are_one_vector_environment(address: Address, mode: Au
                 "_final_info",
             }
             steps[over] = 0
+        has = ~over if mode is AutoresetMode.SAME_STEP else ~begun
+        assert infos["_continuation"].tolist() == has.tolist()
+        assert (infos["continuation"][~has] == 0).all()
+    envs.close()
+
+
+class _Shadow(gymnasium.Env[Any, Any]):
+    """Ends as another environment does, to be one of gymnasium's own vector environments."""
+
+    def __init__(self, space: Any) -> None:
+        self.observation_space, self.action_space = space, gymnasium.spaces.Discrete(9)
+        self.ended = self.cut = False
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        about = {"continuation": 0.5, "value": 0.5}
+        return self.observation_space.sample(), 0.5, self.ended, self.cut, about
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+@pytest.mark.parametrize("model", ["pads", "doorkey"])
+def test_what_a_vector_environment_answers_has_the_form_of_gymnasiums_own(
+    address: Address, mode: AutoresetMode, model: str
+) -> None:
+    envs = DreamVectorEnv(address.http, model, num_envs=3, max_steps=3, autoreset_mode=mode, seed=2)
+    space = envs.single_observation_space
+    shadows = [_Shadow(space) for _ in range(3)]
+    own = gymnasium.vector.SyncVectorEnv(
+        [lambda shadow=shadow: shadow for shadow in shadows],  # type: ignore[misc]
+        autoreset_mode=mode,
+    )
+    envs.reset()
+    own.reset()
+    compared = 0
+    for _ in range(8):
+        _, _, ended, cut, ours = envs.step(np.zeros(3, np.int64))
+        for shadow, one, other in zip(shadows, ended, cut, strict=True):
+            shadow.ended, shadow.cut = bool(one), bool(other)
+        theirs = own.step(np.zeros(3, np.int64))[4]
+        assert ("final_obs" in ours) == ("final_obs" in theirs)
+        for name, value in theirs.items():
+            if name not in ours and name.endswith("value"):
+                continue  # a model without a critic
+            mine = ours[name]
+            assert type(mine) is type(value), name
+            if name.startswith("_"):
+                assert mine.dtype == value.dtype and mine.tolist() == value.tolist(), name
+            elif name == "final_obs":
+                assert mine.shape == value.shape and mine.dtype == value.dtype == object
+                assert [type(each) for each in mine] == [type(each) for each in value]
+                assert all(each is None or space.contains(each) for each in mine)
+                compared += 1
+            elif name == "final_info":
+                assert mine["_continuation"].tolist() == value["_continuation"].tolist()
+    assert compared or mode is AutoresetMode.NEXT_STEP
     envs.close()
 
 
@@ -198,6 +254,8 @@ def test_final_observations_of_a_dict_space_are_each_environments_own() -> None:
     made = final_observations(rows, np.array([True, False, True]))
     assert made.shape == (3,) and made[1] is None  # as gymnasium's own vector environments have them
     assert same(made[2], {"position": np.array([4.0, 5.0]), "speed": np.array([2.0])})
+    box = final_observations(rows["position"], np.array([False, True, False]))
+    assert box.dtype == object and box[0] is None and box[1].tolist() == [2.0, 3.0]
 
 
 def test_closing_twice_is_closing(address: Address) -> None:
@@ -265,9 +323,15 @@ def test_a_reset_that_does_not_fit_is_refused_and_changes_nothing(address: Addre
 def test_infos_have_the_masks_that_gymnasiums_wrappers_read(address: Address, mode: AutoresetMode) -> None:
     env = DictInfoToList(DreamVectorEnv(address.http, "pads", num_envs=2, max_steps=2, autoreset_mode=mode))
     env.reset(seed=1)
-    for _ in range(3):
-        infos = env.step(np.zeros(2, np.int64))[-1]
-        assert all(0 <= info["continuation"] <= 1 for info in infos)
+    over = np.zeros(2, np.bool_)
+    for _ in range(4):
+        begun = over if mode is AutoresetMode.NEXT_STEP else np.zeros(2, np.bool_)
+        _, _, terminated, truncated, infos = env.step(np.zeros(2, np.int64))
+        over = terminated | truncated
+        for info, again, ended in zip(infos, begun, over, strict=True):
+            last = info["final_info"] if ended and mode is AutoresetMode.SAME_STEP else info
+            assert again == ("continuation" not in last)  # as a single environment's reset says nothing
+            assert 0 <= last.get("continuation", 0) <= 1
     env.close()
 
 
