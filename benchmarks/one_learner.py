@@ -9,6 +9,7 @@ random, the same for all.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -108,4 +109,10 @@ def main(name: str, size: str, threads: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for place in ("learner", "size", "threads"):
+        parser.add_argument(place)
+    given = parser.parse_args()
+    main(given.learner, given.size, given.threads)

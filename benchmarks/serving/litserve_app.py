@@ -14,7 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import litserve
+try:
+    import litserve
+except ModuleNotFoundError as error:
+    sys.exit(f"{Path(__file__).name}: {error}; it is compared where it is installed: pip install litserve")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.serving.forms import array, plain

@@ -8,6 +8,8 @@ import importlib
 import io
 import itertools
 import re
+import subprocess
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -191,9 +193,20 @@ def problems(command: list[str]) -> list[str]:
         return _of_pip(rest)
     if command[0].startswith("scripts/"):
         return _of_file(command[0], rest)
-    if program.startswith("python") and rest and rest[0].endswith(".py"):
-        return _of_file(rest[0], rest[1:])
+    if (file := started(command)) is not None:
+        return _of_file(file, rest[2 if rest[0] == "-m" else 1 :])
     return []
+
+
+def started(command: list[str]) -> str | None:
+    """The file of ours that a command of Python starts, by its path or as a module."""
+    if not Path(command[0]).name.startswith("python") or len(command) < 2:
+        return None
+    if command[1].endswith(".py"):
+        return command[1]
+    module = command[2] if command[1] == "-m" and len(command) > 2 else ""
+    ours = module.partition(".")[0] in ("benchmarks", "experiments", "examples", "scripts")
+    return module.replace(".", "/") + ".py" if ours else None
 
 
 def _of_thick(words: list[str]) -> list[str]:
@@ -260,8 +273,36 @@ def _of_file(name: str, words: list[str]) -> list[str]:
         return [f"there is no file {name}"]
     around = [file, *file.parent.rglob("*.py")] if file.suffix == ".py" else [file]
     text = "\n".join(each.read_text() for each in around)
-    asked = [word.partition("=")[0] for word in words if re.match(r"--\w", word)]
-    return [f"{name} has no flag {flag}" for flag in asked if flag not in text]
+    asked = [word.partition("=")[0].strip("[]") for word in words if re.match(r"\[?--\w", word)]
+    # In Python it must be defined, and not only told of.
+    quoted = r"[\"']{}[\"']" if file.suffix == ".py" else r"{}(?![\w-])"
+    return [
+        f"{name} has no flag {flag}"
+        for flag in asked
+        if flag != "--help" and not re.search(quoted.format(re.escape(flag)), text)
+    ]
+
+
+def _started() -> list[str]:
+    """Every Python file that a page or a docstring starts."""
+    shell = [block.text for block in BLOCKS if block.language == SHELL]
+    shell += [
+        span for page in PAGES for _, span in inline(page) if re.match(r"(\.venv/bin/)?python3? ", span)
+    ]
+    shell += [line for _, line in _told() if line.startswith("python ") and line.count("'") % 2 == 0]
+    return sorted({file for text in shell for command in commands(text) if (file := started(command))})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _started())
+def test_every_program_that_a_page_starts_explains_itself(name: str) -> None:
+    if name.endswith("litserve_app.py"):
+        pytest.importorskip("litserve")
+    done = subprocess.run(
+        [sys.executable, name, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "usage:" in done.stdout
 
 
 # ---- the checks notice what they are for
@@ -278,6 +319,10 @@ def _of_file(name: str, words: list[str]) -> list[str]:
         ("for x in a b; do\n  thick export \\\n    --nmae x\ndone", "no flag --nmae"),
         ("make instal && make demo", "no target instal"),
         ("python benchmarks/planing.py", "no file benchmarks/planing.py"),
+        ("python -m benchmarks.trainng --quick", "no file benchmarks/trainng.py"),
+        ("python -m benchmarks.training --quickly", "no flag --quickly"),
+        ("python benchmarks/growth.py [--second 3]", "no flag --second"),
+        ("python benchmarks/growth.py --measures", "no flag --measures"),
         ("scripts/install.sh --extra all --devise cpu", "no flag --devise"),
         ("pip install '.[trian]'", "no extra trian"),
         ("pip install 'thick[envs]'", "another project"),
