@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from thick.training.evaluate import evaluate_agent
 from thick.training.runs import load_agent, load_run
 from thick.training.trainer import Trainer
 
+FLAT: dict[str, Any] = {"dynamics": "rssm", "levels": [], "behaviour": "none"}
 ENV = "minigrid:MiniGrid-DoorKey-5x5-v0+map"
 
 
@@ -92,6 +94,34 @@ def test_the_command_prints_a_table_and_keeps_the_results_in_the_run(
     assert content["methods"]["random"]["success_within"] == {"2": 0.0, "3": 0.0}
     assert main([*arguments, "--set", "sampels=8"]) == 2
     assert "samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "played"),
+    [
+        ({"planner": {"method": "policy"}}, [], ["policy", "random"]),  # an actor is what it is
+        ({}, ["--set", "method=policy"], ["policy", "random"]),
+        ({"learner": "planet", "model": FLAT}, [], ["flat", "random"]),
+    ],
+)
+def test_what_a_model_acts_by_is_measured_where_no_method_is_named(
+    walk: TrainConfig, tmp_path: Path, changes: dict[str, Any], words: list[str], played: list[str]
+) -> None:
+    run = tmp_path / "run"
+    finish(Trainer(merge(walk, {"updates": 1, **changes}), run))
+    assert main(["evaluate", str(run), "--episodes", "1", "--max-steps", "2", "--threads", "1", *words]) == 0
+    assert list(json.loads((run / "results.json").read_text())["methods"]) == played
+
+
+def test_a_method_that_a_model_does_not_have_is_refused_in_one_line(
+    walk: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    finish(Trainer(merge(walk, {"updates": 1, "learner": "planet", "model": FLAT}), run))
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--method", "policy", "--threads", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "needs an actor" in said and "expected one of flat" in said
 
 
 def test_results_that_cannot_be_written_are_shown_and_kept_where_they_can_be(

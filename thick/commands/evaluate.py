@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from thick.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from thick.agent import Agent
 
 
 def run(argv: list[str]) -> int:
@@ -36,7 +38,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--seed", type=at_least(0), default=0, help="episode i is reset with SEED + i")
     parser.add_argument(
         "--method", action="append", choices=("hierarchical", "flat", "policy", "random"),
-        help="may be given several times (default: hierarchical, flat and random, as far as the model has them)",
+        help="may be given several times (default: random, and what the model acts by: its actor, or its searches, "
+        "hierarchical and flat)",
     )  # fmt: skip
     parser.add_argument(
         "--set",
@@ -82,17 +85,13 @@ def run(argv: list[str]) -> int:
             options.model, env_id=options.env, env_options=options.env_options, backend=options.backend
         )
         changes = planner_changes(options.set)
+        methods = options.method or own_methods(agent, changes)
         settings = {
-            name: agent.settings({**changes, "method": name})
-            for name in ("hierarchical", "flat", "policy")
-            if agent.has(name)
+            name: agent.settings({**changes, "method": name}) for name in methods if name != "random"
         }
     except (ValueError, FileNotFoundError, MissingPackageError, native.NativeUnavailable) as error:
         print(f"thick evaluate: {error}", file=sys.stderr)
         return 2
-    methods = options.method or [
-        m for m in ("hierarchical", "flat", "random") if m == "random" or agent.has(m)
-    ]
     results = {}
     try:
         with Screen() as screen:
@@ -154,6 +153,22 @@ def run(argv: list[str]) -> int:
         else:
             print(f"kept in {path}")
     return 1 if failed else 0
+
+
+def own_methods(agent: Agent, changes: Mapping[str, Any]) -> list[str]:
+    """What is measured where no method is named: what the model acts by, and chance.
+
+    Args:
+        agent: of the model.
+        changes: of its planner; a method among them is the one to measure.
+
+    Raises:
+        ValueError: a setting is not the planner's, or the model has not what it asks for.
+    """
+    method = agent.settings(changes).method
+    if "method" in changes or method == "policy":
+        return [method, "random"]
+    return [*(name for name in ("hierarchical", "flat") if agent.has(name)), "random"]
 
 
 def success_within(episodes: Sequence[dict[str, Any]], limits: Sequence[int]) -> dict[str, float]:
