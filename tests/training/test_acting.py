@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.conftest import ONLINE
+from tests.training.conftest import ONLINE, finish, lines
 from thick.configuration import merge
 from thick.data.collect import Collector
 from thick.pytrees import leaves
+from thick.runtimes.native import library
 from thick.runtimes.native.library import NativeUnavailable
 from thick.runtimes.native.model import NativeModel
 from thick.runtimes.torch import traced
@@ -23,6 +24,7 @@ from thick.training.acting import AgentPolicy
 from thick.training.config import TrainConfig
 from thick.training.copies import ActingCopy
 from thick.training.learner import Learner
+from thick.training.trainer import Trainer, resume
 
 
 def _learner(config: TrainConfig, seed: int) -> tuple[Learner, Collector]:
@@ -136,6 +138,41 @@ def test_a_checkpoint_of_an_earlier_release_is_gone_on_from_with_the_learner_s_w
     (note,) = policy.restore(frozen, policy.state(), streams=2)
     assert "an earlier release" in note
     assert _ahead(policy._copy) == _ahead(learner.acting_copy({}))
+
+
+def test_a_run_that_goes_on_without_the_kernels_says_that_it_differs(
+    walk: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    trainer = Trainer(merge(walk, {"updates": 3, "data": ONLINE}), run)
+    trainer.run(until=1)
+    trainer.close()
+
+    def unavailable() -> str:
+        raise NativeUnavailable("libthick.so is not there: build it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "instructions", unavailable)
+        trainer = resume(run)
+        trainer.run(until=2)
+        trainer.close()
+    assert "torch acts, which takes longer: libthick.so is not there: build it" in capsys.readouterr().err
+    assert finish(resume(run))
+    there, back = [line["resumed"]["note"] for line in lines(run) if "resumed" in line]
+    assert there.startswith("native chose the actions before this checkpoint, torch does")
+    assert back.startswith("torch chose the actions before this checkpoint, native does")
+
+
+def test_a_wrong_set_of_instructions_is_refused_before_anything_is_collected(
+    walk: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THICK_INSTRUCTIONS", "avx3")
+    library._chosen.cache_clear()
+    try:
+        with pytest.raises(ValueError, match="THICK_INSTRUCTIONS: expected auto"):
+            Trainer(merge(walk, {"data": ONLINE}), tmp_path / "run")
+    finally:
+        library._chosen.cache_clear()
 
 
 @pytest.mark.parametrize("task", ["walk:steps", "walk:push"])

@@ -86,9 +86,7 @@ def run(argv: list[str]) -> int:
         )
         changes = planner_changes(options.set)
         methods = options.method or own_methods(agent, changes)
-        settings = {
-            name: agent.settings({**changes, "method": name}) for name in methods if name != "random"
-        }
+        settings = {name: agent.settings({**changes, "method": name}) for name in methods if name != "random"}
     except (ValueError, FileNotFoundError, MissingPackageError, native.NativeUnavailable) as error:
         print(f"thick evaluate: {error}", file=sys.stderr)
         return 2

@@ -41,6 +41,9 @@ class AgentPolicy:
         self.settings = self._settings()
         self._state: Any = None
         self._steps = 0
+        missing = self._copy.missing
+        self.note = None if missing is None else f"torch acts, which takes longer: {missing}"
+        """what to say of it when a run begins, if anything"""
 
     def __call__(
         self, envs: Sequence[gymnasium.Env], observations: Sequence[Any], is_first: np.ndarray
@@ -75,10 +78,10 @@ class AgentPolicy:
 
     def state(self) -> dict[str, Any]:
         """The rest, as JSON."""
-        return {"steps": self._steps, "rng": rng_state(self._rng)}
+        return {"steps": self._steps, "rng": rng_state(self._rng), "runtime": self._copy.runtime}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], streams: int) -> list[str]:
-        """The reverse of :meth:`tensors` and :meth:`state`; returns a sentence where the copy cannot be as it was."""
+        """The reverse of :meth:`tensors` and :meth:`state`; returns a sentence where it cannot act as it would have."""
         weights = {
             name.removeprefix("weights."): x for name, x in tensors.items() if name.startswith("weights.")
         }
@@ -90,6 +93,12 @@ class AgentPolicy:
             notes.append(
                 "the checkpoint is of an earlier release: until the acting copy is next renewed, it acts with weights "
                 "that are a few updates newer than they would have been"
+            )
+        before, now = state.get("runtime", "torch"), self._copy.runtime
+        if before != now:
+            notes.append(
+                f"{before} chose the actions before this checkpoint, {now} does from here on: the last bits of what it "
+                "computes are others, so the run differs from one that was not interrupted"
             )
         self._steps = int(state["steps"])
         restore_rng(self._rng, state["rng"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,11 @@ from thick.runtimes.torch.model import FrozenModel
 
 
 def fastest_agent(
-    networks: AgentNetworks, *, planner: Mapping[str, Any], device: torch.device | str = "cpu"
+    networks: AgentNetworks,
+    *,
+    planner: Mapping[str, Any],
+    device: torch.device | str = "cpu",
+    missing: Callable[[str], None] = lambda why: None,
 ) -> Agent:
     """An agent with a copy of the networks' weights: on a CPU in native kernels where they can run the model, else in
     torch.
@@ -28,11 +32,17 @@ def fastest_agent(
     Args:
         planner: its defaults.
         device: where the networks are.
+        missing: told why, where a CPU has no kernels for any model.
 
     Raises:
-        ValueError: a default is wrong.
+        ValueError: a default is wrong, or ``THICK_INSTRUCTIONS``.
     """
     if torch.device(device).type == "cpu":
+        try:
+            library.instructions()
+        except NativeUnavailable as error:
+            missing(str(error))
+            return torch_agent(networks, planner=planner, device=device)
         try:
             agent = native_agent(networks, planner=planner)
         except (NativeUnavailable, ValueError):  # torch has no such limits, or says what else is wrong
@@ -60,7 +70,17 @@ class ActingCopy:
     ) -> None:
         self._learning, self._planner, self._device = learning, planner, device
         self._networks = copy.deepcopy(learning).requires_grad_(False)
-        self.agent: Agent = fastest_agent(self._networks, planner=planner, device=device)
+        missing: list[str] = []
+        self.agent: Agent = fastest_agent(
+            self._networks, planner=planner, device=device, missing=missing.append
+        )
+        self.missing = missing[0] if missing else None
+        """why torch acts on a CPU that has no native kernels; None where it has"""
+
+    @property
+    def runtime(self) -> str:
+        """What computes: native or torch."""
+        return "native" if isinstance(self.agent.model, NativeModel) else "torch"
 
     def renew(self) -> None:
         """Take the weights as they are now."""

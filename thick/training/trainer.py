@@ -107,6 +107,7 @@ class Trainer:
         self._between_updates = True
         self._checkpoint: dict[str, Any] | None = None
         self._latents: dict[str, torch.Tensor] = {}
+        self._differs: list[str] = []
         origin = None if resume or config.init is None else self._start_from(Path(config.init))
         self._policy = AgentPolicy(self.learner, config) if config.data.policy == "agent" else None
         notes = self._restore() if resume else self._claim()
@@ -117,7 +118,7 @@ class Trainer:
             done=self.learner.updates,
             state=None if self._checkpoint is None else self._checkpoint["log"],
         )
-        for note in (*notes, self.experience.foreign):
+        for note in (*notes, self.experience.foreign, self._policy and self._policy.note):
             if note is not None:
                 self.log.say(note)
         if origin is not None:
@@ -288,7 +289,7 @@ class Trainer:
                 for name, value in found.tensors.items()
                 if name.startswith("acting.")
             }
-            notes += self._policy.restore(acting, state["acting"], self.config.data.streams)
+            self._differs = self._policy.restore(acting, state["acting"], self.config.data.streams)
         self._latents = {k: v for k, v in found.tensors.items() if k.startswith("latents.")}
         self._seconds, self._reported = state["seconds"], state["reported"]
         self._saved = self.learner.updates
@@ -305,9 +306,8 @@ class Trainer:
                 self.log.event(0, "data", collected)
             self._choose_how_to_compute()
         else:
-            for note in self.experience.resume(
-                state["experience"], self.stop, self.log.screen, self._latents
-            ):
+            changed = self.experience.resume(state["experience"], self.stop, self.log.screen, self._latents)
+            for note in (*self._differs, *changed):
                 self.log.event(self.learner.updates, "resumed", {"note": note})
             restore_rng(self._rng, state["rng"])
             torch.set_rng_state(torch.tensor(state["torch_rng"], dtype=torch.uint8))
