@@ -267,6 +267,12 @@ MUTANTS = [
          "prior = self.prior(deter.detach(), context)\n        coarse"),
         ("self.coarse_prior(previous, action, context)", "self.coarse_prior(previous.detach(), action, context)"),
         ("self.coarse_prior(previous, action, context)", "self.coarse_prior(previous, action, context.detach())"),
+        ("self.coarse_prior(previous, action, context)", "self.coarse_prior(stoch, action, context)"),
+    ),
+    *of(
+        "thick/models/dynamics/crssm.py",
+        WORLD,
+        ("before * (1 - is_first.to(context.dtype)).unsqueeze(-1)", "before"),
     ),
     *of(
         "thick/learners/level.py",

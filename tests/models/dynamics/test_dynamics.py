@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from thick.models.beliefs import State
+from thick.models.beliefs import State, Trajectory
 from thick.models.dynamics.crssm import CRSSM
 from thick.models.dynamics.rssm import RSSM
 
@@ -35,6 +35,11 @@ def close(one: State, other: State) -> None:
         torch.testing.assert_close(found, expected, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def coarse(trajectory: Trajectory) -> Tensor:
+    assert trajectory.coarse_logits is not None
+    return trajectory.coarse_logits
+
+
 def part(state: State, index: tuple[slice | int, ...]) -> State:
     return State(*(leaf[index] for leaf in state))
 
@@ -55,9 +60,21 @@ def test_two_episodes_in_a_row_are_filtered_as_if_each_were_alone(kind: str, pos
         alone = dynamics.observe(embed[:, steps], action[:, steps], is_first[:, steps], sample=False)
         close(part(together.posterior, (slice(None), steps)), alone.posterior)
         torch.testing.assert_close(together.prior_logits[:, steps], alone.prior_logits)
+        if isinstance(dynamics, CRSSM):
+            torch.testing.assert_close(coarse(together)[:, steps], coarse(alone))
     # What led to a first observation is nobody's action.
     assert not together.previous_action[:, 3].any()
     assert not together.previous_stoch[:, 3].any()
+
+
+def test_what_the_first_step_of_an_episode_changes_is_counted_from_nothing_and_not_from_another_episode() -> None:
+    dynamics = CRSSM(context=2, change_threshold=0.3, **SIZES)
+    context = torch.tensor([[[0.5, 0.5], [0.5, 0.9], [0.5, 0.9]]])
+    states = dynamics.initial(1, 3)._replace(context=context, gates=torch.ones(1, 3, 2))
+    within = dynamics.changes(states, torch.tensor([[1, 0, 0]]))
+    assert within.tolist() == [[[1, 1], [0, 1], [0, 0]]]
+    across = dynamics.changes(states, torch.tensor([[1, 0, 1]]))
+    assert across.tolist() == [[[1, 1], [0, 1], [1, 1]]]
 
 
 @every_kind
@@ -93,6 +110,10 @@ def test_the_prior_of_a_step_is_what_imagining_it_would_have_given(kind: str, po
     torch.testing.assert_close(dreamt.deter, seen.posterior.deter[:, 1:])
     torch.testing.assert_close(dreamt.context, seen.posterior.context[:, 1:])
     torch.testing.assert_close(dreamt.gates, seen.posterior.gates[:, 1:])
+    if isinstance(dynamics, CRSSM):
+        before = part(seen.posterior, (slice(None), slice(0, -1)))
+        _, _, logits = dynamics.context_step(before, action[:, 1:])
+        torch.testing.assert_close(logits, coarse(seen)[:, 1:])
 
 
 @every_kind
