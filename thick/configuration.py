@@ -29,8 +29,10 @@ EACH = "each"
 T = TypeVar("T")
 
 # What numbers of a record may be; none of them may be NaN or infinite.
-Count = Annotated[int, Field(ge=1)]
-Index = Annotated[int, Field(ge=0)]
+LARGEST = 2**63 - 1
+"""that an array or a generator of random numbers can take"""
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Index = Annotated[int, Field(ge=0, le=LARGEST)]
 """where 0 means none, never or from the beginning"""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -304,6 +306,7 @@ _WORDS = {
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
     "greater than": "more than",
+    "String should match pattern": "a text that matches",
 }
 
 

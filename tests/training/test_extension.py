@@ -73,6 +73,13 @@ def test_a_run_of_a_release_that_took_such_a_stop_goes_on(walk: TrainConfig, tmp
     assert longer.learner.updates == walk.updates + 2
 
 
+def test_a_stop_that_lies_beyond_the_end_does_not_hold_up_an_extension(walk: TrainConfig) -> None:
+    config = merge(walk, {"updates": 100, "stop": 1000})  # a preset's, in a run that was made shorter
+    new, notes = extended(config, {"updates": 200}, done=100)
+    assert (new.updates, new.stop) == (200, 0)
+    assert notes == ["the run goes on from update 100 to 200; before, it ended at 100"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

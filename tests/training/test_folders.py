@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.conftest import WALK, differences, finish
+from tests.training.conftest import ONLINE, WALK, differences, finish
 from thick.cli import main
 from thick.configuration import merge
 from thick.data.dataset import collect
@@ -60,6 +60,29 @@ def test_a_start_that_cannot_be_leaves_nothing_behind(
 ) -> None:
     with pytest.raises((ValueError, FileNotFoundError)):
         Trainer(merge(walk, fault), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"length": 10**12, "data": ONLINE},
+            r"length: .* GB for 2 streams of at least 1000000000000 steps .* give",
+        ),
+        ({"length": 10**12}, "give --length [0-9]+ or less, or fewer --data.streams"),
+        ({"data": {**ONLINE, "capacity": 10**12}}, "data.capacity: .* GB for 1000000000000 steps"),
+        (
+            {"data": {**ONLINE, "planner": {"low": "cem"}}},
+            "^data.planner.low: 'cem' needs continuous actions",
+        ),
+    ],
+)
+def test_what_has_no_room_or_does_not_fit_is_refused_before_anything_is_collected(
+    walk: TrainConfig, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        Trainer(merge(walk, changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

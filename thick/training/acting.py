@@ -115,7 +115,10 @@ class AgentPolicy:
 
     def _settings(self) -> PlannerSettings:
         given = self._config.data.planner
-        settings = self._copy.agent.settings(given)
+        try:
+            settings = self._copy.agent.settings(given)
+        except ValueError as error:
+            raise ValueError(f"data.{error}") from error
         if settings.method == "policy" and "temperature" not in given:
             settings = settings.updated({"temperature": 1.0})
         return settings

@@ -42,7 +42,9 @@ def check_room(config: TrainConfig, fields: dict[str, Field], directory: Path) -
         return
     online = data.policy == "agent"
     step = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields.values())
-    needed = step * (data.capacity if online else data.prefill)
+    least = config.length * data.streams  # a stream holds a sequence
+    asked = data.capacity if online else data.prefill
+    needed = step * max(asked, least)
     if online or data.on_disk:
         folder = next(path for path in (directory, *directory.absolute().parents) if path.exists())
         free, where, more = shutil.disk_usage(folder).free, f"free on the disk of {folder}", ""
@@ -51,6 +53,12 @@ def check_room(config: TrainConfig, fields: dict[str, Field], directory: Path) -
         where, more = "free in memory", ", --data.on_disk true"
     if needed > SPARE * free:
         field = "capacity" if online else "prefill"
+        if asked < least:
+            raise ValueError(
+                f"length: {needed / 1e9:.3g} GB for {data.streams} streams of at least {config.length} steps of "
+                f"{step / 1e3:.3g} kB, and {free / 1e9:.3g} GB are {where}: give --length "
+                f"{max(1, int(SPARE * free / step / data.streams))} or less, or fewer --data.streams"
+            )
         raise ValueError(
             f"data.{field}: {needed / 1e9:.3g} GB for {needed // step} steps of {step / 1e3:.3g} kB, and "
             f"{free / 1e9:.3g} GB are {where}: give --data.{field} {int(SPARE * free / step)} or less{more}, or show "

@@ -35,18 +35,17 @@ def extended(config: TrainConfig, changes: Mapping[str, Any], done: int) -> tupl
         if value <= done and not (name == "stop" and value == 0):
             raise ValueError(f"{name}: the run has made {done} updates already, expected more, got {value}")
     new = dataclasses.replace(config, **dict[str, Any](changes))
-    if "updates" in changes and "stop" not in changes and 0 < new.stop <= done:
+    if "updates" in changes and "stop" not in changes and not done < new.stop <= new.updates:
         new = dataclasses.replace(new, stop=0)
     check_stop(new)
     end = new.stop or new.updates
-    notes = [
-        f"the run goes on from update {done} to {end}; before, it ended at {config.stop or config.updates}"
-    ]
+    before = min(config.updates, config.stop or config.updates)
+    notes = [f"the run goes on from update {done} to {end}; before, it ended at {before}"]
     if new.updates != config.updates and config.optimizer.decay != 1:
-        before, after = (c.optimizer.rate(1.0, done, c.updates) for c in (config, new))
+        old, after = (c.optimizer.rate(1.0, done, c.updates) for c in (config, new))
         notes.append(
             f"the learning rates fall over {new.updates} updates now: at update {done} they are {after:.3g} of what "
-            f"they were at first, not {before:.3g}"
+            f"they were at first, not {old:.3g}"
         )
     ramps = [name for name in ("sparsity", "kl") if getattr(new, name).ramp_to > done]
     if ramps:

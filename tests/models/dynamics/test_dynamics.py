@@ -67,7 +67,9 @@ def test_two_episodes_in_a_row_are_filtered_as_if_each_were_alone(kind: str, pos
     assert not together.previous_stoch[:, 3].any()
 
 
-def test_what_the_first_step_of_an_episode_changes_is_counted_from_nothing_and_not_from_another_episode() -> None:
+def test_what_the_first_step_of_an_episode_changes_is_counted_from_nothing_and_not_from_another_episode() -> (
+    None
+):
     dynamics = CRSSM(context=2, change_threshold=0.3, **SIZES)
     context = torch.tensor([[[0.5, 0.5], [0.5, 0.9], [0.5, 0.9]]])
     states = dynamics.initial(1, 3)._replace(context=context, gates=torch.ones(1, 3, 2))
