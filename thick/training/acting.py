@@ -94,7 +94,8 @@ class AgentPolicy:
                 "the checkpoint is of an earlier release: until the acting copy is next renewed, it acts with weights "
                 "that are a few updates newer than they would have been"
             )
-        before, now = state.get("runtime", "torch"), self._copy.runtime
+        now = self._copy.runtime
+        before = state.get("runtime", now)  # earlier releases did not say
         if before != now:
             notes.append(
                 f"{before} chose the actions before this checkpoint, {now} does from here on: the last bits of what it "
