@@ -78,6 +78,7 @@ def test_a_value_that_is_empty_is_missing_and_never_null(flag: str) -> None:
         (["--optimizer.clip", "0"], "optimizer.clip: expected more than 0, got 0"),
         (["--optimizer.lr", ".nan"], "optimizer.lr: expected a finite number, got nan"),
         (["--name", "a/b"], "name: expected a text that matches '^[A-Za-z0-9]"),
+        (["--ensemble.members", "1"], "ensemble.members: expected at least 2, got 1"),
         (["--seed", "9" * 20], f"seed: expected at most {2**63 - 1}, got 9"),
         (["--sparsity.start", "0", "--sparsity.ramp_to", "5"], "a geometric ramp cannot begin or end at 0"),
         (["8"], "expected --FIELD VALUE"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from thick.configuration import RECORD, Count, Index, Share, Weight
 
@@ -51,8 +53,8 @@ class EnsembleConfig:
     """Predictors whose disagreement an explorer seeks (Plan2Explore)."""
 
     __pydantic_config__: ClassVar = RECORD
-    members: Count = 10
-    """how many"""
+    members: Annotated[int, Field(ge=2)] = 10
+    """how many; one alone never disagrees"""
     layers: Count = 4
     """hidden layers of each"""
     units: Count = 400
