@@ -77,9 +77,11 @@ def read_value(flag: str, text: str) -> Any:
 def read_yaml_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ValueError, which names the file, if it holds something else."""
     try:
-        content = read_yaml(path.read_text()) or {}
+        content = read_yaml(path.read_text())
     except ValueError as error:  # also of bytes that are no text
         raise ValueError(f"{path}: {error}") from error
+    if content is None:
+        return {}
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected keys with values, got {content!r}")
     return content

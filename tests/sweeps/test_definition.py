@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,21 @@ def test_a_mistake_is_one_line_with_the_nearest_right_name(
     text = str(caught.value)
     assert says in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "no run is described: expected base, config or grid"),
+        ("folder: x", "no run is described: expected base, config or grid"),
+        ("[]", "expected keys with values, got []"),
+        ("0", "expected keys with values, got 0"),
+    ],
+)
+def test_a_file_without_runs_is_refused_and_not_taken_for_one_of_defaults(
+    tmp_path: Path, content: str, says: str
+) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"^toy.yaml: {re.escape(says)}"):
+        read_sweep(path)

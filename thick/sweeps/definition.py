@@ -109,6 +109,8 @@ def read_sweep(path: Path) -> SweepRuns:
 
 
 def _plan(path: Path, sweep: Sweep) -> SweepRuns:
+    if not (sweep.base or sweep.config or sweep.grid):
+        raise ValueError("no run is described: expected base, config or grid")
     name = sweep.name or path.stem
     folder = Path(sweep.folder or f"runs/{name}")
     axes = {axis: _entries(axis, content) for axis, content in sweep.grid.items()}
