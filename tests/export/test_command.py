@@ -68,6 +68,21 @@ def test_an_entry_holds_the_weights_of_the_latest_checkpoint_and_nothing_else(
     assert loaded.model.behaviour is not None
 
 
+@pytest.mark.parametrize(
+    ("planner", "said"),
+    [
+        ({"low": "cem"}, "planner.low: 'cem' needs continuous actions"),
+        ({"method": "polizy"}, "planner.method: expected one of hierarchical, flat, policy"),
+    ],
+)
+def test_a_planner_that_the_model_has_not_is_refused_and_nothing_is_written(
+    run: Path, tmp_path: Path, planner: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        export_run(run, out=tmp_path / "models", planner=planner)
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_manifest_reports_task_planner_and_origin(run: Path, tmp_path: Path) -> None:
     manifest = read_manifest(export_run(run, out=tmp_path, name="key", version="2.1"))
     assert (manifest.name, manifest.version, manifest.kind) == ("key", "2.1", "thick")

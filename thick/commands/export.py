@@ -8,7 +8,7 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from thick.arguments import Parser, folder_to_write
 from thick.cli import Command
 
 if TYPE_CHECKING:
+    import gymnasium
+
     from thick.training.config import TrainConfig
 
 
@@ -99,6 +101,7 @@ def export_run(
     Raises:
         thick.manifest.EntryError: the folder holds no run, or not one of this release; or nothing can be
             written from it.
+        ValueError: the model cannot plan as ``planner`` says.
     """
     from thick.configuration import to_dict
     from thick.envs import make
@@ -129,6 +132,7 @@ def export_run(
         spaces = space_to_json(env.observation_space), space_to_json(env.action_space)
     finally:
         env.close()
+    _check_planner(planner or {}, config, env.action_space)
     configuration = to_dict(config)
     for elsewhere in ("name", "description", "planner"):
         configuration.pop(elsewhere)
@@ -146,6 +150,21 @@ def export_run(
         tensors={key[6:]: tensor for key, tensor in tensors.items() if key.startswith("model.")},
         complete=complete,
     )
+
+
+def _check_planner(planner: Mapping[str, Any], config: TrainConfig, action_space: gymnasium.Space) -> None:
+    """ValueError where a default names a way of planning that the model has not: it would load nowhere."""
+    from thick.envs.actions import ActionCodec
+    from thick.planning import table
+    from thick.planning.settings import PlannerSettings
+
+    PlannerSettings().updated(planner)
+    has = [table.DISCRETE if ActionCodec(action_space).discrete else table.CONTINUOUS]
+    has += [table.HIGH_LEVEL] if config.model.levels else []
+    has += [table.ACTOR] if config.model.behaviour != "none" else []
+    for setting in ("method", "low"):
+        if setting in planner:
+            table.check(setting, planner[setting], has)
 
 
 def provenance(run: Path, config: TrainConfig, state: dict[str, Any]) -> dict[str, Any]:
