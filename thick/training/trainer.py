@@ -118,7 +118,8 @@ class Trainer:
             done=self.learner.updates,
             state=None if self._checkpoint is None else self._checkpoint["log"],
         )
-        for note in (*notes, self.experience.foreign, self._policy and self._policy.note):
+        acting = None if self._policy is None else self._policy.note
+        for note in (*notes, self.experience.foreign, acting):
             if note is not None:
                 self.log.say(note)
         if origin is not None:
