@@ -227,7 +227,17 @@ MUTANTS = [
         ("total = total + logits.log_softmax(-1).gather(", "total = total - logits.log_softmax(-1).gather("),
         ("return bernoulli_log_prob(output.float()", "return -bernoulli_log_prob(output.float()"),
     ),
-    *of("thick/training/learner.py", WORLD, ("1 - options.weight_decay", "1 + options.weight_decay")),
+    *of(
+        "thick/training/learner.py",
+        WORLD,
+        ("1 - options.weight_decay", "1 + options.weight_decay"),
+        ("torch.autograd.grad(loss, weights", "torch.autograd.grad(-loss, weights"),
+    ),
+    *of(
+        "thick/training/config.py",
+        ("tests/training/test_config.py",),
+        ("rising = min(1.0, (update + 1)", "rising = min(1.0, (update + 2)"),
+    ),
     *of(
         "thick/behaviours/actor_critic.py",
         BEHAVIOUR,

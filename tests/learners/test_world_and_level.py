@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.models.sizes import ACTIONS, CONTINUOUS, DISCRETE, GRID, MIXED, SPACES, VECTOR, batch, model, tiny
 from thick.configuration import merge
 from thick.learners.level import segment_batch
-from thick.learners.parts import Part, Shared
+from thick.learners.parts import Group, Losses, Part, Shared, Stateless
 from thick.learners.recipes import RECIPES
 from thick.learners.schedules import Schedule
 from thick.learners.world import drawn_steps, openings
@@ -347,6 +347,35 @@ def test_weights_decay_by_their_share_of_every_update() -> None:
     learner.update(batch(VECTOR))
     for name, weight in learner.model.named_parameters():
         torch.testing.assert_close(weight.detach(), 0.75 * before[name], msg=name)
+
+
+class Bowl(Stateless):
+    """A part whose loss is least where its weights are zero."""
+
+    name = "bowl"
+
+    def __init__(self) -> None:
+        self.weight = nn.Parameter(torch.tensor([3.0, -2.0]))
+
+    def groups(self) -> dict[str, Group]:
+        return {"bowl": Group([self.weight], 0.5)}
+
+    def scales(self, update: int) -> dict[str, float]:
+        return {"square": 0.5}
+
+    def losses(self, shared: Shared) -> Losses:
+        return Losses({"square": self.weight.square().sum()}, {})
+
+
+def test_an_update_goes_down_the_loss() -> None:
+    config = merge(
+        load_config("learners/planet", "sizes/small"), {"optimizer": {"weight_decay": 0.0, "warmup": 0}}
+    )
+    learner, bowl = Learner(config, VECTOR, DISCRETE), Bowl()
+    learner.parts = [bowl]
+    learner._optimizers = {"bowl": {name: learner._optimizer(group) for name, group in bowl.groups().items()}}
+    assert learner.update(batch(VECTOR))["bowl/loss"] == 6.5
+    torch.testing.assert_close(bowl.weight.detach(), torch.tensor([2.5, -1.5]))  # Adam's first step
 
 
 def test_a_share_of_the_coarse_path_is_decoded_as_all_of_it_is_on_average() -> None:

@@ -11,7 +11,7 @@ import pytest
 from thick.configuration import describe, merge, to_dict
 from thick.learners.schedules import Schedule
 from thick.models.config import LevelConfig, ModelConfig
-from thick.training.config import TrainConfig, load_config, override, presets
+from thick.training.config import OptimizerConfig, TrainConfig, load_config, override, presets
 
 
 def test_two_levels_are_refused_with_what_is_possible() -> None:
@@ -120,6 +120,17 @@ def test_every_field_is_explained() -> None:
     for line in describe(TrainConfig()).splitlines():
         if line.startswith("  --"):
             assert len(line.split(maxsplit=2)) == 3, line
+
+
+def test_learning_rates_rise_from_the_first_update_on_and_then_fall_to_their_end() -> None:
+    def rates(**settings: float) -> list[float]:
+        options = merge(OptimizerConfig(), settings)
+        return [options.rate(8.0, update, 8) for update in (0, 1, 2, 4, 8, 9)]
+
+    assert rates() == [8.0] * 6
+    assert rates(warmup=4) == [2.0, 4.0, 6.0, 8.0, 8.0, 8.0]
+    assert rates(decay=0.5) == [8.0, 7.5, 7.0, 6.0, 4.0, 4.0]
+    assert rates(warmup=4, decay=0.5) == [2.0, 3.75, 5.25, 6.0, 4.0, 4.0]
 
 
 def test_a_schedule_is_geometric_between_its_ends() -> None:
