@@ -5,7 +5,9 @@ Names are those of the trained modules (``world.dynamics.gru.weight`` …), shap
 
 from __future__ import annotations
 
+import contextlib
 import math
+import mmap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,21 +23,38 @@ Columns = Sequence[tuple[int, int]]
 
 class Room:
     """Memory for weights, one after the other as they will be read: what comes next can then be called for in time.
-    Its pieces are large enough for huge pages, which numpy asks for."""
+    Its pieces are large enough for huge pages, where the system has them."""
 
-    PIECE = 1 << 22
+    PIECE = 1 << 24
+    """bytes"""
 
     def __init__(self) -> None:
+        self._piece: mmap.mmap | None = None
         self._left = np.zeros(0, np.float32)
 
     def take(self, *shape: int) -> np.ndarray:
         """Zeros, float32, at the beginning of a cache line."""
         count = math.prod(shape)
         if count > len(self._left):
-            piece = np.zeros(max(count, self.PIECE) + COLUMNS, np.float32)
-            self._left = piece[-(native.address(piece) // 4) % COLUMNS :]
+            self.close()
+            size = max(4 * count, self.PIECE)
+            self._piece = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                with contextlib.suppress(OSError):  # a kernel without them
+                    self._piece.madvise(mmap.MADV_HUGEPAGE)
+            self._left = np.frombuffer(self._piece, np.float32)
         taken, self._left = self._left[:count], self._left[padded(count) :]
         return taken.reshape(shape)
+
+    def close(self) -> None:
+        """Give back what is left of the last piece: a huge page that is begun is there as a whole."""
+        piece, self._piece, left = self._piece, None, self._left.nbytes
+        self._left = self._left[:0]
+        if piece is None or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        begin = -(-(len(piece) - left) // mmap.PAGESIZE) * mmap.PAGESIZE
+        if begin < len(piece):
+            piece.madvise(mmap.MADV_DONTNEED, begin, len(piece) - begin)
 
 
 class Weights:
@@ -66,6 +85,8 @@ class Weights:
     def release(self) -> None:
         """Let go of the tensors: all records are made, and have what they read."""
         self.tensors = {}
+        self._panels.close()
+        self._rest.close()
 
     def has(self, name: str) -> bool:
         """Whether there is such a layer."""
