@@ -80,7 +80,7 @@ def test_a_low_level_sheet_has_every_step_and_frames_the_context_changes() -> No
         return contact_sheet(Imagination("low", [Rollout(steps)]), Sheet("t", "s", DRAW))
 
     quiet, changing = drawn(False), drawn(True)
-    assert all(area(quiet, colour) == 2 * 64 * 64 for colour in COLOURS)
+    assert all(area(quiet, colour) == 2 * 108 * 108 for colour in COLOURS)  # a tile, filled
     assert area(changing, drawing.ORANGE) > area(quiet, drawing.ORANGE)
 
 

@@ -50,14 +50,22 @@ def write(
     draw.text(at, text, font=font(size), fill=fill, anchor=anchor)
 
 
+MOST_FILLED = 0.8
+"""of a box's side, by whole pixels: with less, pixels are enlarged once more and the picture made smaller again"""
+
+
 def fit(pixels: np.ndarray, width: int, height: int) -> Image.Image:
     """A picture uint8 [h, w, 3] scaled into a box, shape kept; enlarging keeps pixels sharp."""
     image = Image.fromarray(pixels)
     scale = min(width / image.width, height / image.height)
-    if scale >= 1:
-        whole = max(1, int(scale))
-        return image.resize((image.width * whole, image.height * whole), Image.Resampling.NEAREST)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if scale >= 1:
+        whole = int(scale)
+        fills = whole > MOST_FILLED * scale
+        whole += not fills
+        image = image.resize((image.width * whole, image.height * whole), Image.Resampling.NEAREST)
+        if fills:
+            return image
     return image.resize(size, Image.Resampling.LANCZOS)
 
 

@@ -57,7 +57,7 @@ def contact_sheet(imagination: Any, sheet: Sheet) -> Image.Image:
         d.write(draw, (MARGIN, 80), "now", 14, d.SOFT)
         image = d.fit(sheet.draw(sheet.now), 216, 216)
         d.place(canvas, image, (MARGIN, 102, image.width, image.height), d.INK)
-        if imagination.level == "low":
+        if any(getattr(step, "context_changed", False) for each in rollouts for step in each.steps):
             y = 118 + image.height
             draw.rectangle((MARGIN, y, MARGIN + 14, y + 14), outline=d.ORANGE, width=3)
             d.write(draw, (MARGIN + 22, y), "the context changes", 13, d.SOFT)
