@@ -208,7 +208,7 @@ def test_a_command_says_it_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "ftp://p:21")
-    assert main(["drive", "--model", "m", "--url", "http://robot:8000"]) == 1
+    assert main(["drive", "--model", "m", "--url", "http://robot:8000"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("thick drive: ") and "HTTP_PROXY='ftp://p:21'" in said and said.count("\n") == 1
 

@@ -272,7 +272,7 @@ def test_a_repository_that_may_not_be_read_is_refused(
 ) -> None:
     close_to_us(folder, monkeypatch)
     assert run_serve(["--models", str(folder), "--port", "0", "--store", "memory://"]) == 2
-    assert run_models(["--models", str(folder)]) == 1
+    assert run_models(["--models", str(folder)]) == 2
     assert capsys.readouterr().err.count("may not be read") == 2
 
 
@@ -374,6 +374,6 @@ def test_thick_models_lists_a_repository(folder: Path, capsys: pytest.CaptureFix
     assert "arm" in (out := capsys.readouterr().out) and "thick" in out
     assert run_models(["--models", str(folder), "arm"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["planner"]["samples"] == 16
-    assert run_models(["--models", str(folder), "nothing"]) == 1
-    assert run_models(["--models", str(folder / "nowhere")]) == 1
+    assert run_models(["--models", str(folder), "nothing"]) == 2
+    assert run_models(["--models", str(folder / "nowhere")]) == 2
     assert "not a folder" in capsys.readouterr().err
