@@ -17,6 +17,13 @@ from clients.demo import free_ports
 from clients.http_client import PlanningClient
 
 ROOT = Path(__file__).resolve().parents[1]
+METHODS = {
+    "doorkey6": {"hierarchical", "flat"},
+    "cartpole": {"hierarchical", "flat"},
+    "corridor": {"hierarchical", "flat", "policy"},
+    "pixels": {"flat", "policy"},
+}
+"""what each bundled model acts by"""
 MOST_MEMORY = {"native": 150e6, "onnx": 200e6}
 """resident, bytes; ONNX Runtime's own library is larger"""
 
@@ -87,14 +94,16 @@ def test_the_bundled_models_act_and_imagine_in_little_memory(installed: Path, ba
     planner = {"samples": 16, "iterations": 1, "simulations": 4, "horizon": 4}
     with served(installed, "--backend", backend) as (client, process):
         memory = process.memory_info().rss
-        for name in ("doorkey6", "cartpole", "corridor"):
+        for name in METHODS:
             model = client.model(name)
             assert model.other["runtime"]["backend"] == backend
             assert model.observation_space is not None
             seen = model.observation_space.sample(np.random.default_rng(0))
             with client.session(name, seed=1, planner=planner) as session:
-                for method in ("hierarchical", "flat", *(["policy"] if name == "corridor" else [])):
+                methods = model.other["methods"]
+                assert set(methods) == METHODS[name]
+                for method in methods:
                     assert session.decide(seen, planner={"method": method}).plan is not None
-                for level in ("high", "low"):
+                for level in ("high", "low") if "hierarchical" in methods else ("low",):
                     assert session.imagine(level=level, horizon=2).rollouts
     assert memory <= MOST_MEMORY[backend], f"{memory / 1e6:.0f} MB"

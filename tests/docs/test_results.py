@@ -127,6 +127,14 @@ def test_the_readme_s_corridor_is_the_manifest_s_which_names_the_layouts_it_was_
         assert f"| {100 * results['methods'][method]['success_rate']:.1f} % |" in _row(start)
 
 
+def test_the_readme_s_pixels_are_the_manifest_s() -> None:
+    results = manifest("pixels")["provenance"]["results"]
+    for start, method in (("the actor, its mode", "policy"), ("random actions (the same 20", "random")):
+        found = results["methods"][method]
+        assert results["episodes"] == 20
+        assert f"| {found['mean_return']:.0f} |" in _row(start)
+
+
 def _row(start: str) -> str:
     return next(line for line in README.splitlines() if line.startswith(f"| {start}"))
 
