@@ -100,7 +100,7 @@ def test_the_bundled_models_act_and_imagine_in_little_memory(installed: Path, ba
             assert model.observation_space is not None
             seen = model.observation_space.sample(np.random.default_rng(0))
             with client.session(name, seed=1, planner=planner) as session:
-                methods = model.other["methods"]
+                methods = model.methods
                 assert set(methods) == METHODS[name]
                 for method in methods:
                     assert session.decide(seen, planner={"method": method}).plan is not None
