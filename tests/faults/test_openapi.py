@@ -173,7 +173,9 @@ def test_sequences_over_sessions_never_make_the_service_fail(
         seen += scenarios(document, settings, seed=number or None)
     reached = {operation for (operation, status) in seen if status < 300}
     assert reached & {"POST /v1/sessions", "POST /v1/dreams"}
-    if rounds > 1:  # in a few sequences it is chance which of the others are reached with a body that is right
+    if (
+        rounds > 1
+    ):  # in a few sequences it is chance which of the others are reached with a body that is right
         assert {"POST /v1/sessions", "POST /v1/sessions/{session_id}/act"} <= reached
         assert {"POST /v1/sessions/{session_id}/fork", "DELETE /v1/sessions/{session_id}"} <= reached
     figures.add(
