@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,12 +19,21 @@ from thick.runtimes.torch.agents import torch_agent
 from thick.runtimes.torch.model import FrozenModel
 
 
+def missing_kernels() -> str | None:
+    """Why no model at all can run in native kernels here; None where they can.
+
+    Raises:
+        ValueError: ``THICK_INSTRUCTIONS`` is wrong.
+    """
+    try:
+        library.instructions()
+    except NativeUnavailable as error:
+        return str(error)
+    return None
+
+
 def fastest_agent(
-    networks: AgentNetworks,
-    *,
-    planner: Mapping[str, Any],
-    device: torch.device | str = "cpu",
-    missing: Callable[[str], None] = lambda why: None,
+    networks: AgentNetworks, *, planner: Mapping[str, Any], device: torch.device | str = "cpu"
 ) -> Agent:
     """An agent with a copy of the networks' weights: on a CPU in native kernels where they can run the model, else in
     torch.
@@ -32,17 +41,11 @@ def fastest_agent(
     Args:
         planner: its defaults.
         device: where the networks are.
-        missing: told why, where a CPU has no kernels for any model.
 
     Raises:
         ValueError: a default is wrong, or ``THICK_INSTRUCTIONS``.
     """
-    if torch.device(device).type == "cpu":
-        try:
-            library.instructions()
-        except NativeUnavailable as error:
-            missing(str(error))
-            return torch_agent(networks, planner=planner, device=device)
+    if torch.device(device).type == "cpu" and missing_kernels() is None:
         try:
             agent = native_agent(networks, planner=planner)
         except (NativeUnavailable, ValueError):  # torch has no such limits, or says what else is wrong
@@ -70,11 +73,8 @@ class ActingCopy:
     ) -> None:
         self._learning, self._planner, self._device = learning, planner, device
         self._networks = copy.deepcopy(learning).requires_grad_(False)
-        missing: list[str] = []
-        self.agent: Agent = fastest_agent(
-            self._networks, planner=planner, device=device, missing=missing.append
-        )
-        self.missing = missing[0] if missing else None
+        self.agent: Agent = fastest_agent(self._networks, planner=planner, device=device)
+        self.missing = missing_kernels() if torch.device(device).type == "cpu" else None
         """why torch acts on a CPU that has no native kernels; None where it has"""
 
     @property

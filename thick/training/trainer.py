@@ -283,7 +283,6 @@ class Trainer:
         self.learner.precision = state["precision"]
         if not self.config.threads and not self._on_gpu:
             torch.set_num_threads(state["threads"])  # with others, last bits may differ
-        notes = [f"{text}: going on from {found.path}" for text in found.passed_over]
         if self._policy is not None:
             acting = {
                 name.removeprefix("acting."): value
@@ -294,7 +293,7 @@ class Trainer:
         self._latents = {k: v for k, v in found.tensors.items() if k.startswith("latents.")}
         self._seconds, self._reported = state["seconds"], state["reported"]
         self._saved = self.learner.updates
-        return notes
+        return [f"{text}: going on from {found.path}" for text in found.passed_over]
 
     def _prepare(self) -> None:
         """Data, precision and random states, so that the next update can come."""
